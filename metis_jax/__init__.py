@@ -1,0 +1,1 @@
+"""Metis: foundation models for speech generation in JAX (arXiv 2502.03128)."""

@@ -1,0 +1,1 @@
+"""Small Linen modules that models are made of."""

@@ -1,0 +1,59 @@
+"""Bidirectional attention over right-padded batches, one front for every backend."""
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from metis_jax.config import LoraConfig, TransformerConfig
+from metis_jax.layers.dense import Projection
+from metis_jax.ops.rope import rotate
+from metis_jax.types import EMBED, HEADS, Array, Float, Int, Policy
+
+
+def attention(
+    q: Float[Array, "b t n h"],
+    k: Float[Array, "b s n h"],
+    v: Float[Array, "b s n h"],
+    lengths: Int[Array, " b"],
+    *,
+    backend: str,
+) -> Float[Array, "b t n h"]:
+    """Softmax attention of every query over the first `lengths` keys; the softmax is float32.
+
+    "cudnn" needs an NVIDIA GPU and bfloat16 or float16 inputs, "xla" runs anywhere.
+    """
+    if backend == "cudnn":
+        query_lengths = jnp.full_like(lengths, q.shape[1])
+        return jax.nn.dot_product_attention(
+            q, k, v, query_seq_lengths=query_lengths, key_value_seq_lengths=lengths, implementation="cudnn"
+        )
+    return jax.nn.dot_product_attention(q, k, v, key_value_seq_lengths=lengths, implementation="xla")
+
+
+class SelfAttention(nn.Module):
+    """Multi-head self-attention with rotary positions and bias-free, adaptable projections."""
+
+    config: TransformerConfig
+    policy: Policy
+    lora: LoraConfig | None
+    deterministic: bool
+
+    @nn.compact
+    def __call__(
+        self, x: Float[Array, "b t d"], lengths: Int[Array, " b"], angles: Float[Array, "b t h2"]
+    ) -> Float[Array, "b t d"]:
+        config, dtype = self.config, self.policy.compute_dtype
+        heads = (config.num_heads, config.head_width)
+
+        def project(name: str) -> Float[Array, "b t n h"]:
+            y = Projection(config.width, (EMBED, HEADS), self.lora, dtype, name=name)(
+                x, deterministic=self.deterministic
+            )
+            return y.reshape(y.shape[:2] + heads)
+
+        q, k, v = project("query"), project("key"), project("value")
+        y = attention(rotate(q, angles), rotate(k, angles), v, lengths, backend=self.policy.attention)
+        y = y.reshape(x.shape)
+        return Projection(config.width, (HEADS, EMBED), self.lora, dtype, name="out")(
+            y, deterministic=self.deterministic
+        )

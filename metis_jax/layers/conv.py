@@ -1,0 +1,77 @@
+"""One-dimensional convolutions, weight normalisation and the Snake activation, channels last."""
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from metis_jax.layers.dense import Initializer, partitioned, truncated_init
+from metis_jax.types import CHANNELS, Array, Float
+
+
+def normalized_kernel(direction: Float[Array, "*k o"], gain: Float[Array, " o"]) -> Float[Array, "*k o"]:
+    """Weight normalisation (arXiv 1602.07868): gain times the unit vector of each output channel."""
+    axes = tuple(range(direction.ndim - 1))
+    norm = jnp.sqrt(jnp.sum(jnp.square(direction), axis=axes, keepdims=True))
+    return direction / norm * gain.reshape((1,) * len(axes) + (-1,))
+
+
+class Conv1d(nn.Module):
+    """Convolution over [b, t, c] with explicit (left, right) padding.
+
+    With `weight_norm` the parameters are `direction` and `gain` in place of `kernel`; all kernels are
+    [width, in / groups, out].
+    """
+
+    features: int
+    width: int
+    padding: tuple[int, int] = (0, 0)
+    stride: int = 1
+    dilation: int = 1
+    groups: int = 1
+    use_bias: bool = True
+    weight_norm: bool = False
+    axes: tuple[str | None, str | None] = (None, CHANNELS)
+    dtype: jnp.dtype = jnp.float32
+    kernel_init: Initializer = truncated_init
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "b t c"]) -> Float[Array, "b t2 d"]:
+        shape = (self.width, x.shape[-1] // self.groups, self.features)
+        axes = (None, *self.axes)
+        if self.weight_norm:
+            direction = self.param("direction", partitioned(self.kernel_init, *axes), shape)
+            # The gain starts at the norm of the direction, so that the kernel starts as drawn.
+            gain = self.param(
+                "gain",
+                partitioned(lambda key, shape: jnp.sqrt(jnp.sum(jnp.square(direction), axis=(0, 1))), self.axes[1]),
+                (self.features,),
+            )
+            kernel = normalized_kernel(direction, gain)
+        else:
+            kernel = self.param("kernel", partitioned(self.kernel_init, *axes), shape)
+        y = jax.lax.conv_general_dilated(
+            x.astype(self.dtype),
+            kernel.astype(self.dtype),
+            window_strides=(self.stride,),
+            padding=(self.padding,),
+            rhs_dilation=(self.dilation,),
+            dimension_numbers=("NWC", "WIO", "NWC"),
+            feature_group_count=self.groups,
+        )
+        if self.use_bias:
+            bias = self.param("bias", partitioned(nn.initializers.zeros, self.axes[1]), (self.features,))
+            y = y + jnp.broadcast_to(bias.astype(self.dtype), y.shape)
+        return y
+
+
+class Snake(nn.Module):
+    """x + sin(alpha x)^2 / alpha, with one frequency per channel (arXiv 2006.08195)."""
+
+    dtype: jnp.dtype = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "b t c"]) -> Float[Array, "b t c"]:
+        alpha = self.param("alpha", partitioned(nn.initializers.ones, CHANNELS), (x.shape[-1],))
+        alpha = jnp.broadcast_to(alpha.astype(self.dtype), x.shape)
+        # The reference keeps the reciprocal finite with 1e-9; so do we.
+        return x + jnp.square(jnp.sin(alpha * x)) / (alpha + jnp.asarray(1e-9, self.dtype))

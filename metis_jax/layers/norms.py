@@ -1,0 +1,47 @@
+"""Normalisation layers; statistics are always float32."""
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from metis_jax.layers.dense import Dense, partitioned
+from metis_jax.types import EMBED, Array, Float
+
+
+class LayerNorm(nn.Module):
+    """Layer normalisation over the last axis with a learned scale and bias."""
+
+    epsilon: float
+    axis: str | None = EMBED
+    dtype: jnp.dtype = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "*b d"]) -> Float[Array, "*b d"]:
+        scale = self.param("scale", partitioned(nn.initializers.ones, self.axis), (x.shape[-1],))
+        bias = self.param("bias", partitioned(nn.initializers.zeros, self.axis), (x.shape[-1],))
+        x = x.astype(jnp.float32)
+        x = x - jnp.mean(x, axis=-1, keepdims=True)
+        x = x * jax.lax.rsqrt(jnp.mean(jnp.square(x), axis=-1, keepdims=True) + jnp.float32(self.epsilon))
+        x = x * jnp.broadcast_to(scale, x.shape) + jnp.broadcast_to(bias, x.shape)
+        return x.astype(self.dtype)
+
+
+class AdaptiveRMSNorm(nn.Module):
+    """RMSNorm whose scale is a linear function of the time embedding (reference LlamaAdaptiveRMSNorm)."""
+
+    epsilon: float
+    dtype: jnp.dtype = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "b t d"], time: Float[Array, "b d"]) -> Float[Array, "b t d"]:
+        scale = Dense(
+            x.shape[-1],
+            (None, EMBED),
+            dtype=self.dtype,
+            kernel_init=nn.initializers.zeros,
+            bias_init=nn.initializers.ones,
+            name="scale",
+        )(time)
+        x = x.astype(jnp.float32)
+        x = x * jax.lax.rsqrt(jnp.mean(jnp.square(x), axis=-1, keepdims=True) + jnp.float32(self.epsilon))
+        return (x * scale.astype(jnp.float32)[:, None, :]).astype(self.dtype)

@@ -1,0 +1,1 @@
+"""The authors' published weights to our bundles and back."""

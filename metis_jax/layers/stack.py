@@ -19,7 +19,7 @@ _CHECKPOINT_POLICIES = {
 }
 
 
-def run_stack(block: type[nn.Module], num_layers: int, policy: Policy, x: Array, *shared: Array, **fields: Any) -> Array:
+def run_stack(block: type[nn.Module], num_layers: int, policy: Policy, x: Array, /, *shared: Array, **fields: Any) -> Array:
     """Runs `num_layers` blocks on `x` from inside a compact method of the owner.
 
     Args:

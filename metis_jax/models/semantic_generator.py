@@ -1,0 +1,115 @@
+"""Stage 1, the semantic generator: masked generative modelling of SSL tokens (Metis section 3; MaskGCT section 3.2.2).
+
+Reference: `MetisStage1` in `models/tts/metis/metis_model.py` over `MaskGCT_T2S`.  Matches it to 1e-4 relative.
+"""
+
+import flax.linen as nn
+import jax.numpy as jnp
+
+from metis_jax.config import LoraConfig, SemanticGeneratorConfig
+from metis_jax.layers.dense import Dense, Embedding, Mlp, normal_init, partitioned
+from metis_jax.layers.masked_transformer import MaskedTransformer
+from metis_jax.models.adapters import ConditionAdapter
+from metis_jax.ops import lengths as ragged
+from metis_jax.types import EMBED, VOCAB, Array, Bool, Float, Int, Policy
+
+
+class SemanticGenerator(nn.Module):
+    """Predicts SSL tokens at masked frames from the unmasked ones, optional phones and an optional condition.
+
+    Prompt and target are one sequence: a prompt is simply a run of frames that are not masked.
+
+    Attributes:
+      config: sizes; which conditions exist.
+      policy: how to execute.
+      lora: adds low-rank adapters to the seven projections of every block.
+    """
+
+    config: SemanticGeneratorConfig
+    policy: Policy = Policy()
+    lora: LoraConfig | None = None
+
+    def setup(self):
+        config, dtype = self.config, self.policy.compute_dtype
+        self.mask_embedding = self.param("mask_embedding", partitioned(normal_init, EMBED), (config.width,))
+        self.token_embedding = Embedding(config.codebook_size, config.width, dtype)
+        if config.phone_vocabulary:
+            self.phone_embedding = Embedding(config.phone_vocabulary, config.width, dtype)
+            self.phone_mlp = Mlp(config.width, 4 * config.width, (EMBED, EMBED), dtype)
+        if config.condition != "none":
+            self.condition_adapter = ConditionAdapter(config.width, config.condition == "gated", dtype)
+        self.transformer = MaskedTransformer(config.transformer, self.policy, self.lora)
+        self.to_logits = Dense(config.codebook_size, (EMBED, VOCAB), dtype=dtype)
+
+    def __call__(
+        self,
+        tokens: Int[Array, "b t"],
+        is_masked: Bool[Array, "b t"],
+        time: Float[Array, " b"],
+        *,
+        lengths: Int[Array, " b"],
+        phones: Int[Array, "b p"] | None = None,
+        phone_lengths: Int[Array, " b"] | None = None,
+        condition: Float[Array, "b t c"] | None = None,
+        positions: Int[Array, "b pt"] | None = None,
+        deterministic: bool = True,
+    ) -> Float[Array, "b t d"]:
+        """Hidden states of the frames, from which `logits` predicts tokens.
+
+        Args:
+          tokens: SSL tokens; values at masked frames are ignored.
+          is_masked: True where the token is hidden from the model.
+          time: diffusion time in [0, 1]; 1 is fully masked.
+          lengths: valid frames, prompt included.
+          phones, phone_lengths: phone prefix; a row with `phone_lengths` 0 has none.
+          condition: features aligned with the frames.  A model that has an adapter runs without one, too: that is
+            how Omni reads text alone.
+          positions: rotary positions of phones then frames, before padding is squeezed out.  By default the padding of
+            the phones takes no positions; the reference, which never batches, counts it.
+          deterministic: False draws LoRA dropout from the "dropout" stream.
+        """
+        config = self.config
+        if phones is not None and not config.phone_vocabulary:
+            raise ValueError("phones were given to a model without a phone embedding; use a TTS or Omni generator")
+        if condition is not None and config.condition == "none":
+            raise ValueError("a condition was given to a model without an adapter; use a fine-tuned generator")
+        mask = self.mask_embedding.astype(self.policy.compute_dtype)[None, None, :]
+        x = jnp.where(is_masked[:, :, None], mask, self.token_embedding(tokens))
+        if condition is not None:
+            x = x + self.condition_adapter(condition)
+        b, t = tokens.shape
+        total = lengths
+        if phones is not None:
+            if phone_lengths is None:
+                phone_lengths = ragged.full_lengths(b, phones.shape[1])
+            prefix = self.phone_mlp(self.phone_embedding(phones))
+            if positions is not None:
+                p = phones.shape[1]
+                positions, _ = ragged.join(positions[:, :p], phone_lengths, positions[:, p:], lengths)
+            x, total = ragged.join(prefix, phone_lengths, x, lengths)
+        if positions is None:
+            positions = jnp.broadcast_to(jnp.arange(x.shape[1], dtype=jnp.int32)[None, :], x.shape[:2])
+        hidden = self.transformer(x, time, total, positions, deterministic=deterministic)
+        return hidden if phones is None else ragged.take(hidden, phone_lengths, t)
+
+    def logits(self, hidden: Float[Array, "b t d"]) -> Float[Array, "b t v"]:
+        """Float32 logits over the SSL codebook."""
+        return self.to_logits(hidden).astype(jnp.float32)
+
+    def init_all(self, tokens: Int[Array, "b t"]) -> Float[Array, "b t v"]:
+        """Touches every parameter; for `init`."""
+        config = self.config
+        b, t = tokens.shape
+        phones = jnp.zeros((b, 1), jnp.int32) if config.phone_vocabulary else None
+        condition = None
+        if config.condition != "none":
+            condition = jnp.zeros((b, t, config.condition_width), jnp.float32)
+        hidden = self(
+            tokens,
+            jnp.zeros(tokens.shape, bool),
+            jnp.ones((b,), jnp.float32),
+            lengths=ragged.full_lengths(b, t),
+            phones=phones,
+            condition=condition,
+        )
+        return self.logits(hidden)

@@ -1,0 +1,1 @@
+"""Masked decoding: the loop, guidance."""

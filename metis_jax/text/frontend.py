@@ -1,0 +1,103 @@
+"""Text in six languages to the phoneme ids that the released TTS weights expect.
+
+Follows the reference's `g2p_` (models/tts/maskgct/maskgct_utils.py): Chinese and English texts are cut into passages of
+either language, the other four are read whole.  Phoneme strings and ids are equal to the reference's for every sentence
+under tests/golden/g2p.json; docs/text.md has the differences that remain.
+"""
+
+import dataclasses
+import importlib
+import logging
+from collections.abc import Mapping, Sequence
+
+from metis_jax.text import languages, vocabulary
+from metis_jax.text.errors import TextError
+from metis_jax.text.lexicon import Lexicon
+
+_log = logging.getLogger(__name__)
+
+_MODULES = {
+    "en": "english",
+    "zh": "mandarin",
+    "de": "german",
+    "fr": "french",
+    "ko": "korean",
+    "ja": "japanese",
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Reading:
+    """A text as it will be spoken.
+
+    Attributes:
+      phonemes: symbols joined by `|`, as the reference prints them.
+      ids: their ids; symbols outside the table have none.
+      language: the language it was read in.
+      unsupported: characters and symbols that could not be spoken and were left out, each once.
+    """
+
+    phonemes: str
+    ids: tuple[int, ...]
+    language: str
+    unsupported: tuple[str, ...] = ()
+
+
+class TextFrontEnd:
+    """Reads text aloud on paper.
+
+    Args:
+      lexicon: words whose phonemes the user sets; they win over every other rule.
+      han: the language of a text in Han characters alone when the language is detected, "zh" or "ja".
+    """
+
+    def __init__(self, lexicon: Lexicon | Mapping[str, str] | None = None, *, han: str = "zh"):
+        self.lexicon = lexicon if isinstance(lexicon, Lexicon) else Lexicon(lexicon or {})
+        self.han = han
+        self._reported: set[str] = set()
+
+    def read(self, text: str, language: str = languages.AUTO) -> Reading:
+        """Phonemes and ids of a text."""
+        languages.check_language(language)
+        # Half of a surrogate pair is no character, and no library takes one.
+        text = text.encode("utf-8", "ignore").decode("utf-8")
+        if not text.strip():
+            raise TextError("text: it is empty; give at least one word")
+        if language == languages.AUTO:
+            language = languages.detect(text, self.han)
+
+        if language in ("zh", "en"):
+            phonemes, dropped = self._read_passages(text, language)
+        else:
+            phonemes, dropped = self._read_words(text, language)
+        ids, unknown = vocabulary.encode(phonemes)
+        unsupported = tuple(dict.fromkeys(dropped + unknown))
+        self._report(unsupported, language)
+        return Reading(phonemes, tuple(ids), language, unsupported)
+
+    def _read_passages(self, text: str, language: str) -> tuple[str, list[str]]:
+        """Chinese and English passages one after the other, each closed by `|`."""
+        spoken, dropped, last = "", [], language
+        for passage, last in languages.chinese_and_english(text, otherwise=language):
+            phonemes, missing = self._read_words(passage, last)
+            spoken += phonemes + vocabulary.SEPARATOR
+            dropped += missing
+        if last == "en":
+            spoken = spoken.removesuffix("_|")
+        return spoken, dropped
+
+    def _read_words(self, text: str, language: str) -> tuple[str, list[str]]:
+        """One passage in one language, the lexicon's words set apart."""
+        module = importlib.import_module(f"metis_jax.text.{_MODULES[language]}")
+        return self.lexicon.read_around(text, language, module.phonemes)
+
+    def _report(self, unsupported: Sequence[str], language: str) -> None:
+        new = [what for what in unsupported if what not in self._reported]
+        if new:
+            self._reported.update(new)
+            _log.warning("left out, no phoneme in %r: %s", language, " ".join(new))
+
+
+def ids_of(phonemes: str) -> tuple[int, ...]:
+    """Ids of phonemes given directly, e.g. `h|ə|l|oʊ|.`."""
+    return tuple(vocabulary.encode_strictly(phonemes))

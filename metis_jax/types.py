@@ -14,8 +14,10 @@ from typing import Any
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, Key
 
-__all__ = ["Array", "Bool", "Float", "Int", "Key", "Policy", "Variables"]
+__all__ = ["Array", "Bool", "DType", "Float", "Int", "Key", "Policy", "Variables"]
 
+# What `astype` takes; JAX's scalar types are not instances of any one class.
+DType = Any
 # A Flax variable tree: {"params": {...}, "statistics": {...}, ...}.
 Variables = dict[str, Any]
 

@@ -17,17 +17,21 @@ def attention(
     lengths: Int[Array, " b"],
     *,
     backend: str,
+    bias: Float[Array, "b n t s"] | None = None,
 ) -> Float[Array, "b t n h"]:
     """Softmax attention of every query over the first `lengths` keys; the softmax is float32.
 
-    "cudnn" needs an NVIDIA GPU and bfloat16 or float16 inputs, "xla" runs anywhere.
+    "cudnn" needs an NVIDIA GPU and bfloat16 inputs, "xla" runs anywhere.  `bias` is added to the scaled scores.
     """
     if backend == "cudnn":
         query_lengths = jnp.full_like(lengths, q.shape[1])
+        bias = None if bias is None else bias.astype(q.dtype)
         return jax.nn.dot_product_attention(
-            q, k, v, query_seq_lengths=query_lengths, key_value_seq_lengths=lengths, implementation="cudnn"
+            q, k, v, bias, query_seq_lengths=query_lengths, key_value_seq_lengths=lengths, implementation="cudnn"
         )
-    return jax.nn.dot_product_attention(q, k, v, key_value_seq_lengths=lengths, implementation="xla")
+    # JAX widens bfloat16 scores to float32 by type promotion, which the strict mode of our tests would refuse.
+    with jax.numpy_dtype_promotion("standard"):
+        return jax.nn.dot_product_attention(q, k, v, bias, key_value_seq_lengths=lengths, implementation="xla")
 
 
 class SelfAttention(nn.Module):

@@ -5,7 +5,7 @@ import jax
 import jax.numpy as jnp
 
 from metis_jax.layers.dense import Initializer, partitioned, truncated_init
-from metis_jax.types import CHANNELS, Array, Float
+from metis_jax.types import CHANNELS, Array, DType, Float
 
 
 def normalized_kernel(direction: Float[Array, "*k o"], gain: Float[Array, " o"]) -> Float[Array, "*k o"]:
@@ -13,6 +13,20 @@ def normalized_kernel(direction: Float[Array, "*k o"], gain: Float[Array, " o"])
     axes = tuple(range(direction.ndim - 1))
     norm = jnp.sqrt(jnp.sum(jnp.square(direction), axis=axes, keepdims=True))
     return direction / norm * gain.reshape((1,) * len(axes) + (-1,))
+
+
+def depthwise(
+    x: Float[Array, "b t c"], kernel: Float[Array, "k 1 c"], padding: tuple[int, int], dilation: int
+) -> Float[Array, "b t2 c"]:
+    """A convolution of each channel with its own kernel, as a sum of shifted products.
+
+    Equal to `conv_general_dilated` with one group per channel, which XLA runs 15 times slower on a CPU.
+    """
+    x = jnp.pad(x, ((0, 0), padding, (0, 0)))
+    width = kernel.shape[0]
+    t = x.shape[1] - (width - 1) * dilation
+    taps = [x[:, i * dilation : i * dilation + t] * kernel[None, i] for i in range(width)]
+    return sum(taps[1:], start=taps[0])
 
 
 class Conv1d(nn.Module):
@@ -31,7 +45,7 @@ class Conv1d(nn.Module):
     use_bias: bool = True
     weight_norm: bool = False
     axes: tuple[str | None, str | None] = (None, CHANNELS)
-    dtype: jnp.dtype = jnp.float32
+    dtype: DType = jnp.float32
     kernel_init: Initializer = truncated_init
 
     @nn.compact
@@ -49,15 +63,19 @@ class Conv1d(nn.Module):
             kernel = normalized_kernel(direction, gain)
         else:
             kernel = self.param("kernel", partitioned(self.kernel_init, *axes), shape)
-        y = jax.lax.conv_general_dilated(
-            x.astype(self.dtype),
-            kernel.astype(self.dtype),
-            window_strides=(self.stride,),
-            padding=(self.padding,),
-            rhs_dilation=(self.dilation,),
-            dimension_numbers=("NWC", "WIO", "NWC"),
-            feature_group_count=self.groups,
-        )
+        x, kernel = x.astype(self.dtype), kernel.astype(self.dtype)
+        if self.groups == x.shape[-1] == self.features and self.stride == 1:
+            y = depthwise(x, kernel, self.padding, self.dilation)
+        else:
+            y = jax.lax.conv_general_dilated(
+                x,
+                kernel,
+                window_strides=(self.stride,),
+                padding=(self.padding,),
+                rhs_dilation=(self.dilation,),
+                dimension_numbers=("NWC", "WIO", "NWC"),
+                feature_group_count=self.groups,
+            )
         if self.use_bias:
             bias = self.param("bias", partitioned(nn.initializers.zeros, self.axes[1]), (self.features,))
             y = y + jnp.broadcast_to(bias.astype(self.dtype), y.shape)
@@ -67,7 +85,7 @@ class Conv1d(nn.Module):
 class Snake(nn.Module):
     """x + sin(alpha x)^2 / alpha, with one frequency per channel (arXiv 2006.08195)."""
 
-    dtype: jnp.dtype = jnp.float32
+    dtype: DType = jnp.float32
 
     @nn.compact
     def __call__(self, x: Float[Array, "b t c"]) -> Float[Array, "b t c"]:

@@ -11,12 +11,14 @@ import flax.linen as nn
 import jax.numpy as jnp
 
 from metis_jax.config import LoraConfig
-from metis_jax.types import EMBED, RANK, VOCAB, Array, Float, Int
+from metis_jax.types import EMBED, RANK, VOCAB, Array, DType, Float, Int
 
 Initializer = Callable[..., Array]
 
 normal_init: Initializer = nn.initializers.normal(0.02)
 truncated_init: Initializer = nn.initializers.truncated_normal(0.02)
+# Torch's own choice for linear and convolution layers: uniform within 1 / sqrt(fan_in).
+fan_in_init: Initializer = nn.initializers.variance_scaling(1 / 3, "fan_in", "uniform")
 
 
 def partitioned(init: Initializer, *axes: str | None) -> Initializer:
@@ -30,7 +32,7 @@ class Dense(nn.Module):
     features: int
     axes: tuple[str | None, str | None]
     use_bias: bool = True
-    dtype: jnp.dtype = jnp.float32
+    dtype: DType = jnp.float32
     kernel_init: Initializer = normal_init
     bias_init: Initializer = nn.initializers.zeros
 
@@ -50,14 +52,13 @@ class LowRank(nn.Module):
     features: int
     axes: tuple[str | None, str | None]
     config: LoraConfig
-    dtype: jnp.dtype = jnp.float32
+    dtype: DType = jnp.float32
 
     @nn.compact
     def __call__(self, x: Float[Array, "*b c"], *, deterministic: bool) -> Float[Array, "*b d"]:
         rank = self.config.rank
-        # peft draws the input side as torch's Linear does: uniform within 1/sqrt(fan_in).
-        down_init = nn.initializers.variance_scaling(1 / 3, "fan_in", "uniform")
-        down = self.param("down", partitioned(down_init, self.axes[0], RANK), (x.shape[-1], rank))
+        # peft draws the input side as torch's Linear does.
+        down = self.param("down", partitioned(fan_in_init, self.axes[0], RANK), (x.shape[-1], rank))
         up = self.param("up", partitioned(nn.initializers.zeros, RANK, self.axes[1]), (rank, self.features))
         x = nn.Dropout(self.config.dropout, name="dropout")(x.astype(self.dtype), deterministic=deterministic)
         y = (x @ down.astype(self.dtype)) @ up.astype(self.dtype)
@@ -70,7 +71,7 @@ class Projection(nn.Module):
     features: int
     axes: tuple[str | None, str | None]
     lora: LoraConfig | None = None
-    dtype: jnp.dtype = jnp.float32
+    dtype: DType = jnp.float32
 
     @nn.compact
     def __call__(self, x: Float[Array, "*b c"], *, deterministic: bool) -> Float[Array, "*b d"]:
@@ -88,7 +89,7 @@ class Mlp(nn.Module):
     features: int
     hidden: int
     axes: tuple[str | None, str | None]
-    dtype: jnp.dtype = jnp.float32
+    dtype: DType = jnp.float32
 
     @nn.compact
     def __call__(self, x: Float[Array, "*b c"]) -> Float[Array, "*b d"]:
@@ -101,7 +102,7 @@ class Embedding(nn.Module):
 
     vocabulary: int
     features: int
-    dtype: jnp.dtype = jnp.float32
+    dtype: DType = jnp.float32
 
     @nn.compact
     def __call__(self, ids: Int[Array, "*b"]) -> Float[Array, "*b d"]:

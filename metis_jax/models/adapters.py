@@ -7,7 +7,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 
 from metis_jax.layers.dense import Mlp, partitioned
-from metis_jax.types import EMBED, Array, Float
+from metis_jax.types import EMBED, Array, DType, Float
 
 
 class ConditionAdapter(nn.Module):
@@ -15,7 +15,7 @@ class ConditionAdapter(nn.Module):
 
     features: int
     gated: bool
-    dtype: jnp.dtype = jnp.float32
+    dtype: DType = jnp.float32
 
     @nn.compact
     def __call__(self, condition: Float[Array, "b t c"]) -> Float[Array, "b t d"]:

@@ -1,4 +1,4 @@
-"""Rotary position embedding in the half-rotation form of Llama (arXiv 2104.09864; transformers' LlamaRotaryEmbedding)."""
+"""Rotary position embedding in the half-rotation form of Llama (arXiv 2104.09864)."""
 
 import jax.numpy as jnp
 import numpy as np

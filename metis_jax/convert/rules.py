@@ -18,11 +18,9 @@ from typing import Any
 import flax
 import numpy as np
 
+from metis_jax.tensor_files import WeightsError, different_shape
+
 UNUSED = "unused"
-
-
-class WeightsError(ValueError):
-    """A weights file or folder that is not what it should be; the message is one line."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -105,7 +103,7 @@ class Rule:
     def split(self, array: np.ndarray) -> Iterator[tuple[str, np.ndarray]]:
         """(official name, tensor) of everything that our array holds."""
         for position, name in self.names(array.shape[: len(self.indices)]):
-            yield name, np.asarray(LAYOUTS[self.layout].to_official(array[position]), order="C")
+            yield name, np.asarray(LAYOUTS[self.layout].to_official(np.asarray(array[position])), order="C")
 
     def official_shape(self, shape: Sequence[int]) -> tuple[int, ...]:
         """Shape of one official tensor, from the shape of our variable."""
@@ -158,10 +156,7 @@ def match_rules(rules: Sequence[Rule], shapes: Mapping[str, Sequence[int]], *, f
                 axes = ", ".join(LAYOUTS[rule.layout].official)
                 raise WeightsError(f"{file}: tensor {name!r}: expected axes [{axes}], found shape {list(shapes[name])}")
             if tuple(shapes[name]) != tuple(shapes[names[0]]):
-                raise WeightsError(
-                    f"{file}: tensor {name!r}: expected shape {list(shapes[names[0]])} like {names[0]!r}, "
-                    f"found {list(shapes[name])}"
-                )
+                raise different_shape(file, name, shapes[names[0]], shapes[name])
         matches.append(Match(rule, grid, tuple(shapes[names[0]])))
     extra = sorted(set(shapes) - set(owner))
     if extra:

@@ -1,0 +1,289 @@
+"""A bundle: a model on disk that can be read anywhere and runs no code when it is read.
+
+    BUNDLE/config.json               format, licence, provenance, sample rates, components, tasks
+    BUNDLE/<component>.safetensors   variables, paths joined by "/" with the Flax collection first
+
+Task adapters (low-rank updates and a condition adapter) are components of their own on a shared base.  The collection
+`unused` holds tensors of the authors' files that no model reads; it is there for export and is skipped here.
+"""
+
+import contextlib
+import dataclasses
+import json
+import os
+import shutil
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import flax
+import ml_dtypes
+import numpy as np
+
+from metis_jax import config as configs
+from metis_jax.models.abstract import abstract_variables
+from metis_jax.tensor_files import TensorFile, TensorSpec, WeightsError, different_shape, spec_of, write_tensor_file
+from metis_jax.types import Variables
+
+FORMAT = "metis_jax bundle"
+VERSION = 1
+CONFIG_FILE = "config.json"
+UNUSED = "unused"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class TaskAdapterConfig:
+    """What turns the semantic generator `base` into a task's: low-rank updates and a condition adapter."""
+
+    base: str
+    lora: configs.LoraConfig
+    condition: str = "gated"
+    condition_width: int = 1024
+
+    def adapted(self, base: configs.SemanticGeneratorConfig) -> configs.SemanticGeneratorConfig:
+        """The configuration of the base with the adapter on it."""
+        return dataclasses.replace(base, condition=self.condition, condition_width=self.condition_width)
+
+
+KINDS: dict[str, type] = {
+    "ssl_encoder": configs.SslEncoderConfig,
+    "semantic_codec": configs.SemanticCodecConfig,
+    "acoustic_codec": configs.AcousticCodecConfig,
+    "semantic_generator": configs.SemanticGeneratorConfig,
+    "acoustic_generator": configs.AcousticGeneratorConfig,
+    "visual_encoder": configs.VisualEncoderConfig,
+    "task_adapter": TaskAdapterConfig,
+}
+_KIND_OF = {cls: kind for kind, cls in KINDS.items()}
+
+
+@dataclasses.dataclass(frozen=True)
+class Task:
+    """Which components serve a task; `adapter` is None for a generator fine-tuned as a whole."""
+
+    generator: str
+    adapter: str | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Generator:
+    """A loaded semantic generator, ready for `SemanticGenerator(config, lora=lora)`."""
+
+    config: configs.SemanticGeneratorConfig
+    lora: configs.LoraConfig | None
+    variables: Variables
+
+
+def kind_of(config: Any) -> str:
+    if type(config) not in _KIND_OF:
+        raise ValueError(f"{type(config).__name__} does not configure a bundle component")
+    return _KIND_OF[type(config)]
+
+
+def stored_shapes(config: Any, base: configs.SemanticGeneratorConfig | None = None) -> dict[str, tuple[int, ...]]:
+    """{variable path: shape} that the file of a component must hold.
+
+    A task adapter needs the configuration of its `base`.
+    """
+    if isinstance(config, TaskAdapterConfig):
+        if base is None:
+            raise ValueError(f"task adapter needs its base {config.base!r}")
+        shapes = abstract_variables(config.adapted(base), config.lora)
+        own = ("lora", "condition_adapter")
+        return {path: leaf.shape for path, leaf in shapes.items() if any(part in path.split("/") for part in own)}
+    shapes = {path: tuple(leaf.shape) for path, leaf in abstract_variables(config).items()}
+    if isinstance(config, configs.SslEncoderConfig):
+        # A checkpoint keeps all layers, the model only has those it runs.
+        for path, shape in shapes.items():
+            if "layers" in path.split("/"):
+                shapes[path] = (config.num_layers, *shape[1:])
+    return shapes
+
+
+class Bundle:
+    """A bundle opened for reading; components are loaded on demand.
+
+    Attributes:
+      path: its directory.
+      info: the whole of `config.json`.
+      components: {name: configuration}; the class of the configuration says what the component is.
+      tasks: {task: the components that serve it}.
+    """
+
+    def __init__(self, path: str | os.PathLike):
+        self.path = Path(path)
+        self.info = self._read_info()
+        self.components: dict[str, Any] = {}
+        self.tasks: dict[str, Task] = {}
+        where = self.path / CONFIG_FILE
+        try:
+            for name, entry in self.info["components"].items():
+                if entry["kind"] not in KINDS:
+                    raise WeightsError(f"{where}: component {name!r} is of unknown kind {entry['kind']!r}")
+                cls = KINDS[entry["kind"]]
+                self.components[name] = configs.from_config_dict(cls, entry["config"], where=f"{where}: {name}")
+            self.tasks = {name: Task(**entry) for name, entry in self.info["tasks"].items()}
+        except (KeyError, TypeError, AttributeError) as error:
+            raise WeightsError(f"{where}: damaged ({error})") from None
+        for task, parts in self.tasks.items():
+            for name in (parts.generator, parts.adapter):
+                if name is not None and name not in self.components:
+                    raise WeightsError(f"{where}: task {task!r} needs component {name!r}, which is not listed")
+
+    def _read_info(self) -> dict[str, Any]:
+        path = self.path / CONFIG_FILE
+        if not path.is_file():
+            raise WeightsError(f"{self.path}: not a bundle, {CONFIG_FILE} is missing")
+        try:
+            info = json.loads(path.read_text(encoding="utf-8"))
+        except ValueError as error:
+            raise WeightsError(f"{path}: not valid JSON ({error})") from None
+        if not isinstance(info, dict) or info.get("format") != FORMAT:
+            found = info.get("format") if isinstance(info, dict) else type(info).__name__
+            raise WeightsError(f"{path}: not a bundle, expected format {FORMAT!r}, found {found!r}")
+        version = info.get("version")
+        if not isinstance(version, int) or version < 1:
+            raise WeightsError(f"{path}: expected a format version up to {VERSION}, found {version!r}")
+        if version > VERSION:
+            raise WeightsError(f"{path}: expected format version {VERSION} or older, found {version}; update metis_jax")
+        return info
+
+    def names(self, kind: str) -> list[str]:
+        """Names of all components of a kind."""
+        return [name for name, config in self.components.items() if kind_of(config) == kind]
+
+    def file(self, name: str) -> TensorFile:
+        """The open file of a component."""
+        self._require(name)
+        path = self.path / f"{name}.safetensors"
+        if not path.is_file():
+            raise WeightsError(f"{path}: file is missing")
+        return TensorFile(path)
+
+    def load(self, name: str, *, dtype: str = "float32") -> tuple[Any, Variables]:
+        """Configuration and variables of a component, checked against the model.
+
+        Parameters stored in another floating dtype are cast to `dtype`; statistics stay as they are.  Of an SSL
+        encoder only the layers that are run are read.
+        """
+        self._require(name)
+        config = self.components[name]
+        base = self.components.get(config.base) if isinstance(config, TaskAdapterConfig) else None
+        file = self.file(name)
+        expected = stored_shapes(config, base)
+        check_shapes(file.path, expected, file.shapes)
+        flat = {}
+        for path in expected:
+            rows = None
+            if isinstance(config, configs.SslEncoderConfig) and "layers" in path.split("/"):
+                rows = config.hidden_layer
+            array = file.read(path, rows)
+            is_float = array.dtype == ml_dtypes.bfloat16 or np.issubdtype(array.dtype, np.floating)
+            if path.startswith("params/") and is_float:
+                array = array.astype(dtype, copy=False)
+            flat[path] = array
+        return config, flax.traverse_util.unflatten_dict(flat, sep="/")
+
+    def load_generator(self, task: str, *, dtype: str = "float32") -> Generator:
+        """The semantic generator of a task, its adapter joined in unmerged."""
+        if task not in self.tasks:
+            known = ", ".join(sorted(self.tasks)) or "none"
+            raise WeightsError(f"{self.path}: the bundle has no model for task {task!r}; it has: {known}")
+        parts = self.tasks[task]
+        config, variables = self.load(parts.generator, dtype=dtype)
+        if parts.adapter is None:
+            return Generator(config, None, variables)
+        adapter, extra = self.load(parts.adapter, dtype=dtype)
+        flat = flax.traverse_util.flatten_dict(variables) | flax.traverse_util.flatten_dict(extra)
+        return Generator(adapter.adapted(config), adapter.lora, flax.traverse_util.unflatten_dict(flat))
+
+    def _require(self, name: str) -> None:
+        if name not in self.components:
+            known = ", ".join(self.components) or "none"
+            raise WeightsError(f"{self.path}: the bundle has no component {name!r}; it has: {known}")
+
+
+def check_shapes(path: Path, expected: Mapping[str, tuple[int, ...]], found: Mapping[str, tuple[int, ...]]) -> None:
+    """Raises WeightsError for the first missing, misshapen or extra tensor."""
+    for name, shape in expected.items():
+        if name not in found:
+            raise WeightsError(f"{path}: tensor {name!r} is missing, expected shape {list(shape)}")
+        if tuple(found[name]) != tuple(shape):
+            raise different_shape(path, name, shape, found[name])
+    for name, shape in found.items():
+        if name not in expected and not name.startswith(f"{UNUSED}/"):
+            raise WeightsError(f"{path}: tensor {name!r} of shape {list(shape)} is not expected")
+
+
+@contextlib.contextmanager
+def new_directory(path: str | os.PathLike) -> Iterator[Path]:
+    """A directory that appears under `path` when the block ends, and not at all when it raises."""
+    path = Path(path)
+    if path.exists():
+        raise WeightsError(f"{path}: exists already; remove it or choose another name")
+    partial = path.with_name(f".{path.name}.partial-{os.getpid()}")
+    try:
+        partial.mkdir(parents=True)
+        yield partial
+        os.rename(partial, path)
+    except OSError as error:
+        raise WeightsError(f"{path}: cannot be written ({error.strerror or error})") from None
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+class BundleWriter:
+    """Collects components in a directory; `write_bundle` makes one.
+
+    Components are checked against the model as they are added, a task adapter after its base.
+    """
+
+    def __init__(self, directory: Path, *, license: str, provenance: str):
+        self._directory = directory
+        self._about = {"license": license, "provenance": provenance}
+        self._components: dict[str, Any] = {}
+        self._tasks: dict[str, Task] = {}
+
+    def add(self, name: str, config: Any, variables: Variables) -> None:
+        """Adds a component from a variable tree in memory."""
+        flat = flax.traverse_util.flatten_dict(variables, sep="/")
+        specs = {path: spec_of(leaf) for path, leaf in flat.items()}
+        self.stream(name, config, specs, ((path, np.asarray(leaf)) for path, leaf in flat.items()))
+
+    def stream(
+        self, name: str, config: Any, specs: Mapping[str, TensorSpec], tensors: Iterable[tuple[str, np.ndarray]]
+    ) -> None:
+        """Adds a component whose tensors arrive one by one, in the order of `specs`."""
+        base = self._components.get(config.base) if isinstance(config, TaskAdapterConfig) else None
+        shapes = {path: spec.shape for path, spec in specs.items()}
+        check_shapes(Path(name), stored_shapes(config, base), shapes)
+        write_tensor_file(self._directory / f"{name}.safetensors", specs, tensors)
+        self._components[name] = config
+
+    def task(self, task: str, generator: str, adapter: str | None = None) -> None:
+        self._tasks[task] = Task(generator, adapter)
+
+    def finish(self) -> None:
+        rates = {kind_of(config): config.sample_rate for config in self._components.values() if hasattr(config, "sample_rate")}
+        info = {
+            "format": FORMAT,
+            "version": VERSION,
+            **self._about,
+            "sample_rates": rates,
+            "components": {
+                name: {"kind": kind_of(config), "config": configs.to_dict(config)}
+                for name, config in self._components.items()
+            },
+            "tasks": {name: dataclasses.asdict(task) for name, task in self._tasks.items()},
+        }
+        text = json.dumps(info, indent=1, ensure_ascii=False)
+        (self._directory / CONFIG_FILE).write_text(text + "\n", encoding="utf-8")
+
+
+@contextlib.contextmanager
+def write_bundle(path: str | os.PathLike, *, license: str, provenance: str) -> Iterator[BundleWriter]:
+    """Writes a bundle: nothing is at `path` until the block has ended without an error."""
+    with new_directory(path) as directory:
+        writer = BundleWriter(directory, license=license, provenance=provenance)
+        yield writer
+        writer.finish()

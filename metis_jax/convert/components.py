@@ -1,0 +1,124 @@
+"""Components between the two layouts: which rules, which configuration, and are the tensors all there."""
+
+import os
+import zipfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+
+from metis_jax.bundle import TaskAdapterConfig, kind_of, stored_shapes
+from metis_jax.convert import acoustic_generator, semantic_generator
+from metis_jax.convert.published import BASE
+from metis_jax.convert.rules import UNUSED, Match, Rule, match_rules
+from metis_jax.tensor_files import TensorFile, WeightsError, different_shape, spec_of
+
+# Each module has `config_from_shapes(shapes)` and either `RULES` or `rules(config)`.
+_MODULES: dict[str, ModuleType] = {
+    "semantic_generator": semantic_generator,
+    "acoustic_generator": acoustic_generator,
+}
+
+
+class StatisticsFile:
+    """Mean and variance of the SSL features (`.npz`), in the manner of `TensorFile`."""
+
+    def __init__(self, path: str | os.PathLike):
+        self.path = Path(path)
+        try:
+            with np.load(self.path, allow_pickle=False) as arrays:
+                self._arrays = {name: arrays[name] for name in arrays.files}
+        except (OSError, ValueError, EOFError, AttributeError, zipfile.BadZipFile):
+            raise WeightsError(f"{self.path}: not an .npz file with the arrays mean and var") from None
+        self.specs = {name: spec_of(array) for name, array in self._arrays.items()}
+
+    def read(self, name: str) -> np.ndarray:
+        return self._arrays[name]
+
+
+class Tensors:
+    """The tensors of one component, from all of its files."""
+
+    def __init__(self, files: Sequence[TensorFile | StatisticsFile]):
+        self._owner = {name: file for file in files for name in file.specs}
+        self.specs = {name: file.specs[name] for name, file in self._owner.items()}
+        self.file = ", ".join(str(file.path) for file in files)
+
+    def read(self, name: str) -> np.ndarray:
+        return self._owner[name].read(name)
+
+    def where(self, name: str) -> str:
+        return str(self._owner[name].path)
+
+
+class _Shapes(dict):
+    """{tensor: shape} whose missing keys say which file lacks what."""
+
+    def __init__(self, shapes: Mapping[str, tuple[int, ...]], file: str):
+        super().__init__(shapes)
+        self._file = file
+
+    def __missing__(self, name: str):
+        raise WeightsError(f"{self._file}: tensor {name!r} is missing")
+
+
+def rules_for(config: Any) -> list[Rule]:
+    """The rules of the component that `config` describes."""
+    if isinstance(config, TaskAdapterConfig):
+        return semantic_generator.ADAPTER_RULES
+    module = _MODULES[kind_of(config)]
+    return module.rules(config) if hasattr(module, "rules") else module.RULES
+
+
+def config_from_shapes(kind: str, shapes: Mapping[str, tuple[int, ...]], *, file: str) -> Any:
+    """The configuration that a file's tensors imply; WeightsError when they are not of that kind."""
+    shapes = _Shapes(shapes, file)
+    try:
+        if kind == "task_adapter":
+            return TaskAdapterConfig(
+                base=BASE,
+                lora=semantic_generator.lora_from_shapes(shapes),
+                condition_width=shapes["model.cond_adapter.in_linear.weight"][1],
+            )
+        return _MODULES[kind].config_from_shapes(shapes)
+    except WeightsError:
+        raise
+    except (ValueError, TypeError, IndexError, KeyError) as error:
+        raise WeightsError(f"{file}: not the tensors of a {kind} ({error})") from None
+
+
+def matched(config: Any, tensors: Tensors, base: Any = None) -> list[Match]:
+    """The rules of a component filled from its files and checked against our model."""
+    matches = match_rules(rules_for(config), {n: spec.shape for n, spec in tensors.specs.items()}, file=tensors.file)
+    expected = stored_shapes(config, base)
+    for match in matches:
+        ours = match.rule.ours
+        if ours in expected:
+            _check(match, expected[ours], tensors)
+        elif not ours.startswith(f"{UNUSED}/"):
+            raise ValueError(f"rule {ours!r} fills no variable of the model")
+    unfilled = sorted(set(expected) - {match.rule.ours for match in matches})
+    if unfilled:
+        raise ValueError(f"variable {unfilled[0]!r} has no rule")
+    return matches
+
+
+def _check(match: Match, shape: tuple[int, ...], tensors: Tensors) -> None:
+    """Raises WeightsError unless the tensors of a match are all there, and no more, in one dtype and the right shape."""
+    rule = match.rule
+    official = rule.official_shape(shape)
+    due = [name for _, name in rule.names(shape[: len(rule.indices)])]
+    found = [name for _, name in rule.names(match.grid)]
+    for name in due:
+        if name not in tensors.specs:
+            raise WeightsError(f"{tensors.file}: tensor {name!r} is missing, expected shape {list(official)}")
+        if tensors.specs[name].shape != official:
+            raise different_shape(tensors.where(name), name, official, tensors.specs[name].shape)
+        if tensors.specs[name].dtype != tensors.specs[due[0]].dtype:
+            kinds = tensors.specs[due[0]].dtype, tensors.specs[name].dtype
+            raise WeightsError(f"{tensors.where(name)}: tensor {name!r}: expected dtype {kinds[0]}, found {kinds[1]}")
+    for name in found:
+        if name not in due:
+            raise WeightsError(f"{tensors.where(name)}: tensor {name!r} of shape {list(match.shape)} is not expected")

@@ -1,0 +1,137 @@
+"""The authors' published folders to a bundle and back.
+
+Both directions stream: one of our (stacked) tensors is in memory at a time.
+"""
+
+import fnmatch
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from metis_jax.bundle import Bundle, new_directory, write_bundle
+from metis_jax.convert.components import StatisticsFile, Tensors, config_from_shapes, matched, rules_for
+from metis_jax.convert.published import BASE, PUBLISHED, STATISTICS, TASKS, Published, Root, find_files
+from metis_jax.convert.rules import Match, Rule
+from metis_jax.tensor_files import TensorFile, TensorSpec, WeightsError, write_tensor_file
+
+LICENSE = "CC BY-NC 4.0"
+PROVENANCE = "converted from the weights that the authors of Metis and MaskGCT published; the SSL encoder is w2v-BERT 2.0"
+
+Progress = Callable[[str, int], None]
+
+
+def open_component(entry: Published, files: Mapping[str, Path]) -> Tensors | None:
+    """The tensors of one component, or None when none of its files is there; one of two is an error."""
+    weights = [published for published in entry.files if published != STATISTICS]
+    if not any(published in files for published in weights):
+        return None
+    for published in entry.files:
+        if published in files:
+            continue
+        if published == STATISTICS:
+            raise WeightsError(f"{files[weights[0]]}: {STATISTICS} is missing beside it; name it with --statistics")
+        raise WeightsError(f"{published} is missing, but {next(files[w] for w in weights if w in files)} needs it")
+    return Tensors([StatisticsFile(files[p]) if p == STATISTICS else TensorFile(files[p]) for p in entry.files])
+
+
+def convert_official(
+    roots: Sequence[Root],
+    output: Path,
+    *,
+    statistics: Path | None = None,
+    only: str = "*",
+    progress: Progress | None = None,
+) -> Bundle:
+    """Writes a bundle from every published file found under `roots`.
+
+    Args:
+      roots: where to look.
+      output: the bundle; it must not exist.
+      statistics: `.npz` with mean and var of the SSL features, for folders that lack it.
+      only: glob over the names of components.
+      progress: called with (component, bytes) as tensors are written.
+    """
+    files = find_files(roots, statistics)
+    where = ", ".join(str(root.path) for root in roots)
+    configs: dict[str, Any] = {}
+    with write_bundle(output, license=LICENSE, provenance=PROVENANCE) as bundle:
+        for entry in PUBLISHED:
+            tensors = open_component(entry, files) if fnmatch.fnmatch(entry.component, only) else None
+            if tensors is None:
+                continue
+            if entry.kind == "task_adapter" and BASE not in configs:
+                continue  # an adapter is worth nothing without its base
+            shapes = {name: spec.shape for name, spec in tensors.specs.items()}
+            config = config_from_shapes(entry.kind, shapes, file=tensors.file)
+            matches = matched(config, tensors, configs.get(BASE))
+            specs = {m.rule.ours: TensorSpec(m.our_shape, _dtype(m, tensors)) for m in matches}
+            bundle.stream(entry.component, config, specs, _joined(matches, tensors, entry.component, progress))
+            configs[entry.component] = config
+        if not configs:
+            example = next(iter(PUBLISHED[1].files))
+            raise WeightsError(f"{where}: none of the published files is there, for example {example}")
+        for task, candidates in TASKS.items():
+            name = next((name for name in candidates if name in configs), None)
+            if name is not None and name.startswith("adapter_"):
+                bundle.task(task, BASE, name)
+            elif name is not None:
+                bundle.task(task, name)
+    return Bundle(output)
+
+
+def _dtype(match: Match, tensors: Tensors) -> np.dtype:
+    return tensors.specs[next(name for _, name in match.rule.names(match.grid))].dtype
+
+
+def _joined(
+    matches: Sequence[Match], tensors: Tensors, component: str, progress: Progress | None
+) -> Iterator[tuple[str, np.ndarray]]:
+    for match in matches:
+        array = match.join(tensors.read)
+        yield match.rule.ours, array
+        if progress:
+            progress(component, array.nbytes)
+
+
+def export_official(bundle: Bundle, output: Path, *, progress: Progress | None = None) -> None:
+    """Writes a bundle back as the authors' folders, under `output`, which must not exist."""
+    published = {entry.component: entry for entry in PUBLISHED}
+    for name in bundle.components:
+        if name not in published:
+            raise WeightsError(f"{bundle.path}: component {name!r} has no place in the published layout")
+    with new_directory(output) as directory:
+        for name, config in bundle.components.items():
+            for path, pattern in published[name].files.items():
+                target = directory / path
+                target.parent.mkdir(parents=True, exist_ok=True)
+                _export_file(bundle, name, rules_for(config), target, pattern, progress)
+
+
+def _export_file(
+    bundle: Bundle, name: str, rules: Sequence[Rule], target: Path, pattern: str, progress: Progress | None
+) -> None:
+    source = bundle.file(name)
+    specs, chosen = {}, []
+    for rule in rules:
+        if rule.ours not in source.specs:
+            raise WeightsError(f"{source.path}: tensor {rule.ours!r} is missing")
+        spec = source.specs[rule.ours]
+        names = [official for _, official in rule.names(spec.shape[: len(rule.indices)])]
+        if re.fullmatch(pattern, names[0]):
+            chosen.append(rule)
+            specs |= dict.fromkeys(names, TensorSpec(rule.official_shape(spec.shape), spec.dtype))
+
+    def tensors() -> Iterator[tuple[str, np.ndarray]]:
+        for rule in chosen:
+            array = source.read(rule.ours)
+            yield from rule.split(array)
+            if progress:
+                progress(name, array.nbytes)
+
+    if target.suffix == ".npz":
+        np.savez(target, **dict(tensors()))
+    else:
+        write_tensor_file(target, specs, tensors(), metadata={"format": "pt"})

@@ -46,6 +46,7 @@ class SslEncoderConfig:
     """w2v-BERT 2.0 (arXiv 2312.05187): a Conformer over stacked log-mel frames.
 
     `num_layers` is what a checkpoint holds, `hidden_layer` how many of them are run: index 17 feeds Metis.
+    `dropout` is applied to what every sub-module adds to the residual, in training alone.
     """
 
     sample_rate: int = 16000
@@ -59,9 +60,12 @@ class SslEncoderConfig:
     conv_width: int = 31
     left_context: int = 64
     right_context: int = 8
+    dropout: float = 0.0
 
     def __post_init__(self):
-        _require(self.width % self.num_heads == 0, f"width {self.width} is not a multiple of num_heads {self.num_heads}")
+        _require(
+            self.width % self.num_heads == 0, f"width {self.width} is not a multiple of num_heads {self.num_heads}"
+        )
         _require(
             0 <= self.hidden_layer <= self.num_layers,
             f"hidden_layer {self.hidden_layer} is outside 0..num_layers = {self.num_layers}",
@@ -139,7 +143,9 @@ class TransformerConfig:
     norm_epsilon: float = 1e-6
 
     def __post_init__(self):
-        _require(self.width % self.num_heads == 0, f"width {self.width} is not a multiple of num_heads {self.num_heads}")
+        _require(
+            self.width % self.num_heads == 0, f"width {self.width} is not a multiple of num_heads {self.num_heads}"
+        )
         _require(self.head_width % 2 == 0, f"head width {self.head_width} is odd; rotary positions need it even")
 
     @property
@@ -171,7 +177,8 @@ class SemanticGeneratorConfig:
 
     def __post_init__(self):
         _require(
-            self.condition in CONDITION_KINDS, f"condition is {self.condition!r}; use one of {', '.join(CONDITION_KINDS)}"
+            self.condition in CONDITION_KINDS,
+            f"condition is {self.condition!r}; use one of {', '.join(CONDITION_KINDS)}",
         )
 
     @property
@@ -271,7 +278,11 @@ SIZES: dict[str, dict[type, Any]] = {
         ),
         VisualEncoderConfig: VisualEncoderConfig(width=64, num_layers=2, num_heads=4, mlp_width=128),
         DiscriminatorConfig: DiscriminatorConfig(
-            periods=(2, 3), period_channels=(4, 8), window_lengths=(256,), bands=((0.0, 0.5), (0.5, 1.0)), band_channels=4
+            periods=(2, 3),
+            period_channels=(4, 8),
+            window_lengths=(256,),
+            bands=((0.0, 0.5), (0.5, 1.0)),
+            band_channels=4,
         ),
     },
 }

@@ -5,7 +5,7 @@ import jax
 import jax.numpy as jnp
 
 from metis_jax.layers.dense import Dense, partitioned
-from metis_jax.types import EMBED, Array, Float
+from metis_jax.types import CHANNELS, EMBED, Array, Bool, DType, Float
 
 
 class LayerNorm(nn.Module):
@@ -13,7 +13,7 @@ class LayerNorm(nn.Module):
 
     epsilon: float
     axis: str | None = EMBED
-    dtype: jnp.dtype = jnp.float32
+    dtype: DType = jnp.float32
 
     @nn.compact
     def __call__(self, x: Float[Array, "*b d"]) -> Float[Array, "*b d"]:
@@ -30,7 +30,7 @@ class AdaptiveRMSNorm(nn.Module):
     """RMSNorm whose scale is a linear function of the time embedding (reference LlamaAdaptiveRMSNorm)."""
 
     epsilon: float
-    dtype: jnp.dtype = jnp.float32
+    dtype: DType = jnp.float32
 
     @nn.compact
     def __call__(self, x: Float[Array, "b t d"], time: Float[Array, "b d"]) -> Float[Array, "b t d"]:
@@ -45,3 +45,26 @@ class AdaptiveRMSNorm(nn.Module):
         x = x.astype(jnp.float32)
         x = x * jax.lax.rsqrt(jnp.mean(jnp.square(x), axis=-1, keepdims=True) + jnp.float32(self.epsilon))
         return (x * scale.astype(jnp.float32)[:, None, :]).astype(self.dtype)
+
+
+class BatchNorm(nn.Module):
+    """Batch normalisation over every axis but the last (momentum 0.9, epsilon 1e-5, as PyTorch's default).
+
+    With `train` the statistics are of the entries of this batch where `is_valid`, else the running ones of the
+    collection `batch_stats`.
+    """
+
+    dtype: DType = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "*b c"], is_valid: Bool[Array, "*m 1"], *, train: bool) -> Float[Array, "*b c"]:
+        norm = nn.BatchNorm(
+            use_running_average=not train,
+            momentum=0.9,
+            epsilon=1e-5,
+            scale_init=partitioned(nn.initializers.ones, CHANNELS),
+            bias_init=partitioned(nn.initializers.zeros, CHANNELS),
+            use_fast_variance=False,
+        )
+        nn.share_scope(self, norm)
+        return norm(x.astype(jnp.float32), mask=is_valid).astype(self.dtype)

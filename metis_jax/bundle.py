@@ -91,13 +91,10 @@ def stored_shapes(config: Any, base: configs.SemanticGeneratorConfig | None = No
         shapes = abstract_variables(config.adapted(base), config.lora)
         own = ("lora", "condition_adapter")
         return {path: leaf.shape for path, leaf in shapes.items() if any(part in path.split("/") for part in own)}
-    shapes = {path: tuple(leaf.shape) for path, leaf in abstract_variables(config).items()}
     if isinstance(config, configs.SslEncoderConfig):
         # A checkpoint keeps all layers, the model only has those it runs.
-        for path, shape in shapes.items():
-            if "layers" in path.split("/"):
-                shapes[path] = (config.num_layers, *shape[1:])
-    return shapes
+        config = dataclasses.replace(config, hidden_layer=config.num_layers)
+    return {path: leaf.shape for path, leaf in abstract_variables(config).items()}
 
 
 class Bundle:
@@ -264,7 +261,8 @@ class BundleWriter:
         self._tasks[task] = Task(generator, adapter)
 
     def finish(self) -> None:
-        rates = {kind_of(config): config.sample_rate for config in self._components.values() if hasattr(config, "sample_rate")}
+        built = self._components.values()
+        rates = {kind_of(config): config.sample_rate for config in built if hasattr(config, "sample_rate")}
         info = {
             "format": FORMAT,
             "version": VERSION,

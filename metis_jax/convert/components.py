@@ -10,16 +10,30 @@ from typing import Any
 import numpy as np
 
 from metis_jax.bundle import TaskAdapterConfig, kind_of, stored_shapes
-from metis_jax.convert import acoustic_generator, semantic_generator
+from metis_jax.convert import (
+    acoustic_codec,
+    acoustic_generator,
+    semantic_codec,
+    semantic_generator,
+    ssl_encoder,
+    visual_encoder,
+)
 from metis_jax.convert.published import BASE
 from metis_jax.convert.rules import UNUSED, Match, Rule, match_rules
 from metis_jax.tensor_files import TensorFile, WeightsError, different_shape, spec_of
 
 # Each module has `config_from_shapes(shapes)` and either `RULES` or `rules(config)`.
 _MODULES: dict[str, ModuleType] = {
+    "ssl_encoder": ssl_encoder,
+    "semantic_codec": semantic_codec,
+    "acoustic_codec": acoustic_codec,
     "semantic_generator": semantic_generator,
     "acoustic_generator": acoustic_generator,
+    "visual_encoder": visual_encoder,
 }
+
+# The published statistics lie beside the SSL encoder and belong to it.
+STATISTICS_RULES = [Rule("statistics/mean", "mean"), Rule("statistics/variance", "var")]
 
 
 class StatisticsFile:
@@ -68,8 +82,10 @@ def rules_for(config: Any) -> list[Rule]:
     """The rules of the component that `config` describes."""
     if isinstance(config, TaskAdapterConfig):
         return semantic_generator.ADAPTER_RULES
-    module = _MODULES[kind_of(config)]
-    return module.rules(config) if hasattr(module, "rules") else module.RULES
+    kind = kind_of(config)
+    module = _MODULES[kind]
+    rules = module.rules(config) if hasattr(module, "rules") else module.RULES
+    return [*rules, *STATISTICS_RULES] if kind == "ssl_encoder" else rules
 
 
 def config_from_shapes(kind: str, shapes: Mapping[str, tuple[int, ...]], *, file: str) -> Any:
@@ -106,7 +122,7 @@ def matched(config: Any, tensors: Tensors, base: Any = None) -> list[Match]:
 
 
 def _check(match: Match, shape: tuple[int, ...], tensors: Tensors) -> None:
-    """Raises WeightsError unless the tensors of a match are all there, and no more, in one dtype and the right shape."""
+    """Raises WeightsError unless the tensors of a match are there, no more, in one dtype and the right shape."""
     rule = match.rule
     official = rule.official_shape(shape)
     due = [name for _, name in rule.names(shape[: len(rule.indices)])]

@@ -18,7 +18,7 @@ from metis_jax.convert.rules import Match, Rule
 from metis_jax.tensor_files import TensorFile, TensorSpec, WeightsError, write_tensor_file
 
 LICENSE = "CC BY-NC 4.0"
-PROVENANCE = "converted from the weights that the authors of Metis and MaskGCT published; the SSL encoder is w2v-BERT 2.0"
+PROVENANCE = "converted from the weights published by the authors of Metis and MaskGCT, and w2v-BERT 2.0"
 
 Progress = Callable[[str, int], None]
 

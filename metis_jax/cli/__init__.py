@@ -1,0 +1,1 @@
+"""Command-line front ends: flags, then configuration, then the library."""

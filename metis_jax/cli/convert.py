@@ -1,0 +1,89 @@
+"""The authors' published weights to a bundle, and back.
+
+    python convert.py --official=DIR[,DIR2,hub:amphion/MaskGCT] --output=BUNDLE
+    python convert.py --bundle=BUNDLE --export=DIR
+"""
+
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from absl import flags
+from tqdm import tqdm
+
+from metis_jax.bundle import Bundle
+from metis_jax.convert.official import convert_official, export_official
+from metis_jax.convert.published import Root, download
+
+
+def _flags() -> flags.FlagValues:
+    """This command's flags, in a registry of their own so that commands can be imported side by side."""
+    values = flags.FlagValues()
+    flags.DEFINE_list(
+        "official",
+        [],
+        "Folders that hold the published repositories (amphion/MaskGCT, amphion/metis, facebook/w2v-bert-2.0) or are "
+        "one of them; hub:OWNER/NAME downloads one (extra `hub`).",
+        flag_values=values,
+    )
+    flags.DEFINE_string("output", None, "The bundle to write.", flag_values=values)
+    flags.DEFINE_string("bundle", None, "The bundle to read.", flag_values=values)
+    flags.DEFINE_string("export", None, "The folder to write in the authors' layout.", flag_values=values)
+    flags.DEFINE_string(
+        "statistics", None, "SSL feature statistics (.npz with mean and var), if not in a folder.", flag_values=values
+    )
+    flags.DEFINE_string("only", "*", "Convert only components whose names match this glob.", flag_values=values)
+    flags.DEFINE_boolean("help", False, "Show this help.", short_name="h", flag_values=values)
+    return values
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Exit status: 0, or 2 with one line on stderr."""
+    given = _flags()
+    try:
+        rest = given(list(sys.argv if argv is None else argv))
+        if given.help:
+            print(f"{__doc__}\n{given.main_module_help()}")
+        elif len(rest) > 1:
+            raise ValueError(f"unexpected argument {rest[1]!r}; every input is a flag, see --help")
+        elif given.official and given.output and not (given.bundle or given.export):
+            _convert(given)
+        elif given.bundle and given.export and not (given.official or given.output):
+            _export(given)
+        else:
+            raise ValueError("give --official=DIR --output=BUNDLE, or --bundle=BUNDLE --export=DIR")
+    except (ValueError, flags.Error) as error:
+        print(f"convert: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def _convert(given: flags.FlagValues) -> None:
+    roots = [
+        download(name.removeprefix("hub:")) if name.startswith("hub:") else Root(Path(name)) for name in given.official
+    ]
+    statistics = Path(given.statistics) if given.statistics else None
+    with tqdm(unit="B", unit_scale=True) as bar:
+        bundle = convert_official(
+            roots, Path(given.output), statistics=statistics, only=given.only, progress=_advance(bar)
+        )
+    print(f"{given.output}: {', '.join(bundle.components)}")
+    print(f"tasks: {', '.join(bundle.tasks) or 'none'}; licence of the weights: {bundle.info['license']}")
+
+
+def _export(given: flags.FlagValues) -> None:
+    with tqdm(unit="B", unit_scale=True) as bar:
+        export_official(Bundle(given.bundle), Path(given.export), progress=_advance(bar))
+    print(given.export)
+
+
+def _advance(bar: tqdm) -> Callable[[str, int], None]:
+    def advance(component: str, nbytes: int) -> None:
+        bar.set_description(component, refresh=False)
+        bar.update(nbytes)
+
+    return advance
+
+
+if __name__ == "__main__":
+    sys.exit(main())

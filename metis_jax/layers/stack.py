@@ -19,7 +19,16 @@ _CHECKPOINT_POLICIES = {
 }
 
 
-def run_stack(block: type[nn.Module], num_layers: int, policy: Policy, x: Array, /, *shared: Array, **fields: Any) -> Array:
+def rematerialized(block: type[nn.Module], policy: Policy, *, is_scanned: bool = False) -> type[nn.Module]:
+    """`block`, recomputed in the backward pass as `policy.remat` says; inside a scan that needs no barriers."""
+    if policy.remat == "none":
+        return block
+    return nn.remat(block, prevent_cse=not is_scanned, policy=_CHECKPOINT_POLICIES[policy.remat])
+
+
+def run_stack(
+    block: type[nn.Module], num_layers: int, policy: Policy, x: Array, /, *shared: Array, **fields: Any
+) -> Array:
     """Runs `num_layers` blocks on `x` from inside a compact method of the owner.
 
     Args:
@@ -29,8 +38,7 @@ def run_stack(block: type[nn.Module], num_layers: int, policy: Policy, x: Array,
       x: the carry.
       shared: arrays every block receives unchanged.
     """
-    if policy.remat != "none":
-        block = nn.remat(block, prevent_cse=not policy.scan, policy=_CHECKPOINT_POLICIES[policy.remat])
+    block = rematerialized(block, policy, is_scanned=policy.scan)
     if not policy.scan:
         for layer in range(num_layers):
             x, _ = block(**fields, name=f"layers_{layer}")(x, *shared)

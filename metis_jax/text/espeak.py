@@ -108,7 +108,8 @@ def _speak(line: str, language: str) -> str:
     if not line.strip():
         return ""
     with _lock:
-        return "".join(_backend(language).phonemize([line], separator=separator, strip=True))
+        # More than one line comes back when a decimal mark confuses the wrapper; the reference joins them in this way.
+        return "\n".join(_backend(language).phonemize([line], separator=separator, strip=True))
 
 
 def phonemes(text: str, language: str) -> tuple[str, list[str]]:

@@ -1,0 +1,11 @@
+"""python data/prepare.py --input=FOLDER|manifest.jsonl --output=SHARDS"""
+
+import pathlib
+import sys
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))  # from a clone that is not installed
+
+from metis_jax.cli.prepare import main
+
+if __name__ == "__main__":
+    sys.exit(main())

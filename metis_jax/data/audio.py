@@ -1,0 +1,97 @@
+"""Compressed bytes to mono float32 waves, and the frame arithmetic that waves and tokens share.
+
+The SSL front end turns `l` samples at 16 kHz into ceil((1 + (l - 400) // 160) / 2) frames of 320 samples; the acoustic
+codec has frames of 480 samples at 24 kHz.  Both run at 50 Hz.
+"""
+
+import io
+
+import numpy as np
+import soundfile
+import soxr
+from jaxtyping import Float
+
+from metis_jax.data.records import RecordError
+
+SSL_RATE = 16_000
+SSL_HOP = 320
+CODEC_RATE = 24_000
+CODEC_HOP = 480
+FRAME_RATE = 50
+
+_WINDOW, _SHIFT = 400, 160  # samples per log-mel frame and between two; two frames are stacked
+
+
+def ssl_frames(samples: int) -> int:
+    """SSL frames of a 16 kHz wave of `samples`."""
+    if samples < _WINDOW:
+        return 0
+    return (2 + (samples - _WINDOW) // _SHIFT) // 2
+
+
+def ssl_samples(frames: int) -> int:
+    """The samples that exactly `frames` SSL frames look at: `ssl_frames(ssl_samples(t)) == t`."""
+    return SSL_HOP * frames + _WINDOW - _SHIFT if frames else 0
+
+
+def read_wave(data: bytes, name: str = "audio") -> tuple[Float[np.ndarray, " l"], int]:
+    """The mono wave in compressed bytes, channels averaged, and its sample rate."""
+    try:
+        wave, rate = soundfile.read(io.BytesIO(data), dtype="float32", always_2d=True)
+    except (soundfile.LibsndfileError, RuntimeError, TypeError) as error:
+        raise RecordError(f"{name}: libsndfile can not read it: {error}") from error
+    mono = wave[:, 0] if wave.shape[1] == 1 else wave.mean(axis=1)
+    if not np.isfinite(mono).all():
+        raise RecordError(f"{name}: samples that are not finite")
+    return mono, rate
+
+
+def read_excerpt(
+    data: bytes, start: float, seconds: float, name: str = "audio"
+) -> tuple[Float[np.ndarray, " l"], int, int]:
+    """About `seconds` from `start` on, decoding little more: the wave, its rate, and its first sample's place.
+
+    A quarter of a second on either side is kept for the resampler and for codecs that need to settle.
+    """
+    try:
+        with soundfile.SoundFile(io.BytesIO(data)) as sound:
+            rate = sound.samplerate
+            # Whole seconds: every rate maps them to a whole number of samples.
+            first = min(max(0, int(start - 0.25)) * rate, max(0, sound.frames - 1))
+            sound.seek(first)
+            wave = sound.read(int((start + seconds + 0.25) * rate) - first, dtype="float32", always_2d=True)
+    except (soundfile.LibsndfileError, RuntimeError, TypeError) as error:
+        raise RecordError(f"{name}: libsndfile can not read it: {error}") from error
+    if not np.isfinite(wave).all():
+        raise RecordError(f"{name}: samples that are not finite")
+    return wave.mean(axis=1), rate, first
+
+
+def write_flac(wave: Float[np.ndarray, " l"], rate: int) -> bytes:
+    """16-bit FLAC bytes."""
+    buffer = io.BytesIO()
+    soundfile.write(buffer, np.clip(wave, -1.0, 1.0), rate, format="FLAC", subtype="PCM_16")
+    return buffer.getvalue()
+
+
+def resample(wave: Float[np.ndarray, " l"], rate: int, target: int) -> Float[np.ndarray, " k"]:
+    """The wave at another rate (soxr, high quality)."""
+    if rate == target or not len(wave):
+        return wave
+    return soxr.resample(wave, rate, target).astype(np.float32, copy=False)
+
+
+def resampled_length(samples: int, rate: int, target: int) -> int:
+    """Samples that `samples` at `rate` fill at `target`: planned before any audio is read."""
+    return samples * target // rate
+
+
+def fit(wave: Float[np.ndarray, " l"], samples: int) -> Float[np.ndarray, " k"]:
+    """The wave cut, or padded with zeros at the right, to `samples`."""
+    if len(wave) >= samples:
+        return wave[:samples]
+    return np.pad(wave, (0, samples - len(wave)))
+
+
+def rms(wave: Float[np.ndarray, " l"]) -> float:
+    return float(np.sqrt(np.mean(np.square(wave, dtype=np.float64)))) if len(wave) else 0.0

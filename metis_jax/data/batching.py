@@ -1,0 +1,176 @@
+"""Which rows make up batch number `step`: a pure function of the seed, so that a run's data state is one number.
+
+Order: mixture of parts, shuffle, repeat, then blocks of whole batches.  Inside a block rows are sorted by length bucket
+and cut into batches, and the batches are shuffled: a batch is padded to the smallest bucket that holds its longest row,
+no row is dropped, and every process computes the same plan, so shapes agree on a pod.  A process takes its rows of a
+finished plan last: neither order nor noise depends on the number of processes.
+
+Grain's own `shuffle`, `repeat` and `mix` give such an order too, but cost milliseconds per index, which a planner that
+looks at thousands of rows ahead can not pay; `index_shuffle` is the permutation underneath them.
+"""
+
+import dataclasses
+import functools
+import hashlib
+from collections.abc import Callable, Sequence
+
+import numpy as np
+from grain.experimental import index_shuffle
+
+from metis_jax.data.recipes import Recipe
+
+_PERIOD = 1000  # mixture weights are met exactly over this many rows
+
+
+def seed_of(*words: int | str) -> int:
+    """A 62-bit seed that depends on every word."""
+    digest = hashlib.blake2b("/".join(map(str, words)).encode(), digest_size=8).digest()
+    return int.from_bytes(digest, "big") >> 2
+
+
+def rng_of(*words: int | str) -> np.random.Generator:
+    """A generator that depends on every word."""
+    return np.random.default_rng(seed_of(*words))
+
+
+def mixture_pattern(weights: Sequence[float]) -> np.ndarray:
+    """Part numbers for one period of the mixture: counts within one row of the weights, spread evenly."""
+    if not len(weights) or not all(np.isfinite(weight) and weight > 0 for weight in weights):
+        raise ValueError(f"mixture weights are {tuple(weights)}; every weight must be a positive number")
+    if len(weights) == 1:
+        return np.zeros(1, np.int64)
+    exact = np.asarray(weights, np.float64) / np.sum(weights) * _PERIOD
+    counts = np.maximum(1, np.floor(exact)).astype(np.int64)
+    for part in np.argsort(counts - exact, kind="stable")[: max(0, _PERIOD - int(counts.sum()))]:
+        counts[part] += 1
+    places = np.concatenate([(np.arange(count) + 0.5) / count for count in counts])
+    return np.repeat(np.arange(len(counts)), counts)[np.argsort(places, kind="stable")]
+
+
+class Order:
+    """Position in an endless stream -> (part, item).  Each item of a part comes once per epoch, in a new order."""
+
+    def __init__(self, sizes: Sequence[int], weights: Sequence[float], seed: int):
+        if len(sizes) != len(weights) or not all(size > 0 for size in sizes):
+            raise ValueError(f"parts of sizes {tuple(sizes)} for weights {tuple(weights)}; no part may be empty")
+        self.sizes = tuple(sizes)
+        self.seed = seed
+        self._pattern = mixture_pattern(weights)
+        self._rank = np.zeros(len(self._pattern), np.int64)
+        for part in range(len(sizes)):
+            mine = self._pattern == part
+            self._rank[mine] = np.arange(mine.sum())
+        self._counts = np.bincount(self._pattern, minlength=len(sizes))
+
+    def __getitem__(self, position: int) -> tuple[int, int]:
+        period, place = divmod(position, len(self._pattern))
+        part = int(self._pattern[place])
+        epoch, key = divmod(period * int(self._counts[part]) + int(self._rank[place]), self.sizes[part])
+        # The permutation takes 32-bit seeds.
+        seed = seed_of(self.seed, "shuffle", part, epoch) & 0x7FFFFFFF
+        return part, index_shuffle(key, max_index=self.sizes[part] - 1, seed=seed, rounds=4)
+
+
+@dataclasses.dataclass(frozen=True)
+class Row:
+    """One example as planned: `recipe` says what to read, `attempt` counts the earlier ones that met bad records."""
+
+    position: int
+    part: int
+    recipe: Recipe
+    attempt: int = 0
+
+
+@dataclasses.dataclass(frozen=True)
+class BatchPlan:
+    frames: int  # the bucket all rows are padded to
+    rows: tuple[Row, ...]
+
+
+class Batches:
+    """Random access to batch plans.
+
+    `draw(part, item, rng, limit)` returns a recipe of at most `limit` frames.
+    """
+
+    def __init__(
+        self,
+        order: Order,
+        draw: Callable[[int, int, np.random.Generator, int], Recipe],
+        *,
+        buckets: Sequence[int],
+        batch_size: int,
+        block_batches: int,
+        seed: int,
+    ):
+        if list(buckets) != sorted(set(buckets)) or not buckets or buckets[0] <= 0:
+            raise ValueError(f"buckets are {tuple(buckets)}; expected growing positive frame counts")
+        if batch_size <= 0 or block_batches <= 0:
+            raise ValueError(f"batch_size is {batch_size}, block_batches {block_batches}; both must be positive")
+        self.order, self.draw, self.seed = order, draw, seed
+        self.buckets = tuple(buckets)
+        self.batch_size = batch_size
+        self.block_batches = block_batches
+        self._block = functools.lru_cache(maxsize=4)(self._plan_block)
+
+    def __getstate__(self):
+        return {key: value for key, value in self.__dict__.items() if key != "_block"}
+
+    def __setstate__(self, state):
+        self.__dict__.update(state)
+        self._block = functools.lru_cache(maxsize=4)(self._plan_block)
+
+    def __getitem__(self, step: int) -> BatchPlan:
+        block, place = divmod(step, self.block_batches)
+        return self._block(block)[place]
+
+    def plan_row(self, position: int) -> Row:
+        part, item = self.order[position]
+        rng = rng_of(self.seed, "recipe", position)
+        return Row(position, part, self.draw(part, item, rng, self.buckets[-1]))
+
+    def replace(self, step: int, row: Row, frames: int) -> Row | None:
+        """A stand-in for a row that met a bad record: another recipe of its block that fits into `frames` frames.
+
+        The draw is seeded by position and attempt, so every run and process finds the same one; None if there is none.
+        """
+        attempt = row.attempt + 1
+        block = self._block(step // self.block_batches)
+        fitting = [
+            other
+            for plan in block
+            for other in plan.rows
+            if other.recipe.frames <= frames and other.recipe.target.record != row.recipe.target.record
+        ]
+        if not fitting:
+            return None
+        fitting.sort(key=lambda other: other.position)
+        chosen = fitting[int(rng_of(self.seed, "replace", row.position, attempt).integers(len(fitting)))]
+        return Row(row.position, chosen.part, chosen.recipe, attempt)
+
+    def bucket(self, frames: int) -> int:
+        for bucket in self.buckets:
+            if frames <= bucket:
+                return bucket
+        raise ValueError(f"a row of {frames} frames is longer than the largest bucket, {self.buckets[-1]}")
+
+    def _plan_block(self, block: int) -> list[BatchPlan]:
+        size = self.batch_size * self.block_batches
+        rows = [self.plan_row(position) for position in range(block * size, (block + 1) * size)]
+        rows.sort(key=lambda row: self.bucket(row.recipe.frames))
+        plans = []
+        for start in range(0, size, self.batch_size):
+            chosen = tuple(rows[start : start + self.batch_size])
+            plans.append(BatchPlan(self.bucket(max(row.recipe.frames for row in chosen)), chosen))
+        order = rng_of(self.seed, "block", block).permutation(len(plans))
+        return [plans[index] for index in order]
+
+
+def process_slice(rows: Sequence[Row], index: int, count: int) -> Sequence[Row]:
+    """The rows of one process: a contiguous share, so that the global batch is the same array for any `count`."""
+    if not 0 <= index < count:
+        raise ValueError(f"process_index is {index} of {count} processes")
+    if len(rows) % count:
+        raise ValueError(f"batch_size is {len(rows)}; it must be a multiple of the {count} processes")
+    local = len(rows) // count
+    return rows[index * local : (index + 1) * local]

@@ -1,0 +1,215 @@
+"""Where recordings come from: a manifest, a plain folder, or a corpus in its published layout, all as the same items.
+
+A manifest is JSON lines.  `path` is required (relative to the manifest); `id`, `kind`, `speaker`, `text`, `language`,
+`license`, `source`, `heldout`, `condition`, `sample_rate`, `seconds`, `audio` (the sound of a video) and `source_audio`
+are read where they are there; other fields are ignored.
+"""
+
+import dataclasses
+import json
+import os
+import pathlib
+from collections.abc import Callable, Iterator, Mapping
+
+from metis_jax.data.records import KINDS
+
+SUFFIXES = (".wav", ".flac", ".ogg", ".opus", ".mp3", ".aiff", ".aif", ".au", ".w64", ".sph")
+
+
+class ManifestError(ValueError):
+    """An input whose list of recordings can not be used; names the file and line."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Item:
+    """One recording to prepare.  `sample_rate` and `seconds` are what the list claims (0: nothing), to be checked."""
+
+    id: str
+    path: str
+    kind: str = "speech"
+    speaker: str = ""
+    text: str = ""
+    language: str = ""
+    license: str = ""
+    source: str = ""
+    held_out: bool = False
+    condition: str = ""
+    source_path: str = ""
+    sample_rate: int = 0
+    seconds: float = 0.0
+
+
+def _field(row: Mapping, name: str, kind: type, where: str):
+    """An optional field of a row; null counts as absent."""
+    value = row.get(name)
+    if value is None:
+        return kind()
+    if kind is float and isinstance(value, int) and not isinstance(value, bool):
+        value = float(value)
+    if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
+        raise ManifestError(f"{where}: field {name!r} is {value!r}; expected {kind.__name__}")
+    return value
+
+
+def from_manifest(path: pathlib.Path) -> Iterator[Item]:
+    folder = path.parent
+    with open(path, encoding="utf-8") as lines:
+        for number, line in enumerate(lines, start=1):
+            if not line.strip():
+                continue
+            where = f"{path} line {number}"
+            try:
+                row = json.loads(line)
+            except ValueError as error:
+                raise ManifestError(f"{where}: not JSON: {error}") from error
+            if not isinstance(row, dict):
+                raise ManifestError(f"{where}: a {type(row).__name__}; expected an object")
+            name = _field(row, "path", str, where)
+            if not name:
+                raise ManifestError(f"{where}: field 'path' is missing")
+            kind = _field(row, "kind", str, where) or "speech"
+            if kind not in KINDS:
+                raise ManifestError(f"{where}: field 'kind' is {kind!r}; use one of {', '.join(KINDS)}")
+            audio = _field(row, "audio", str, where)
+            source_audio = _field(row, "source_audio", str, where)
+            yield Item(
+                id=_field(row, "id", str, where) or os.path.splitext(name)[0],
+                path=str(folder / (audio or name)),
+                kind=kind,
+                speaker=_field(row, "speaker", str, where),
+                text=_field(row, "text", str, where),
+                language=_field(row, "language", str, where),
+                license=_field(row, "license", str, where),
+                source=_field(row, "source", str, where),
+                held_out=_field(row, "heldout", bool, where),
+                condition=_field(row, "condition", str, where),
+                source_path=str(folder / source_audio) if source_audio else "",
+                # The list describes the video, not its sound, where both are named.
+                sample_rate=0 if audio else _field(row, "sample_rate", int, where),
+                seconds=_field(row, "audio_seconds" if audio else "seconds", float, where),
+            )
+
+
+def _audio_files(folder: pathlib.Path) -> Iterator[pathlib.Path]:
+    for path in sorted(folder.rglob("*")):
+        if path.suffix.lower() in SUFFIXES and path.is_file():
+            yield path
+
+
+def _identity(folder: pathlib.Path, path: pathlib.Path) -> str:
+    return path.relative_to(folder).with_suffix("").as_posix()
+
+
+def _text_beside(path: pathlib.Path, *suffixes: str) -> str:
+    for suffix in suffixes:
+        beside = path.with_name(path.stem + suffix)
+        if beside.is_file():
+            return " ".join(beside.read_text(encoding="utf-8").split())
+    return ""
+
+
+def from_folder(folder: pathlib.Path) -> Iterator[Item]:
+    """Any audio files.  The innermost folder is taken for the speaker; `x.txt` beside `x.wav` is its text."""
+    for path in _audio_files(folder):
+        yield Item(
+            id=_identity(folder, path),
+            path=str(path),
+            speaker=path.parent.name if path.parent != folder else "",
+            text=_text_beside(path, ".normalized.txt", ".txt"),
+        )
+
+
+def from_libritts(folder: pathlib.Path) -> Iterator[Item]:
+    """LibriTTS and LibriTTS-R: <subset>/<speaker>/<chapter>/<utterance>.wav with .normalized.txt."""
+    for path in _audio_files(folder):
+        subset = path.parent.parent.parent.name
+        yield Item(
+            id=_identity(folder, path),
+            path=str(path),
+            speaker=f"libritts_{path.parent.parent.name}",
+            text=_text_beside(path, ".normalized.txt", ".original.txt"),
+            language="en",
+            license="CC BY 4.0",
+            source="LibriTTS",
+            held_out=subset.startswith(("dev", "test")),
+        )
+
+
+def from_vctk(folder: pathlib.Path) -> Iterator[Item]:
+    """VCTK 0.92 (wav48_silence_trimmed, first microphone) or 0.80 (wav48), text under txt/<speaker>/."""
+    for path in _audio_files(folder):
+        if path.stem.endswith("_mic2"):
+            continue
+        speaker = path.parent.name
+        text = folder / "txt" / speaker / f"{path.stem.removesuffix('_mic1')}.txt"
+        yield Item(
+            id=_identity(folder, path),
+            path=str(path),
+            speaker=f"vctk_{speaker}",
+            text=" ".join(text.read_text(encoding="utf-8").split()) if text.is_file() else "",
+            language="en",
+            license="CC BY 4.0",
+            source="VCTK",
+        )
+
+
+def from_emilia(folder: pathlib.Path) -> Iterator[Item]:
+    """An Emilia-style folder: beside every recording a JSON object with text, speaker and language."""
+    for path in _audio_files(folder):
+        beside = path.with_suffix(".json")
+        row = {}
+        if beside.is_file():
+            try:
+                row = json.loads(beside.read_text(encoding="utf-8"))
+            except ValueError as error:
+                raise ManifestError(f"{beside}: not JSON: {error}") from error
+            if not isinstance(row, dict):
+                raise ManifestError(f"{beside}: a {type(row).__name__}; expected an object")
+        where = str(beside)
+        yield Item(
+            id=_identity(folder, path),
+            path=str(path),
+            speaker=_field(row, "speaker", str, where),
+            text=_field(row, "text", str, where).strip(),
+            language=_field(row, "language", str, where),
+            license=_field(row, "license", str, where) or "CC BY-NC 4.0",
+            source="Emilia",
+        )
+
+
+def from_noise(folder: pathlib.Path) -> Iterator[Item]:
+    """Noise and room responses; a folder on the way whose name starts with rir, room or impulse holds responses."""
+    for path in _audio_files(folder):
+        names = [part.lower() for part in path.relative_to(folder).parts[:-1]]
+        is_room = any(name.startswith(("rir", "room", "impulse")) for name in names)
+        yield Item(id=_identity(folder, path), path=str(path), kind="rir" if is_room else "noise", source=folder.name)
+
+
+LAYOUTS: dict[str, Callable[[pathlib.Path], Iterator[Item]]] = {
+    "folder": from_folder,
+    "libritts": from_libritts,
+    "vctk": from_vctk,
+    "emilia": from_emilia,
+    "noise": from_noise,
+}
+
+
+def list_items(source: str | os.PathLike, layout: str = "") -> list[Item]:
+    """The items of a manifest file or of a folder in some layout ("folder" unless said), checked for repeated ids."""
+    path = pathlib.Path(source)
+    if layout and layout not in LAYOUTS:
+        raise ManifestError(f"layout is {layout!r}; use one of {', '.join(LAYOUTS)}")
+    if path.is_dir():
+        items = list(LAYOUTS[layout or "folder"](path))
+    elif path.is_file():
+        items = list(from_manifest(path))
+    else:
+        raise ManifestError(f"{path}: no such file or folder")
+    if not items:
+        raise ManifestError(f"{path}: {'no audio files' if path.is_dir() else 'empty manifest'}")
+    seen: dict[str, str] = {}
+    for item in items:
+        if item.id in seen:
+            raise ManifestError(f"{path}: id {item.id!r} names both {seen[item.id]} and {item.path}")
+        seen[item.id] = item.path
+    return items

@@ -1,0 +1,299 @@
+"""A planned row to arrays: read, resample, cut, degrade, and put prompt and target together."""
+
+import collections
+import dataclasses
+import threading
+from collections.abc import Callable, Sequence
+
+import numpy as np
+from jaxtyping import Float
+
+from metis_jax.data.audio import (
+    CODEC_HOP,
+    CODEC_RATE,
+    SSL_HOP,
+    SSL_RATE,
+    fit,
+    read_excerpt,
+    read_wave,
+    resample,
+    ssl_samples,
+)
+from metis_jax.data.batching import Row, rng_of
+from metis_jax.data.degrade import DegradeConfig, degrade
+from metis_jax.data.mixtures import MixtureConfig, mix
+from metis_jax.data.perturb import PerturbConfig, perturb
+from metis_jax.data.recipes import TASKS, Piece
+from metis_jax.data.records import Record, RecordError
+from metis_jax.data.sources import Corpus
+
+Example = dict[str, np.ndarray]
+Phonemize = Callable[[str, str], Sequence[int]]
+
+
+class UnusableRecord(RecordError):
+    """A record that a row needed and could not have; `record` is its index."""
+
+    def __init__(self, record: int, reason: str):
+        super().__init__(reason)
+        self.record = record
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ExampleConfig:
+    """What is done to waves on their way into an example.
+
+    Attributes:
+      target: fine-tuning targets as "tokens" (the record has them) or as "wave" (the train step makes them).
+      degrade: se always; tse, after mixing, for `degrade_mixture` of the rows; the wave stages for `degrade_wave`.
+      perturb: vc, where a record has no `source_audio`; and the wave stages for `perturb_wave` of the rows.
+      gain_db: level change of the wave stages.
+      text_guided: share of tse rows that carry their phones too.
+      max_phones: a record with more is skipped.
+    """
+
+    target: str = "tokens"
+    degrade: DegradeConfig = DegradeConfig()
+    mixture: MixtureConfig = MixtureConfig()
+    perturb: PerturbConfig = PerturbConfig()
+    degrade_mixture: float = 0.3
+    degrade_wave: float = 0.0
+    perturb_wave: float = 0.0
+    gain_db: tuple[float, float] = (0.0, 0.0)
+    text_guided: float = 0.0
+    max_phones: int = 512
+
+    def __post_init__(self):
+        if self.target not in ("tokens", "wave"):
+            raise ValueError(f"target is {self.target!r}; use tokens or wave")
+        for name in ("degrade_mixture", "degrade_wave", "perturb_wave", "text_guided"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f"{name} is {getattr(self, name)}; it must lie in [0, 1]")
+        if self.max_phones < 1:
+            raise ValueError(f"max_phones is {self.max_phones}; it must be positive")
+
+
+class Waves:
+    """Records and waves by index.  `cached_seconds` of decoded audio are kept, least recently used out first."""
+
+    def __init__(self, corpus: Corpus, cached_seconds: float = 0.0):
+        self.corpus, self.cached_seconds = corpus, cached_seconds
+        self._cache: collections.OrderedDict[tuple[int, int], np.ndarray] = collections.OrderedDict()
+        self._held = 0.0
+        self._lock = threading.Lock()
+
+    def __getstate__(self):
+        return {"corpus": self.corpus, "cached_seconds": self.cached_seconds}
+
+    def __setstate__(self, state):
+        self.__init__(**state)
+
+    def record(self, index: int) -> Record:
+        try:
+            return self.corpus[index]
+        except RecordError as error:
+            raise UnusableRecord(index, str(error)) from error
+
+    def decode(self, record: Record, index: int, rate: int) -> Float[np.ndarray, " l"]:
+        """The whole wave of a record at `rate`."""
+        with self._lock:
+            if (index, rate) in self._cache:
+                self._cache.move_to_end((index, rate))
+                return self._cache[index, rate]
+        try:
+            wave, own_rate = read_wave(record.audio, record.id)
+            self._check(record, own_rate, len(wave))
+        except RecordError as error:
+            raise UnusableRecord(index, str(error)) from error
+        wave = resample(wave, own_rate, rate)
+        wave.flags.writeable = False
+        self._keep((index, rate), wave)
+        return wave
+
+    def whole(self, index: int, rate: int) -> Float[np.ndarray, " l"]:
+        return self.decode(self.record(index), index, rate)
+
+    def excerpt(self, index: int, rate: int, start: int, samples: int) -> Float[np.ndarray, " l"]:
+        """`samples` from `start` on, at `rate`; decodes little more than that."""
+        record = self.record(index)
+        if self.cached_seconds or record.seconds < 3 * samples / rate:
+            return fit(self.decode(record, index, rate)[start:], samples)
+        try:
+            wave, own_rate, first = read_excerpt(record.audio, start / rate, samples / rate, record.id)
+            self._check(record, own_rate, record.samples)
+        except RecordError as error:
+            raise UnusableRecord(index, str(error)) from error
+        return fit(resample(wave, own_rate, rate)[start - first * rate // own_rate :], samples)
+
+    def array(self, record: Record, index: int, name: str) -> np.ndarray:
+        if name not in record.arrays:
+            raise UnusableRecord(index, f"{record.id}: no array {name}")
+        return record.arrays[name]
+
+    @staticmethod
+    def _check(record: Record, rate: int, samples: int) -> None:
+        if rate != record.sample_rate:
+            raise RecordError(f"{record.id}: audio at {rate} Hz, the record says sample_rate {record.sample_rate}")
+        # A second of tolerance for codecs that count their padding; what lacks more was cut off.
+        if samples < record.samples - rate:
+            raise RecordError(f"{record.id}: {samples} samples of audio, the record says {record.samples}")
+
+    def _keep(self, key: tuple[int, int], wave: np.ndarray) -> None:
+        seconds = len(wave) / key[1]
+        with self._lock:
+            if seconds > self.cached_seconds or key in self._cache:
+                return
+            self._cache[key] = wave
+            self._held += seconds
+            while self._held > self.cached_seconds:
+                (_, rate), dropped = self._cache.popitem(last=False)
+                self._held -= len(dropped) / rate
+
+
+class Examples:
+    """Builds the example of a row.  Keys and shapes: see `pipeline.py`; nothing is padded here."""
+
+    def __init__(
+        self,
+        waves: Waves,
+        stage: str,
+        config: ExampleConfig,
+        *,
+        seed: int,
+        speakers: np.ndarray,
+        interferers: Sequence[np.ndarray],
+        noises: np.ndarray,
+        rooms: np.ndarray,
+        phonemize: Phonemize | None,
+    ):
+        self.waves, self.stage, self.config, self.seed = waves, stage, config, seed
+        # Noise and rooms come again and again: they have a cache that speech can not push them out of.
+        self.recurring = Waves(waves.corpus, cached_seconds=1800.0)
+        self.speakers, self.interferers = speakers, interferers
+        self.noises, self.rooms = noises, rooms
+        self.phonemize = phonemize
+
+    def __call__(self, row: Row) -> Example:
+        rng = rng_of(self.seed, "example", row.position, row.attempt)
+        piece = row.recipe.target
+        if self.stage == "finetune":
+            return self._finetune(row, rng)
+        if self.stage in ("pretrain", "stage2"):
+            record = self.waves.record(piece.record)
+            cut = slice(piece.start, piece.start + piece.frames)
+            example = {"tokens": self.waves.array(record, piece.record, "ssl_tokens")[cut].astype(np.int32)}
+            if self.stage == "stage2":
+                codes = self.waves.array(record, piece.record, "acoustic_tokens")[cut]
+                example["acoustic_tokens"] = codes.astype(np.int32)
+            return example
+        if self.stage == "acoustic_codec":
+            rate = CODEC_RATE
+            wave = self.waves.excerpt(piece.record, rate, piece.start * CODEC_HOP, piece.frames * CODEC_HOP)
+        else:
+            wave, rate = self._cut(self.waves.whole(piece.record, SSL_RATE), piece), SSL_RATE
+        return {"wave": self._augment(rng, wave, rate)}
+
+    def _cut(self, wave: np.ndarray, piece: Piece) -> np.ndarray:
+        """The samples of a piece at 16 kHz: as many as the recording has, but enough for every frame of the piece."""
+        most = ssl_samples(piece.frames)
+        cut = wave[piece.start * SSL_HOP :][:most]
+        return cut if len(cut) >= most - SSL_HOP // 2 else fit(cut, most)
+
+    def _augment(self, rng: np.random.Generator, wave: np.ndarray, rate: int) -> np.ndarray:
+        if rng.random() < self.config.perturb_wave:
+            wave = perturb(rng, wave, rate, self.config.perturb)
+        if rng.random() < self.config.degrade_wave:
+            wave = self._degrade(rng, wave, rate)
+        return np.clip(wave * np.float32(10 ** (rng.uniform(*self.config.gain_db) / 20)), -1.0, 1.0)
+
+    def _degrade(self, rng: np.random.Generator, wave: np.ndarray, rate: int) -> np.ndarray:
+        def recorded(pool: np.ndarray):
+            return lambda own: self.recurring.whole(int(pool[own.integers(len(pool))]), rate)
+
+        return degrade(
+            rng,
+            wave,
+            rate,
+            self.config.degrade,
+            noise=recorded(self.noises) if len(self.noises) else None,
+            room=recorded(self.rooms) if len(self.rooms) else None,
+        )
+
+    def _finetune(self, row: Row, rng: np.random.Generator) -> Example:
+        recipe = row.recipe
+        target, prompt, task = recipe.target, recipe.prompt, recipe.task
+        record = self.waves.record(target.record)
+        example: Example = {"task": np.int32(TASKS.index(task))}
+        # -1: the target recording holds no separate prompt, and the train step draws one as in pre-training.
+        example["prompt_lengths"] = np.int32(prompt.frames if prompt else (-1 if task in ("tts", "l2s") else 0))
+
+        clean = None
+        if task in ("se", "tse", "vc") or self.config.target == "wave":
+            clean = self._cut(self.waves.decode(record, target.record, SSL_RATE), target)
+        prompt_record = self.waves.record(prompt.record) if prompt else None
+        prompt_wave = np.zeros(0, np.float32)
+        if prompt:
+            whole = self.waves.decode(prompt_record, prompt.record, SSL_RATE)
+            prompt_wave = fit(whole[prompt.start * SSL_HOP :], prompt.frames * SSL_HOP)
+
+        if task in ("se", "tse", "vc"):
+            source = self._source(row, rng, clean, record)
+            example["source"] = np.concatenate([prompt_wave, source])
+        if self.config.target == "wave":
+            example["target"] = np.concatenate([prompt_wave, clean])
+        else:
+            pieces = [(record, target)] if not prompt else [(prompt_record, prompt), (record, target)]
+            example["tokens"] = np.concatenate(
+                [
+                    self.waves.array(one, piece.record, "ssl_tokens")[piece.start : piece.start + piece.frames]
+                    for one, piece in pieces
+                ]
+            ).astype(np.int32)
+        if task == "tts" or (task == "tse" and rng.random() < self.config.text_guided):
+            example["phones"] = self._phones(record, target.record)
+        if task == "l2s":
+            features = self.waves.array(record, target.record, "visual_features")
+            start = target.start // 2  # 25 video frames for 50 SSL frames
+            example["visual"] = features[start : start + -(-target.frames // 2)].astype(np.float32)
+        return example
+
+    def _source(self, row: Row, rng: np.random.Generator, clean: np.ndarray, record: Record) -> np.ndarray:
+        """The condition's wave for the target part."""
+        task, target = row.recipe.task, row.recipe.target
+        if task == "se":
+            return self._degrade(rng, clean, SSL_RATE)
+        if task == "tse":
+            others = [self._interferer(row, rng) for _ in range(self.config.mixture.count(rng))]
+            mixture = mix(rng, clean, others, self.config.mixture)
+            if rng.random() < self.config.degrade_mixture:
+                return self._degrade(rng, mixture, SSL_RATE)
+            # Two voices at full scale add up to more: scale rather than clip.
+            return mixture / np.float32(max(1.0, float(np.max(np.abs(mixture), initial=0.0))))
+        if record.source_audio:
+            try:
+                wave, rate = read_wave(record.source_audio, record.id)
+            except RecordError as error:
+                raise UnusableRecord(target.record, f"source_audio: {error}") from error
+            return fit(resample(wave, rate, SSL_RATE)[target.start * SSL_HOP :], len(clean))
+        return perturb(rng, clean, SSL_RATE, self.config.perturb)
+
+    def _interferer(self, row: Row, rng: np.random.Generator) -> np.ndarray:
+        pool, speaker = self.interferers[row.part], self.speakers[row.recipe.target.record]
+        index = int(pool[rng.integers(len(pool))])
+        while self.speakers[index] == speaker:
+            index = int(pool[rng.integers(len(pool))])
+        return self.waves.whole(index, SSL_RATE)
+
+    def _phones(self, record: Record, index: int) -> np.ndarray:
+        if "phones" in record.arrays:
+            phones = record.arrays["phones"].astype(np.int32)
+        else:
+            try:
+                phones = np.asarray(self.phonemize(record.text, record.language), np.int32)
+            except Exception as error:  # a front end over six languages fails in more ways than can be listed here
+                raise UnusableRecord(index, f"{record.id}: phonemes: {error}") from error
+        if not 0 < len(phones) <= self.config.max_phones:
+            raise UnusableRecord(
+                index, f"{record.id}: {len(phones)} phones; the pipeline takes 1 to max_phones {self.config.max_phones}"
+            )
+        return phones

@@ -1,0 +1,349 @@
+"""Grain pipelines for every training stage: shards in, batches of numpy arrays out.
+
+A batch is a dict.  `b` is this process's share of `batch_size`, `t` one of `buckets` (frames at 50 Hz), `l` the samples
+of a bucket.  Rows are padded with zeros at the right; every `*lengths` key is int32 [b], audio float32, tokens int32.
+
+    stage                        keys
+    ssl_encoder, semantic_codec  wave [b, l] 16 kHz, l = ssl_samples(t), so that the SSL front end yields t frames;
+                                 wave_lengths (samples); lengths (frames)
+    acoustic_codec               wave [b, l] 24 kHz, l = 480 t; wave_lengths (samples); lengths (frames)
+    pretrain                     tokens [b, t]; lengths
+    stage2                       tokens [b, t]; acoustic_tokens [b, t, 12]; lengths
+    finetune                     lengths (frames of prompt and target together); prompt_lengths (frames of the prompt in
+                                 front: 0 for se; -1 for tts and l2s: the train step draws one inside the recording);
+                                 task [b] int32, an index into `TASKS`;
+                                 and the target, as `target` in the config says:
+      target="tokens"            tokens [b, t]: SSL tokens of prompt and clean target, from the shards
+      target="wave"              target [b, l] 16 kHz, as long as source row by row, for the step to make tokens of;
+                                 wave_lengths (samples)
+      if se, tse or vc is a part source [b, l] 16 kHz: clean prompt, then the degraded, mixed or perturbed target;
+                                 wave_lengths (samples; 0 in rows of a task without a source under target="tokens");
+                                 has_source [b] bool
+      if tts is a part, or
+      text_guided > 0            phones [b, max_phones] int32; phone_lengths (0: none)
+      if l2s is a part           visual [b, ceil(t / 2), 768] at 25 fps, for the target frames; visual_lengths
+
+SSL frames of a padded `source` or `target` row are exactly `lengths` of it: `ssl_frames(wave_lengths) == lengths`.
+
+The state is {"step": batches taken, "fingerprint": ...}: a pure function of the seed leads from there to the next batch
+(see `batching.py`), so a run stopped on one number of processes, threads or workers goes on with any other.
+"""
+
+import dataclasses
+import functools
+import hashlib
+import json
+import logging
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import grain
+import numpy as np
+
+from metis_jax.config import from_config_dict, to_dict
+from metis_jax.data.audio import CODEC_HOP, ssl_samples
+from metis_jax.data.batching import Batches, Order, Row, process_slice
+from metis_jax.data.examples import Example, ExampleConfig, Examples, Phonemize, UnusableRecord, Waves
+from metis_jax.data.recipes import PROMPTED, STAGES, TASKS, Part, RecipeConfig, record_frames
+from metis_jax.data.sources import BadRecordGuard, BadRecordLimit, Corpus, Selection, TooManyBadRecords
+
+log = logging.getLogger(__name__)
+
+Batch = dict[str, np.ndarray]
+
+# The keys that may be changed between a run and its continuation.
+_EXECUTION = ("shards", "cached_seconds", "threads", "prefetch", "workers", "bad_records")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class PartConfig:
+    """One share of the mixture.  `task` is needed for fine-tuning: one of `TASKS`; omni is several parts."""
+
+    task: str = ""
+    weight: float = 1.0
+    select: Selection = Selection()
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class PipelineConfig:
+    """A stage's data.
+
+    Attributes:
+      shards: folders (or files) of shards.
+      batch_size: rows of the global batch, over all processes.
+      buckets: padded lengths in frames; the largest is the longest crop.
+      noise, rooms: where degradations find recorded noise and measured rooms.
+      block_batches: batches planned together; more of them means less padding and a longer plan.
+      cached_seconds: decoded speech kept in memory (64 KB a second at 16 kHz), for corpora that fit.
+      threads, prefetch: batches made at once and kept ready.  `workers`: processes, for machines with many cores.
+    """
+
+    stage: str
+    shards: tuple[str, ...]
+    batch_size: int
+    buckets: tuple[int, ...] = (250, 500, 750, 1000, 1500)
+    parts: tuple[PartConfig, ...] = (PartConfig(),)
+    recipe: RecipeConfig = RecipeConfig()
+    example: ExampleConfig = ExampleConfig()
+    noise: Selection = Selection(kinds=("noise",), split="all")
+    rooms: Selection = Selection(kinds=("rir",), split="all")
+    seed: int = 0
+    block_batches: int = 32
+    cached_seconds: float = 0.0
+    threads: int = 4
+    prefetch: int = 8
+    workers: int = 0
+    bad_records: BadRecordLimit = BadRecordLimit()
+
+    def __post_init__(self):
+        if self.stage not in STAGES:
+            raise ValueError(f"stage is {self.stage!r}; use one of {', '.join(STAGES)}")
+        if isinstance(self.shards, str):
+            raise ValueError(f"shards is {self.shards!r}; give a sequence of folders")
+        # A config file says parts as plain mappings.
+        parts = tuple(
+            from_config_dict(PartConfig, part, where="parts") if isinstance(part, Mapping) else part
+            for part in self.parts
+        )
+        object.__setattr__(self, "parts", parts)
+        if not parts:
+            raise ValueError("parts is empty; give at least one")
+        for part in parts:
+            allowed = TASKS if self.stage == "finetune" else ("",)
+            if part.task not in allowed:
+                raise ValueError(f"task is {part.task!r} in stage {self.stage}; use one of {allowed}")
+
+    def for_split(self, split: str) -> "PipelineConfig":
+        """The same data from the other side of the speaker split."""
+        parts = tuple(
+            dataclasses.replace(part, select=dataclasses.replace(part.select, split=split)) for part in self.parts
+        )
+        return dataclasses.replace(self, parts=parts)
+
+
+class Pipeline:
+    """Random access to the batches of one process: `pipeline[step]`; iterate with `iterator(step)`."""
+
+    def __init__(
+        self,
+        config: PipelineConfig,
+        *,
+        process_index: int = 0,
+        process_count: int = 1,
+        phonemize: Phonemize | None = None,
+    ):
+        if config.batch_size % process_count or not 0 <= process_index < process_count:
+            raise ValueError(
+                f"batch_size is {config.batch_size}, process {process_index} of {process_count}: "
+                "the batch must be a multiple of the number of processes"
+            )
+        self.config = config
+        self.process_index, self.process_count = process_index, process_count
+        self.guard = BadRecordGuard(config.bad_records)
+        corpus = Corpus(config.shards)
+        frames = record_frames(corpus, config.stage, config.example.target)
+        self.parts = [self._part(corpus, part, frames, phonemize is not None) for part in config.parts]
+        for part in self.parts:
+            log.info("%s: %d records, %d left out", part.task or config.stage, len(part), part.left_out)
+        order = Order([len(part) for part in self.parts], [part.weight for part in config.parts], config.seed)
+        self.plans = Batches(
+            order,
+            self._draw,
+            buckets=config.buckets,
+            batch_size=config.batch_size,
+            block_batches=config.block_batches,
+            seed=config.seed,
+        )
+        self.corpus = corpus
+        self.examples = Examples(
+            Waves(corpus, config.cached_seconds),
+            config.stage,
+            config.example,
+            seed=config.seed,
+            speakers=self.parts[0].speakers,
+            interferers=[part.items for part in self.parts],
+            noises=corpus.select(config.noise),
+            rooms=corpus.select(config.rooms),
+            phonemize=phonemize,
+        )
+
+    def _part(self, corpus: Corpus, part: PartConfig, frames: np.ndarray, can_phonemize: bool) -> Part:
+        config = self.config
+        return Part(
+            corpus,
+            corpus.select(part.select),
+            frames,
+            task=part.task,
+            text=part.task == "tts" or (part.task == "tse" and config.example.text_guided > 0),
+            can_phonemize=can_phonemize,
+            config=config.recipe,
+            max_frames=config.buckets[-1],
+        )
+
+    def _draw(self, part: int, item: int, rng: np.random.Generator, limit: int):
+        return self.parts[part].draw(item, rng, limit)
+
+    @property
+    def audio_seconds(self) -> float:
+        """Seconds of the records that take part, each part counted for itself."""
+        return float(sum(self.corpus.seconds[part.items].sum() for part in self.parts))
+
+    @functools.cached_property
+    def fingerprint(self) -> str:
+        """What must be equal for a run to go on with the same batches."""
+        fixed = {name: value for name, value in to_dict(self.config).items() if name not in _EXECUTION}
+        text = json.dumps([fixed, self.corpus.fingerprint()], sort_keys=True, default=str)
+        return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
+
+    def __getitem__(self, step: int) -> Batch:
+        plan = self.plans[step]
+        rows = process_slice(plan.rows, self.process_index, self.process_count)
+        return self._stack([self._example(step, row, plan.frames) for row in rows], plan.frames)
+
+    def _example(self, step: int, row: Row, frames: int) -> tuple[Row, Example]:
+        while True:
+            try:
+                example = self.examples(row)
+                self.guard.good()
+                return row, example
+            except UnusableRecord as error:
+                self.guard.skip(self.corpus.name(error.record), str(error))
+                other = self.plans.replace(step, row, frames)
+                if other is None or other.attempt > 100:
+                    name = self.corpus.name(error.record)
+                    raise TooManyBadRecords(f"no readable record in place of {name}: {error}") from error
+                row = other
+
+    def _stack(self, rows: list[tuple[Row, Example]], frames: int) -> Batch:
+        """Pads every key of the stage to its static shape."""
+        config, stage = self.config, self.config.stage
+        tasks = {part.task for part in config.parts}
+        batch: Batch = {"lengths": np.asarray([row.recipe.frames for row, _ in rows], np.int32)}
+        samples = CODEC_HOP * frames if stage == "acoustic_codec" else ssl_samples(frames)
+        examples = [example for _, example in rows]
+
+        def pad(key: str, size: int, dtype: type, trailing: tuple[int, ...] = ()) -> np.ndarray:
+            out = np.zeros((len(examples), size, *trailing), dtype)
+            for index, example in enumerate(examples):
+                if key in example:
+                    out[index, : len(example[key])] = example[key]
+            return out
+
+        def lengths(key: str) -> np.ndarray:
+            return np.asarray([len(example[key]) if key in example else 0 for example in examples], np.int32)
+
+        if stage in ("ssl_encoder", "semantic_codec", "acoustic_codec"):
+            return batch | {"wave": pad("wave", samples, np.float32), "wave_lengths": lengths("wave")}
+        if stage in ("pretrain", "stage2"):
+            batch["tokens"] = pad("tokens", frames, np.int32)
+            if stage == "stage2":
+                levels = {example["acoustic_tokens"].shape[1] for example in examples}
+                if len(levels) != 1:
+                    raise ValueError(f"acoustic_tokens with {sorted(levels)} levels in one batch; extract them again")
+                batch["acoustic_tokens"] = pad("acoustic_tokens", frames, np.int32, (levels.pop(),))
+            return batch
+
+        batch["task"] = np.asarray([example["task"] for example in examples], np.int32)
+        batch["prompt_lengths"] = np.asarray([example["prompt_lengths"] for example in examples], np.int32)
+        waves = []
+        if config.example.target == "wave":
+            batch["target"] = pad("target", samples, np.float32)
+            waves.append("target")
+        else:
+            batch["tokens"] = pad("tokens", frames, np.int32)
+        if tasks & {"se", *PROMPTED}:
+            batch["source"] = pad("source", samples, np.float32)
+            batch["has_source"] = np.asarray(["source" in example for example in examples], bool)
+            waves.append("source")
+        if waves:
+            batch["wave_lengths"] = np.max([lengths(key) for key in waves], axis=0)
+        if "tts" in tasks or config.example.text_guided > 0:
+            batch["phones"] = pad("phones", config.example.max_phones, np.int32)
+            batch["phone_lengths"] = lengths("phones")
+        if "l2s" in tasks:
+            widths = {example["visual"].shape[1] for example in examples if "visual" in example} or {768}
+            if len(widths) != 1:
+                raise ValueError(f"visual_features of widths {sorted(widths)} in one batch; extract them again")
+            batch["visual"] = pad("visual", -(-frames // 2), np.float32, (widths.pop(),))
+            batch["visual_lengths"] = lengths("visual")
+        return batch
+
+    def iterator(self, step: int = 0) -> "BatchIterator":
+        """Batches from number `step` on, made ahead by threads or worker processes."""
+        return BatchIterator(self, step)
+
+
+class _From:
+    """The pipeline's batches from one step on, as a Grain source: the restart point of an iterator."""
+
+    def __init__(self, pipeline: Pipeline, step: int):
+        self.pipeline, self.step = pipeline, step
+
+    def __len__(self) -> int:
+        return 2**40
+
+    def __getitem__(self, index: int) -> int:
+        return self.step + index
+
+    def __repr__(self) -> str:
+        return f"batches of {self.pipeline.config.stage} from {self.step}"
+
+
+class _Make(grain.transforms.Map):
+    def __init__(self, pipeline: Pipeline):
+        self.pipeline = pipeline
+
+    def map(self, step: int) -> Batch:
+        return self.pipeline[step]
+
+
+class BatchIterator(Iterator[Batch]):
+    """Endless batches with an exact, JSON-serialisable state."""
+
+    def __init__(self, pipeline: Pipeline, step: int):
+        self.pipeline = pipeline
+        self._batches = None
+        self._start(step)
+
+    def _start(self, step: int) -> None:
+        self.close()
+        config = self.pipeline.config
+        self._step = step
+        dataset = grain.MapDataset.source(_From(self.pipeline, step)).map(_Make(self.pipeline))
+        if config.workers:
+            # Workers read ahead on their own; each makes its batches with one thread.
+            options = grain.ReadOptions(num_threads=1, prefetch_buffer_size=1)
+            per_worker = max(1, config.prefetch // config.workers)
+            dataset = dataset.to_iter_dataset(options).mp_prefetch(
+                grain.MultiprocessingOptions(num_workers=config.workers, per_worker_buffer_size=per_worker)
+            )
+        else:
+            dataset = dataset.to_iter_dataset(
+                grain.ReadOptions(num_threads=config.threads, prefetch_buffer_size=config.prefetch)
+            )
+        self._batches = iter(dataset)
+
+    def __next__(self) -> Batch:
+        batch = next(self._batches)
+        self._step += 1
+        return batch
+
+    def get_state(self) -> dict[str, Any]:
+        return {"step": self._step, "fingerprint": self.pipeline.fingerprint}
+
+    def set_state(self, state: Mapping[str, Any]) -> None:
+        """Continues after `state`; a state of other data or another data config is an error."""
+        step, fingerprint = state.get("step"), state.get("fingerprint")
+        if not isinstance(step, int) or step < 0:
+            raise ValueError(f"data state has step {step!r}; expected the number of batches taken")
+        if fingerprint != self.pipeline.fingerprint:
+            raise ValueError(
+                f"data state of fingerprint {fingerprint!r} for a pipeline of {self.pipeline.fingerprint!r}: shards or "
+                "data config changed since the checkpoint; continue with the old ones or start a new run"
+            )
+        self._start(step)
+
+    def close(self) -> None:
+        if self._batches is not None and hasattr(self._batches, "close"):
+            self._batches.close()
+        self._batches = None

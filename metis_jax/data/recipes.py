@@ -1,0 +1,163 @@
+"""What one example is made of, drawn from the index alone: target piece, prompt piece, their lengths.
+
+Drawing needs no audio, so batches can be planned ahead by length.  All positions and lengths are frames at 50 Hz.
+"""
+
+import dataclasses
+
+import numpy as np
+
+from metis_jax.data.audio import CODEC_HOP, CODEC_RATE, SSL_RATE, resampled_length, ssl_frames
+from metis_jax.data.sources import Corpus
+
+STAGES = ("ssl_encoder", "semantic_codec", "acoustic_codec", "pretrain", "finetune", "stage2")
+TASKS = ("se", "tse", "vc", "tts", "l2s")
+PROMPTED = ("tse", "vc")  # the prompt is a recording of its own in front of the target
+
+
+@dataclasses.dataclass(frozen=True)
+class Piece:
+    """`frames` frames of a record from `start` on."""
+
+    record: int
+    start: int
+    frames: int
+
+
+@dataclasses.dataclass(frozen=True)
+class Recipe:
+    task: str  # "" outside fine-tuning
+    target: Piece
+    prompt: Piece | None = None
+
+    @property
+    def frames(self) -> int:
+        return self.target.frames + (self.prompt.frames if self.prompt else 0)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class RecipeConfig:
+    """How pieces are cut.
+
+    Attributes:
+      min_frames: shorter targets are left out.
+      prompt_frames: prompt length of tse and vc, from another utterance of the speaker.
+      allow_split: a speaker's only utterance may be cut into prompt and target if both keep their least length.
+      crop: a target longer than its bucket is cut at random; without it, it is left out.
+    """
+
+    min_frames: int = 50
+    prompt_frames: tuple[int, int] = (100, 300)
+    allow_split: bool = True
+    crop: bool = True
+
+    def __post_init__(self):
+        low, high = self.prompt_frames
+        if self.min_frames < 1 or not 1 <= low <= high:
+            raise ValueError(
+                f"min_frames is {self.min_frames}, prompt_frames {self.prompt_frames}; need 1 <= low <= high"
+            )
+
+
+def record_frames(corpus: Corpus, stage: str, target: str) -> np.ndarray:
+    """Frames of every record as a stage sees it; 0 where it lacks what the stage needs."""
+    column = corpus.columns
+    if stage == "pretrain":
+        return column["length_ssl_tokens"].astype(np.int64)
+    if stage == "stage2":
+        return np.minimum(column["length_ssl_tokens"], column["length_acoustic_tokens"]).astype(np.int64)
+    if stage == "acoustic_codec":
+        samples = resampled_length(column["samples"].astype(np.int64), column["sample_rate"], CODEC_RATE)
+        frames = -(-samples // CODEC_HOP)
+    else:
+        samples = resampled_length(column["samples"].astype(np.int64), column["sample_rate"], SSL_RATE)
+        frames = np.asarray([ssl_frames(int(count)) for count in samples], np.int64)
+    if stage == "finetune" and target == "tokens":
+        frames = np.minimum(frames, column["length_ssl_tokens"])
+    return frames * column["has_audio"]
+
+
+class Part:
+    """The examples of one task from one selection of the corpus, and how a recipe for one of them is drawn."""
+
+    def __init__(
+        self,
+        corpus: Corpus,
+        selected: np.ndarray,
+        frames: np.ndarray,
+        *,
+        task: str,
+        text: bool,
+        can_phonemize: bool,
+        config: RecipeConfig,
+        max_frames: int,
+    ):
+        self.task, self.config = task, config
+        self.whole = text or not config.crop  # a text says all of its utterance
+        column = corpus.columns
+        self._frames = frames
+        keep = frames[selected] >= config.min_frames
+        if self.whole:
+            reserve = config.prompt_frames[0] if task in PROMPTED else 0
+            keep &= frames[selected] <= max_frames - reserve
+        if text:
+            phones = column["length_phones"][selected] > 0
+            keep &= phones | column["has_text"][selected] if can_phonemize else phones
+        if task == "l2s":
+            keep &= column["length_visual_features"][selected] > 0
+        # A record without a speaker is taken for a speaker of its own.
+        self.speakers = np.where(column["speaker"] != "", column["speaker"], column["id"])
+        if task in PROMPTED:
+            low = config.prompt_frames[0]
+            pool = selected[frames[selected] >= low]
+            self._by_speaker: dict[str, np.ndarray] = {}
+            names = self.speakers[pool]
+            order = np.argsort(names, kind="stable")
+            found, starts = np.unique(names[order], return_index=True)
+            for name, indices in zip(found.tolist(), np.split(pool[order], starts[1:]), strict=True):
+                self._by_speaker[name] = indices
+            splittable = (frames[selected] >= low + config.min_frames) & (config.allow_split and not self.whole)
+            others = np.asarray([len(self._others(int(index))) for index in selected], np.int64)
+            keep &= (others > 0) | splittable
+        self.items = selected[keep]
+        self.left_out = int((~keep).sum())
+        if not len(self.items):
+            raise ValueError(
+                f"no record for task {task or 'training'!r}: {len(selected)} selected, of which none has the length, "
+                f"text, arrays or second utterance it needs (min_frames {config.min_frames}, max_frames {max_frames})"
+            )
+        if task == "tse" and len(set(self.speakers[self.items].tolist())) < 2:
+            raise ValueError("task tse needs at least two speakers in its selection")
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+    def _others(self, record: int) -> np.ndarray:
+        mine = self._by_speaker.get(str(self.speakers[record]), np.zeros(0, np.int64))
+        return mine[mine != record]
+
+    def draw(self, item: int, rng: np.random.Generator, limit: int) -> Recipe:
+        """A recipe of at most `limit` frames for the item."""
+        record = int(self.items[item])
+        total = int(self._frames[record])
+        if self.task not in PROMPTED:
+            return Recipe(self.task, self._crop(rng, record, 0, total, limit))
+        low, high = self.config.prompt_frames
+        # A whole target keeps its length, so the prompt takes what is left; otherwise each may have half.
+        high = min(high, limit - total if self.whole else limit // 2)
+        others = self._others(record)
+        if len(others):
+            other = int(others[rng.integers(len(others))])
+            length = int(rng.integers(min(low, high), min(high, int(self._frames[other])) + 1))
+            prompt = self._crop(rng, other, 0, int(self._frames[other]), length)
+            return Recipe(self.task, self._crop(rng, record, 0, total, limit - length), prompt)
+        length = int(rng.integers(min(low, high), min(high, total - self.config.min_frames) + 1))
+        if rng.random() < 0.5:
+            prompt, start, end = Piece(record, 0, length), length, total
+        else:
+            prompt, start, end = Piece(record, total - length, length), 0, total - length
+        return Recipe(self.task, self._crop(rng, record, start, end, limit - length), prompt)
+
+    def _crop(self, rng: np.random.Generator, record: int, start: int, end: int, limit: int) -> Piece:
+        length = min(end - start, limit)
+        return Piece(record, start + int(rng.integers(end - start - length + 1)), length)

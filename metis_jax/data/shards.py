@@ -1,0 +1,167 @@
+"""Shards on disk: an ArrayRecord file of records and, beside it, a JSON index of everything but audio and arrays.
+
+`part-00003-of-00016.array_record` holds encoded records, one per group, so that any of them is read on its own.
+`part-00003-of-00016.index.json` holds columns; a pipeline plans crops, prompts and batches from them without touching
+audio.  Both are written beside and renamed, the index last: a shard is complete exactly if its index exists.
+"""
+
+import dataclasses
+import json
+import os
+import pathlib
+from collections.abc import Iterable, Sequence
+
+from array_record.python.array_record_module import ArrayRecordReader, ArrayRecordWriter
+
+from metis_jax.data.records import ARRAYS, Record, RecordError, decode_record, encode_record
+
+SUFFIX = ".array_record"
+INDEX_SUFFIX = ".index.json"
+INDEX_VERSION = 1
+
+COLUMNS = (
+    "id",
+    "kind",
+    "speaker",
+    "language",
+    "license",
+    "source",
+    "condition",
+    "held_out",
+    "sample_rate",
+    "samples",
+)
+
+
+class ShardError(ValueError):
+    """A shard that can not be written or read as a whole."""
+
+
+def shard_name(index: int, count: int) -> str:
+    return f"part-{index:05d}-of-{count:05d}{SUFFIX}"
+
+
+def index_path(shard: pathlib.Path) -> pathlib.Path:
+    return shard.with_name(shard.name.removesuffix(SUFFIX) + INDEX_SUFFIX)
+
+
+def _columns(records: Iterable[Record]) -> dict[str, list]:
+    columns: dict[str, list] = {name: [] for name in (*COLUMNS, "has_text", "has_audio", "has_source_audio")}
+    columns |= {f"length_{name}": [] for name in ARRAYS}
+    for record in records:
+        for name in COLUMNS:
+            columns[name].append(getattr(record, name))
+        columns["has_text"].append(bool(record.text))
+        columns["has_audio"].append(bool(record.audio))
+        columns["has_source_audio"].append(bool(record.source_audio))
+        for name in ARRAYS:
+            columns[f"length_{name}"].append(len(record.arrays[name]) if name in record.arrays else 0)
+    return columns
+
+
+def write_json(path: pathlib.Path, value) -> None:
+    """Writes beside and renames, so that a reader sees the old file or the whole new one."""
+    beside = path.with_name(path.name + ".tmp")
+    try:
+        beside.write_text(json.dumps(value, ensure_ascii=False) + "\n", encoding="utf-8")
+        os.replace(beside, path)
+    except OSError as error:
+        beside.unlink(missing_ok=True)
+        raise ShardError(f"{path}: can not be written: {error.strerror or error}") from error
+
+
+def write_shard(path: pathlib.Path, records: Iterable[Record]) -> int:
+    """Writes a shard and its index; the number of records.  Nothing is left under `path` if writing fails."""
+    beside = path.with_name(path.name + ".tmp")
+    known: list[Record] = []
+    try:
+        writer = ArrayRecordWriter(str(beside), "group_size:1,uncompressed")
+        try:
+            for record in records:
+                writer.write(encode_record(record))
+                # The index needs no audio: dropping it keeps memory flat however large the shard.
+                known.append(_without_audio(record))
+        finally:
+            writer.close()
+        os.replace(beside, path)
+    except (OSError, RuntimeError) as error:  # ArrayRecord reports a full disk as RuntimeError
+        beside.unlink(missing_ok=True)
+        raise ShardError(f"{path}: can not be written: {error}") from error
+    except BaseException:
+        beside.unlink(missing_ok=True)
+        raise
+    write_json(index_path(path), {"version": INDEX_VERSION, "count": len(known), "columns": _columns(known)})
+    return len(known)
+
+
+def _without_audio(record: Record) -> Record:
+    return dataclasses.replace(record, audio=record.audio[:1], source_audio=record.source_audio[:1])
+
+
+def open_reader(path: pathlib.Path) -> ArrayRecordReader:
+    """A reader of a whole shard; a missing, truncated or foreign file is an error that names it."""
+    if not path.is_file():
+        raise ShardError(f"{path}: no such shard")
+    try:
+        reader = ArrayRecordReader(str(path))
+    except RuntimeError as error:
+        raise ShardError(f"{path}: not a readable shard: {error}") from error
+    if not reader.ok():
+        raise ShardError(f"{path}: truncated, or not an ArrayRecord file; prepare this shard again")
+    return reader
+
+
+def read_shard(path: pathlib.Path) -> Iterable[Record]:
+    """All records of one shard in order, for the commands that rewrite shards."""
+    reader = open_reader(path)
+    try:
+        for position in range(reader.num_records()):
+            try:
+                data = reader.read([position])[0]
+            except RuntimeError as error:
+                raise RecordError(f"{path} record {position}: {error}") from error
+            yield decode_record(data)
+    finally:
+        reader.close()
+
+
+def read_index(path: pathlib.Path) -> dict[str, list]:
+    """The columns of one shard, checked against the shard; rebuilt from the records where no index file exists."""
+    reader = open_reader(path)
+    count = reader.num_records()
+    reader.close()
+    beside = index_path(path)
+    if not beside.exists():
+        return _columns(_without_audio(record) for record in read_shard(path))
+    try:
+        index = json.loads(beside.read_text(encoding="utf-8"))
+        version, columns = index["version"], index["columns"]
+        lengths = {len(column) for column in columns.values()}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ShardError(f"{beside}: broken index ({error}); delete it and it is rebuilt from the shard") from error
+    if version != INDEX_VERSION:
+        raise ShardError(f"{beside}: index version {version!r}; this program reads {INDEX_VERSION}")
+    if lengths != {count}:
+        raise ShardError(f"{beside}: index of {sorted(lengths)} records beside a shard of {count}; delete the index")
+    missing = set(_columns(())) - set(columns)
+    if missing:
+        raise ShardError(f"{beside}: index without {sorted(missing)}; delete it and it is rebuilt from the shard")
+    return columns
+
+
+def find_shards(folders: Sequence[str | os.PathLike]) -> list[pathlib.Path]:
+    """The shards of some folders (or shard files named directly), in a fixed order."""
+    shards: list[pathlib.Path] = []
+    for entry in folders:
+        path = pathlib.Path(entry)
+        if path.is_dir():
+            found = sorted(path.glob(f"*{SUFFIX}*"))
+            found = [shard for shard in found if not shard.name.endswith((".tmp", INDEX_SUFFIX))]
+            if not found:
+                raise ShardError(f"{path}: no *{SUFFIX} file in this folder")
+            shards.extend(found)
+        else:
+            shards.append(path)
+    if not shards:
+        raise ShardError("no shards given")
+    return shards

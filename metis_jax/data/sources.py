@@ -1,0 +1,181 @@
+"""What a pipeline reads: shards as one random-access corpus, selections of it, and a guard that counts bad records."""
+
+import dataclasses
+import hashlib
+import logging
+import os
+import pathlib
+import threading
+from collections.abc import Sequence
+
+import grain
+import numpy as np
+
+from metis_jax.data import shards
+from metis_jax.data.records import ARRAYS, Record, RecordError, decode_record
+
+log = logging.getLogger(__name__)
+
+
+class TooManyBadRecords(ValueError):
+    """More bad records than a run may skip."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class BadRecordLimit:
+    """A run stops when more than `count` records, and more than `share` of all that were read, are bad."""
+
+    count: int = 20
+    share: float = 0.01
+
+
+class BadRecordGuard:
+    """Counts what was read and what was skipped, logs each bad record once, and stops a run that skips too many."""
+
+    def __init__(self, limit: BadRecordLimit):
+        self.limit = limit
+        self.read = 0
+        self.bad: dict[str, str] = {}
+        self.skipped = 0
+        self._lock = threading.Lock()
+
+    def good(self) -> None:
+        with self._lock:
+            self.read += 1
+
+    def skip(self, name: str, reason: str) -> None:
+        """Notes one skipped record; raises `TooManyBadRecords` over the limit."""
+        with self._lock:
+            self.read += 1
+            self.skipped += 1
+            if name not in self.bad:
+                self.bad[name] = reason
+                log.warning("skipped bad record %s: %s", name, reason)
+            over = len(self.bad) > self.limit.count or self.skipped > max(self.limit.count, 1) * 100
+            if over and self.skipped > self.limit.share * self.read:
+                raise TooManyBadRecords(
+                    f"{len(self.bad)} bad records in {self.read} reads (limit {self.limit.count} and "
+                    f"{self.limit.share:.1%}); the last is {name}: {reason}"
+                )
+
+    def __getstate__(self):
+        state = self.__dict__.copy()
+        del state["_lock"]
+        return state
+
+    def __setstate__(self, state):
+        self.__dict__.update(state)
+        self._lock = threading.Lock()
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Selection:
+    """Which records of a corpus take part.
+
+    Attributes:
+      kinds, languages, conditions: allowed values; an empty tuple of languages allows all.
+      exclude_licenses: a record is left out if its licence contains one of these, in any case: "by-sa", "-nc".
+      split: "train", "validation" (speakers held out by hash, and records that the corpus holds out) or "all".
+      held_out_share: share of the speakers held out.  A speaker's side depends on its name and `split_seed` alone, so
+        it is the same in every corpus and on every machine.  A record without a speaker is split by its id.
+      min_seconds, max_seconds: duration limits.
+    """
+
+    kinds: tuple[str, ...] = ("speech",)
+    languages: tuple[str, ...] = ()
+    conditions: tuple[str, ...] = ("", "clean")
+    exclude_licenses: tuple[str, ...] = ()
+    split: str = "train"
+    held_out_share: float = 0.05
+    split_seed: int = 0
+    min_seconds: float = 0.0
+    max_seconds: float = float("inf")
+
+    def __post_init__(self):
+        if self.split not in ("train", "validation", "all"):
+            raise ValueError(f"selection.split is {self.split!r}; use train, validation or all")
+        if not 0 <= self.held_out_share < 1:
+            raise ValueError(f"selection.held_out_share is {self.held_out_share}; it must lie in [0, 1)")
+        if not 0 <= self.min_seconds <= self.max_seconds:
+            raise ValueError(f"selection.min_seconds is {self.min_seconds}, max_seconds {self.max_seconds}")
+
+
+def is_held_out(name: str, share: float, seed: int) -> bool:
+    """Whether a speaker belongs to the held-out side; a fixed property of the name."""
+    digest = hashlib.blake2b(f"{seed}:{name}".encode(), digest_size=8).digest()
+    return int.from_bytes(digest, "big") < share * 2**64
+
+
+class Corpus:
+    """Shards as one sequence of records, with their index as columns.
+
+    Opening checks every shard; reading a record may still fail (`RecordError`), and then names shard and record.
+    """
+
+    def __init__(self, folders: Sequence[str | os.PathLike]):
+        self.paths = shards.find_shards(folders)
+        tables = [shards.read_index(path) for path in self.paths]
+        self.counts = [len(table["id"]) for table in tables]
+        self.columns = {
+            name: np.asarray([value for table in tables for value in table[name]]) for name in tables[0]
+        }
+        if not len(self):
+            raise shards.ShardError(f"{', '.join(str(path) for path in self.paths[:3])}: no records in these shards")
+        self._source = grain.sources.ArrayRecordDataSource([str(path) for path in self.paths])
+
+    def __len__(self) -> int:
+        return sum(self.counts)
+
+    @property
+    def seconds(self) -> np.ndarray:
+        return self.columns["samples"] / self.columns["sample_rate"]
+
+    def name(self, index: int) -> str:
+        return str(self.columns["id"][index])
+
+    def __getitem__(self, index: int) -> Record:
+        try:
+            record = decode_record(self._source[index])
+        except RecordError:
+            raise
+        except (RuntimeError, OSError, ValueError, IndexError) as error:
+            raise RecordError(f"{self._locate(index)}: {error}") from error
+        if record.id != self.columns["id"][index]:
+            raise RecordError(f"{self._locate(index)}: holds {record.id!r}, index says {self.name(index)!r}")
+        return record
+
+    def _locate(self, index: int) -> str:
+        for path, count in zip(self.paths, self.counts, strict=True):
+            if index < count:
+                return f"{pathlib.Path(path).name} record {index}"
+            index -= count
+        raise IndexError(index)
+
+    def select(self, selection: Selection) -> np.ndarray:
+        """The indices of the records that a selection lets through, in corpus order."""
+        column = self.columns
+        keep = np.isin(column["kind"], selection.kinds) & np.isin(column["condition"], selection.conditions)
+        if selection.languages:
+            keep &= np.isin(column["language"], selection.languages)
+        if selection.exclude_licenses:
+            allowed = {
+                text: not any(part.lower() in text.lower() for part in selection.exclude_licenses)
+                for text in set(column["license"].tolist())
+            }
+            keep &= np.asarray([allowed[text] for text in column["license"].tolist()])
+        if selection.split != "all":
+            names = np.where(column["speaker"] != "", column["speaker"], column["id"]).tolist()
+            side = {
+                name: is_held_out(name, selection.held_out_share, selection.split_seed) for name in set(names)
+            }
+            held_out = column["held_out"].astype(bool) | np.asarray([side[name] for name in names])
+            keep &= held_out if selection.split == "validation" else ~held_out
+        keep &= (self.seconds >= selection.min_seconds) & (self.seconds <= selection.max_seconds)
+        return np.flatnonzero(keep)
+
+    def fingerprint(self) -> str:
+        """Changes whenever a record is added, removed, moved or relabelled."""
+        digest = hashlib.blake2b(digest_size=8)
+        for name in ("id", "samples", "speaker", "license", *(f"length_{array}" for array in ARRAYS)):
+            digest.update("\0".join(map(str, self.columns[name].tolist())).encode())
+        return digest.hexdigest()

@@ -1,0 +1,1 @@
+"""Measures of speech, and the table that `evaluate.py` prints and writes."""

@@ -5,6 +5,7 @@ import jax
 import jax.numpy as jnp
 
 from metis_jax.layers.dense import Initializer, partitioned, truncated_init
+from metis_jax.ops.snake import snake
 from metis_jax.types import CHANNELS, Array, DType, Float
 
 
@@ -83,13 +84,9 @@ class Conv1d(nn.Module):
 
 
 class Snake(nn.Module):
-    """x + sin(alpha x)^2 / alpha, with one frequency per channel (arXiv 2006.08195)."""
-
-    dtype: DType = jnp.float32
+    """x + sin(alpha x)^2 / alpha, with one frequency per channel."""
 
     @nn.compact
     def __call__(self, x: Float[Array, "b t c"]) -> Float[Array, "b t c"]:
         alpha = self.param("alpha", partitioned(nn.initializers.ones, CHANNELS), (x.shape[-1],))
-        alpha = jnp.broadcast_to(alpha.astype(self.dtype), x.shape)
-        # The reference keeps the reciprocal finite with 1e-9; so do we.
-        return x + jnp.square(jnp.sin(alpha * x)) / (alpha + jnp.asarray(1e-9, self.dtype))
+        return snake(x, alpha)

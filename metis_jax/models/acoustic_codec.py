@@ -60,9 +60,9 @@ class ResidualUnit(nn.Module):
     @nn.compact
     def __call__(self, x: Float[Array, "b t c"], lengths: Int[Array, " b"]) -> Float[Array, "b t c"]:
         width, dtype = x.shape[-1], self.dtype
-        y = zero_padding(Snake(dtype, name="snake_in")(x), lengths)
+        y = zero_padding(Snake(name="snake_in")(x), lengths)
         y = _conv(width, 7, dtype, "conv", dilation=self.dilation)(y)
-        return x + _conv(width, 1, dtype, "out")(Snake(dtype, name="snake_out")(y))
+        return x + _conv(width, 1, dtype, "out")(Snake(name="snake_out")(y))
 
 
 class EncoderBlock(nn.Module):
@@ -91,7 +91,7 @@ class EncoderBlock(nn.Module):
             kernel_init=fan_in_init,
             name="down",
         )
-        return down(zero_padding(Snake(dtype, name="snake")(x), lengths)), num_frames(lengths, (stride,))
+        return down(zero_padding(Snake(name="snake")(x), lengths)), num_frames(lengths, (stride,))
 
 
 class WaveEncoder(nn.Module):
@@ -109,7 +109,7 @@ class WaveEncoder(nn.Module):
         x = _conv(config.encoder_width, 7, dtype, "in")(x)
         for i, stride in enumerate(config.strides):
             x, lengths = EncoderBlock(stride, self.policy, name=f"block_{i}")(x, lengths)
-        x = zero_padding(Snake(dtype, name="snake")(x), lengths)
+        x = zero_padding(Snake(name="snake")(x), lengths)
         return _conv(config.latent_width, 3, dtype, "out")(x).astype(jnp.float32), lengths
 
 

@@ -1,0 +1,45 @@
+"""Reconstruction losses of the two codecs, over valid frames.
+
+Semantic codec: L1 between SSL features (MaskGCT section 3.2.1).  Acoustic codec: L1 between log-mel spectrograms at
+seven resolutions (DAC section 3.4; reference `MelSpectrogramLoss` in `modules/dac/nn/loss.py` with DAC's settings).
+"""
+
+import jax.numpy as jnp
+
+from metis_jax.ops.lengths import valid_mask
+from metis_jax.ops.stft import log_mel_magnitude, num_frames
+from metis_jax.types import Array, Bool, Float, Int
+
+# (window length, mel bins) of every resolution.
+MEL_SCALES = ((32, 5), (64, 10), (128, 20), (256, 40), (512, 80), (1024, 160), (2048, 320))
+
+
+def _masked_l1(x: Float[Array, "b t d"], target: Float[Array, "b t d"], is_valid: Bool[Array, "b t"]) -> Array:
+    per_frame = jnp.mean(jnp.abs(x.astype(jnp.float32) - target.astype(jnp.float32)), axis=-1)
+    count = jnp.maximum(jnp.sum(is_valid), 1).astype(jnp.float32)
+    return jnp.sum(jnp.where(is_valid, per_frame, jnp.float32(0))) / count
+
+
+def feature_loss(
+    features: Float[Array, "b t d"], target: Float[Array, "b t d"], lengths: Int[Array, " b"]
+) -> Float[Array, ""]:
+    """Mean absolute error of features."""
+    return _masked_l1(features, target, valid_mask(lengths, target.shape[1]))
+
+
+def mel_loss(
+    wave: Float[Array, "b l"],
+    target: Float[Array, "b l"],
+    lengths: Int[Array, " b"],
+    *,
+    sample_rate: int,
+    scales: tuple[tuple[int, int], ...] = MEL_SCALES,
+) -> Float[Array, ""]:
+    """Mean absolute error of log10 mel magnitudes, summed over resolutions."""
+    is_valid = valid_mask(lengths, wave.shape[1])
+    wave, target = (jnp.where(is_valid, x.astype(jnp.float32), jnp.float32(0)) for x in (wave, target))
+    total = jnp.float32(0)
+    for width, mel_bins in scales:
+        x, y = (log_mel_magnitude(x, sample_rate=sample_rate, width=width, mel_bins=mel_bins) for x in (wave, target))
+        total = total + _masked_l1(x, y, valid_mask(num_frames(lengths, width // 4), x.shape[1]))
+    return total

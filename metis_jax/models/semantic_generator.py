@@ -51,6 +51,7 @@ class SemanticGenerator(nn.Module):
         phones: Int[Array, "b p"] | None = None,
         phone_lengths: Int[Array, " b"] | None = None,
         condition: Float[Array, "b t c"] | None = None,
+        has_condition: Bool[Array, " b"] | None = None,
         positions: Int[Array, "b pt"] | None = None,
         deterministic: bool = True,
     ) -> Float[Array, "b t d"]:
@@ -64,6 +65,7 @@ class SemanticGenerator(nn.Module):
           phones, phone_lengths: phone prefix; a row with `phone_lengths` 0 has none.
           condition: features aligned with the frames.  A model that has an adapter runs without one, too: that is
             how Omni reads text alone.
+          has_condition: rows that have one, in a batch where others do not; by default all.
           positions: rotary positions of phones then frames, before padding is squeezed out.  By default the padding of
             the phones takes no positions; the reference, which never batches, counts it.
           deterministic: False draws LoRA dropout from the "dropout" stream.
@@ -76,7 +78,10 @@ class SemanticGenerator(nn.Module):
         mask = self.mask_embedding.astype(self.policy.compute_dtype)[None, None, :]
         x = jnp.where(is_masked[:, :, None], mask, self.token_embedding(tokens))
         if condition is not None:
-            x = x + self.condition_adapter(condition)
+            update = self.condition_adapter(condition)
+            if has_condition is not None:
+                update = jnp.where(has_condition[:, None, None], update, jnp.zeros((), update.dtype))
+            x = x + update
         b, t = tokens.shape
         total = lengths
         if phones is not None:

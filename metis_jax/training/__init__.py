@@ -1,0 +1,1 @@
+"""State, optimizer, steps, loop, checkpoints."""

@@ -1,0 +1,132 @@
+"""AdamW, its schedules, and the ordered rules that say which parameters move and which decay.
+
+Rules are (regular expression, yes or no) pairs over the variable paths of one model
+("params/transformer/layers/attention/query/kernel").  The expression must match the whole path, the first match wins, and a
+path that no rule matches is an error.
+"""
+
+import dataclasses
+import re
+from typing import Any
+
+import flax
+import jax
+import jax.numpy as jnp
+import optax
+
+from metis_jax.types import Array
+
+SCHEDULES = ("inverse_sqrt", "cosine", "constant")
+
+# Matrices decay; norms, biases, gates and embeddings of a single vector do not.
+DECAY_RULES = ((r".*/(kernel|direction|table|token_tables|logits_kernel|down|up)", True), (r".*", False))
+# Collections other than `params` (feature statistics, for one) are set and not learned.
+TRAIN_EVERYTHING = ((r"params/.*", True), (r".*", False))
+
+Rules = tuple[tuple[str, bool], ...]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class OptimizerConfig:
+    """How one component is optimized.
+
+    Attributes:
+      schedule: after `warmup_steps` of linear warm-up "inverse_sqrt" falls as sqrt(warmup / step), "cosine" reaches
+        `final_fraction` of the rate at `total_steps`, "constant" stays.
+      clip_norm: the gradient of the whole component is scaled down to this norm; 0 leaves it alone.
+      trainable: rules for the leaves that move.  The others get neither gradient nor moments.
+      decay: rules for the leaves that `weight_decay` applies to.
+    """
+
+    learning_rate: float = 1e-4
+    schedule: str = "inverse_sqrt"
+    warmup_steps: int = 32_000
+    total_steps: int = 0
+    final_fraction: float = 0.0
+    b1: float = 0.9
+    b2: float = 0.98
+    epsilon: float = 1e-8
+    weight_decay: float = 0.01
+    clip_norm: float = 1.0
+    trainable: Rules = TRAIN_EVERYTHING
+    decay: Rules = DECAY_RULES
+
+    def __post_init__(self):
+        if self.schedule not in SCHEDULES:
+            raise ValueError(f"optimizer.schedule is {self.schedule!r}; use one of {', '.join(SCHEDULES)}")
+        if self.schedule == "cosine" and self.total_steps <= self.warmup_steps:
+            raise ValueError(
+                f"optimizer.total_steps is {self.total_steps}; a cosine needs more than warmup_steps {self.warmup_steps}"
+            )
+
+
+def learning_rate(config: OptimizerConfig) -> optax.Schedule:
+    """Steps taken so far -> rate.  The first step already moves: its rate is one step into the warm-up."""
+    warmup = max(config.warmup_steps, 1)
+
+    def rate(count: Array) -> Array:
+        step = jnp.asarray(count, jnp.float32) + jnp.float32(1)
+        rising = step / jnp.float32(warmup)
+        if config.schedule == "inverse_sqrt":
+            after = jnp.sqrt(jnp.float32(warmup) / step)
+        elif config.schedule == "cosine":
+            done = (step - jnp.float32(warmup)) / jnp.float32(config.total_steps - config.warmup_steps)
+            wave = (1 + jnp.cos(jnp.float32(jnp.pi) * jnp.clip(done, 0, 1))) / 2
+            after = jnp.float32(config.final_fraction) + jnp.float32(1 - config.final_fraction) * wave
+        else:
+            after = jnp.float32(1)
+        return jnp.float32(config.learning_rate) * jnp.where(step < warmup, rising, after)
+
+    return rate
+
+
+def make_optimizer(config: OptimizerConfig) -> optax.GradientTransformation:
+    """Clipping and AdamW over the trainable leaves of one component."""
+    clip = optax.clip_by_global_norm(config.clip_norm) if config.clip_norm else optax.identity()
+    adamw = optax.adamw(
+        learning_rate(config),
+        b1=config.b1,
+        b2=config.b2,
+        eps=config.epsilon,
+        weight_decay=config.weight_decay,
+        mask=lambda params: match_rules(params, config.decay, "optimizer.decay"),
+    )
+    chain = optax.chain(clip, adamw)
+
+    def update(gradients: Any, moments: Any, params: Any) -> tuple[Any, Any]:
+        # Optax raises a float to an integer power; our own code stays strict around it.
+        with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
+            return chain.update(gradients, moments, params)
+
+    return optax.GradientTransformation(chain.init, update)
+
+
+def match_rules(params: dict[str, Any], rules: Rules, what: str) -> dict[str, Any]:
+    """A tree of the values that the rules give to the leaves of `params`."""
+    compiled = [(re.compile(pattern), value) for pattern, value in rules]
+    values = {}
+    for path in flax.traverse_util.flatten_dict(params, sep="/"):
+        for pattern, value in compiled:
+            if pattern.fullmatch(path):
+                values[path] = value
+                break
+        else:
+            raise ValueError(f"no rule of {what} matches parameter {path!r}; end the rules with one for '.*'")
+    return flax.traverse_util.unflatten_dict(values, sep="/")
+
+
+def split_trainable(params: dict[str, Any], rules: Rules, what: str) -> tuple[dict[str, Any], dict[str, Any]]:
+    """(leaves that move, leaves that do not)."""
+    moves = flax.traverse_util.flatten_dict(match_rules(params, rules, what))
+    flat = flax.traverse_util.flatten_dict(params)
+    trainable = {path: leaf for path, leaf in flat.items() if moves[path]}
+    frozen = {path: leaf for path, leaf in flat.items() if not moves[path]}
+    return flax.traverse_util.unflatten_dict(trainable), flax.traverse_util.unflatten_dict(frozen)
+
+
+def join_trees(*trees: dict[str, Any]) -> dict[str, Any]:
+    """The union of trees that have no leaf in common."""
+    flat = {}
+    for tree in trees:
+        flat |= flax.traverse_util.flatten_dict(tree)
+    return flax.traverse_util.unflatten_dict(flat)

@@ -1,0 +1,60 @@
+"""What the step and the loop ask of a stage, and the little they need to know about its batches.
+
+A stage is a frozen dataclass: how its models are built, and a loss.  Parameters are {component: Flax variables}, where a
+component is a model that a bundle could hold.  The stage does not know which of them are trained: whoever calls `loss`
+joins what moves with what does not.
+"""
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any, Protocol, runtime_checkable
+
+import flax.linen as nn
+import numpy as np
+
+from metis_jax.types import Array, Float, Key, Variables
+
+Params = dict[str, Variables]
+Batch = Mapping[str, Array]
+Metrics = dict[str, Array]
+
+
+@dataclasses.dataclass(frozen=True)
+class Samples:
+    """What a run shows of itself: waves by name with their rate, and pictures [height, width] of any range."""
+
+    waves: dict[str, tuple[np.ndarray, int]] = dataclasses.field(default_factory=dict)
+    pictures: dict[str, np.ndarray] = dataclasses.field(default_factory=dict)
+
+
+@runtime_checkable
+class Stage(Protocol):
+    """One objective over one or more models."""
+
+    def models(self) -> dict[str, tuple[nn.Module, tuple[Any, ...], dict[str, Any]]]:
+        """{component: (module, small inputs, keyword arguments) of an `init` that touches every parameter}."""
+        ...
+
+    def configs(self) -> dict[str, Any]:
+        """{component: its configuration}, for checking what is loaded and for writing bundles."""
+        ...
+
+    def loss(
+        self, params: Params, batch: Batch, key: Key[Array, ""], *, deterministic: bool
+    ) -> tuple[Float[Array, ""], Metrics]:
+        """The scalar to descend, and scalars to report."""
+        ...
+
+    def samples(self, params: Params, batch: Batch, key: Key[Array, ""]) -> Samples:
+        """A few examples of the batch, as far as the stage's models can show them."""
+        ...
+
+    def seconds(self, batch: Mapping[str, np.ndarray]) -> float:
+        """Seconds of audio that the batch stands for, padding left out."""
+        ...
+
+
+def init_component(stage: Stage, component: str, key: Key[Array, ""]) -> Variables:
+    """Fresh variables of one model, with their logical axis names."""
+    model, inputs, options = stage.models()[component]
+    return model.init(key, *inputs, **options)

@@ -1,0 +1,95 @@
+"""Stage 2: training of the acoustic generator, one quantizer level per example (MaskGCT section 3.2.3)."""
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from metis_jax.config import AcousticGeneratorConfig
+from metis_jax.models.acoustic_generator import AcousticGenerator
+from metis_jax.objectives.masked_tokens import masked_token_loss
+from metis_jax.ops.masking import ACOUSTIC_PROMPT_SHARE, PROMPT_PROBABILITY, level_weights, sample_levels
+from metis_jax.training.stage import Batch, Metrics, Params, Samples
+from metis_jax.training.stages.masking import draw_masks
+from metis_jax.types import Array, Float, Key, Policy
+
+GENERATOR = "acoustic_generator"
+FRAME_RATE = 50
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class AcousticGeneratorStage:
+    """Masked prediction of the acoustic tokens of one level, given SSL tokens and the levels below.
+
+    Attributes:
+      first_level: lowest level that is drawn: 0 for the one-level model, 1 for the full one, which is given level 0.
+    """
+
+    generator: AcousticGeneratorConfig
+    first_level: int = 1
+    policy: Policy = Policy()
+    prompt_probability: float = PROMPT_PROBABILITY
+    prompt_share: float = ACOUSTIC_PROMPT_SHARE
+    minimum_rate: float = 0.0
+
+    def __post_init__(self):
+        if not 0 <= self.first_level < self.generator.num_levels:
+            raise ValueError(f"first_level is {self.first_level}; the generator has {self.generator.num_levels} levels")
+
+    @property
+    def _model(self) -> AcousticGenerator:
+        return AcousticGenerator(self.generator, self.policy)
+
+    def models(self) -> dict[str, tuple[nn.Module, tuple[Any, ...], dict[str, Any]]]:
+        tokens = jnp.zeros((1, 2, self.generator.num_levels), jnp.int32)
+        return {GENERATOR: (self._model, (tokens,), {"method": "init_all"})}
+
+    def configs(self) -> dict[str, Any]:
+        return {GENERATOR: self.generator}
+
+    def loss(
+        self, params: Params, batch: Batch, key: Key[Array, ""], *, deterministic: bool
+    ) -> tuple[Float[Array, ""], Metrics]:
+        q = self.generator.num_levels
+        semantic, tokens = batch["tokens"], batch["acoustic_tokens"]
+        if tokens.shape[2] < q:
+            raise ValueError(f"acoustic_tokens have {tokens.shape[2]} levels; the generator predicts {q}")
+        tokens = tokens[:, :, :q]
+        mask_key, level_key = jax.random.split(key)
+        level = sample_levels(level_key, tokens.shape[0], jnp.asarray(level_weights(q, self.first_level)))
+        masks = draw_masks(
+            mask_key,
+            batch["lengths"],
+            tokens.shape[1],
+            prompt_share=self.prompt_share,
+            prompt_probability=self.prompt_probability,
+            minimum_rate=self.minimum_rate,
+        )
+
+        def predict(model: AcousticGenerator) -> Float[Array, "b t v"]:
+            hidden = model(
+                semantic,
+                tokens,
+                level,
+                masks.is_masked,
+                masks.is_prompt,
+                masks.time,
+                lengths=batch["lengths"],
+                deterministic=deterministic,
+            )
+            return model.logits(hidden, level)
+
+        logits = nn.apply(predict, self._model)(params[GENERATOR])
+        truth = jnp.take_along_axis(tokens, level[:, None, None], axis=2)[:, :, 0]
+        result = masked_token_loss(logits, truth, masks.is_masked)
+        return result.loss, {"accuracy": result.accuracy}
+
+    def samples(self, params: Params, batch: Batch, key: Key[Array, ""]) -> Samples:
+        return Samples()
+
+    def seconds(self, batch: Mapping[str, np.ndarray]) -> float:
+        return float(np.sum(batch["lengths"])) / FRAME_RATE

@@ -1,0 +1,39 @@
+"""From waves to what generators and codecs are trained on, inside the step, by frozen encoders."""
+
+import jax
+import jax.numpy as jnp
+
+from metis_jax.models.semantic_codec import SemanticCodec
+from metis_jax.models.ssl_encoder import SslEncoder
+from metis_jax.ops.mel import log_mel
+from metis_jax.types import Array, Float, Int, Variables
+
+
+def ssl_features(
+    encoder: SslEncoder, variables: Variables, wave: Float[Array, "b l"], wave_lengths: Int[Array, " b"], t: int
+) -> Float[Array, "b t d"]:
+    """`t` frames of normalised SSL features, float32, without a gradient to anything."""
+    mel, attended = log_mel(wave, wave_lengths, mel_bins=encoder.config.mel_bins)
+    features = encoder.apply(variables, mel, attended, method="features")
+    return jax.lax.stop_gradient(features[:, :t])
+
+
+def ssl_tokens(
+    codec: SemanticCodec, variables: Variables, features: Float[Array, "b t d"], lengths: Int[Array, " b"]
+) -> Int[Array, "b t"]:
+    """SSL tokens of SSL features."""
+    return codec.apply(variables, features, lengths, method="encode")
+
+
+def upsample_twice(x: Float[Array, "b t c"], lengths: Int[Array, " b"]) -> Float[Array, "b t2 c"]:
+    """Linear interpolation to twice the rate, edges held: torch's `interpolate`, half-pixel centres, row by row.
+
+    25 fps lip features become 50 Hz condition features; padding never blends into the last valid frame.
+    """
+    b, t, c = x.shape
+    at = jnp.minimum(jnp.arange(-1, t + 1)[None, :].clip(0), (lengths[:, None] - 1).clip(0))
+    x = jnp.take_along_axis(x, at[:, :, None], axis=1)
+    before, here, after = x[:, :-2], x[:, 1:-1], x[:, 2:]
+    near, far = jnp.asarray(0.75, x.dtype), jnp.asarray(0.25, x.dtype)
+    pair = jnp.stack([near * here + far * before, near * here + far * after], axis=2)
+    return pair.reshape(b, 2 * t, c)

@@ -1,0 +1,162 @@
+"""Stage 1: pre-training of the semantic generator on SSL tokens, and its fine-tuning with conditions.
+
+Metis sections 3.1 and 3.2.  Fine-tuning makes its conditions inside the step: SSL features of the degraded wave, from the
+frozen SSL encoder.  Its targets are SSL tokens of the clean wave, from the shards or from the frozen semantic codec.
+"""
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from metis_jax.config import LoraConfig, SemanticCodecConfig, SemanticGeneratorConfig, SslEncoderConfig
+from metis_jax.models.semantic_codec import SemanticCodec
+from metis_jax.models.semantic_generator import SemanticGenerator
+from metis_jax.models.ssl_encoder import SslEncoder
+from metis_jax.objectives.masked_tokens import masked_token_loss
+from metis_jax.ops.lengths import valid_mask
+from metis_jax.ops.masking import MINIMUM_MASK_RATE, PROMPT_PROBABILITY, SEMANTIC_PROMPT_SHARE
+from metis_jax.training.stage import Batch, Metrics, Params, Samples
+from metis_jax.training.stages.frontend import ssl_features, ssl_tokens, upsample_twice
+from metis_jax.training.stages.masking import Masks, draw_masks
+from metis_jax.types import Array, Float, Int, Key, Policy
+
+GENERATOR, ENCODER, CODEC = "semantic_generator", "ssl_encoder", "semantic_codec"
+FRAME_RATE = 50
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class SemanticGeneratorStage:
+    """Masked prediction of SSL tokens.
+
+    Attributes:
+      lora: adapters on the generator; which leaves move is said by the optimizer's rules.
+      ssl_encoder: needed where a batch has waves; runs in `encoder_policy`, without gradient.
+      semantic_codec: needed where targets are waves.
+      prompt_probability, prompt_share, minimum_rate: of the masks, see `draw_masks`.
+    """
+
+    generator: SemanticGeneratorConfig
+    lora: LoraConfig | None = None
+    ssl_encoder: SslEncoderConfig | None = None
+    semantic_codec: SemanticCodecConfig | None = None
+    policy: Policy = Policy()
+    encoder_policy: Policy = Policy()
+    prompt_probability: float = PROMPT_PROBABILITY
+    prompt_share: float = SEMANTIC_PROMPT_SHARE
+    minimum_rate: float = MINIMUM_MASK_RATE
+
+    @property
+    def _model(self) -> SemanticGenerator:
+        return SemanticGenerator(self.generator, self.policy, self.lora)
+
+    @property
+    def _encoder(self) -> SslEncoder:
+        return SslEncoder(self.ssl_encoder, self.encoder_policy)
+
+    @property
+    def _codec(self) -> SemanticCodec:
+        # Codes must be the ones that every other program computes: float32, whatever the policy.
+        return SemanticCodec(self.semantic_codec)
+
+    def models(self) -> dict[str, tuple[nn.Module, tuple[Any, ...], dict[str, Any]]]:
+        found: dict[str, tuple[nn.Module, tuple[Any, ...], dict[str, Any]]] = {
+            GENERATOR: (self._model, (jnp.zeros((1, 2), jnp.int32),), {"method": "init_all"})
+        }
+        lengths = jnp.ones((1,), jnp.int32)
+        if self.ssl_encoder:
+            mel = jnp.zeros((1, 2, self.ssl_encoder.input_width), jnp.float32)
+            found[ENCODER] = (self._encoder, (mel, lengths), {"deterministic": True})
+        if self.semantic_codec:
+            features = jnp.zeros((1, 2, self.semantic_codec.feature_width), jnp.float32)
+            found[CODEC] = (self._codec, (features, lengths), {})
+        return found
+
+    def configs(self) -> dict[str, Any]:
+        found = {GENERATOR: self.generator, ENCODER: self.ssl_encoder, CODEC: self.semantic_codec}
+        return {name: config for name, config in found.items() if config is not None}
+
+    def targets(self, params: Params, batch: Batch) -> tuple[Int[Array, "b t"], Float[Array, "b t c"] | None]:
+        """Tokens to predict, and the condition's features where the batch has a source wave.
+
+        One pass of the encoder serves both waves.
+        """
+        if "tokens" in batch:
+            tokens, waves = batch["tokens"], []
+        else:
+            tokens, waves = None, [batch["target"]]
+        if "source" in batch:
+            waves.append(batch["source"])
+        if not waves:
+            return tokens, None
+        if self.ssl_encoder is None or (tokens is None and self.semantic_codec is None):
+            raise ValueError("the batch has waves; this stage needs config.stage.ssl_encoder and semantic_codec for them")
+        encoder, lengths = self._encoder, batch["lengths"]
+        t = encoder_frames(waves[0].shape[1], self.ssl_encoder) if tokens is None else tokens.shape[1]
+        both = jnp.concatenate(waves, axis=0)
+        wave_lengths = jnp.concatenate([batch["wave_lengths"]] * len(waves), axis=0)
+        features = jnp.split(ssl_features(encoder, params[ENCODER], both, wave_lengths, t), len(waves), axis=0)
+        if tokens is None:
+            tokens = ssl_tokens(self._codec, params[CODEC], features[0], lengths)
+        return tokens, features[-1] if "source" in batch else None
+
+    def condition(
+        self, batch: Batch, features: Float[Array, "b t c"] | None, masks: Masks
+    ) -> Float[Array, "b t c"] | None:
+        """What the adapter sees: features of the source, or lip features of the target frames behind the prompt."""
+        if features is not None or "visual" not in batch:
+            return features
+        b, t = masks.is_masked.shape
+        # The recording is filmed from its first frame, but the model is not shown the prompt's lips.
+        visual = upsample_twice(batch["visual"], batch["visual_lengths"])
+        visual = jnp.pad(visual, ((0, 0), (0, max(0, t - visual.shape[1])), (0, 0)))[:, :t]
+        is_shown = valid_mask(batch["lengths"], t) & ~masks.is_prompt
+        return jnp.where(is_shown[:, :, None], visual, jnp.zeros((), visual.dtype))
+
+    def loss(
+        self, params: Params, batch: Batch, key: Key[Array, ""], *, deterministic: bool
+    ) -> tuple[Float[Array, ""], Metrics]:
+        tokens, features = self.targets(params, batch)
+        mask_key, dropout_key = jax.random.split(key)
+        masks = draw_masks(
+            mask_key,
+            batch["lengths"],
+            tokens.shape[1],
+            prompt_share=self.prompt_share,
+            prompt_probability=self.prompt_probability,
+            minimum_rate=self.minimum_rate,
+            given_prompts=batch.get("prompt_lengths"),
+        )
+
+        def predict(model: SemanticGenerator) -> Float[Array, "b t v"]:
+            hidden = model(
+                tokens,
+                masks.is_masked,
+                masks.time,
+                lengths=batch["lengths"],
+                phones=batch.get("phones"),
+                phone_lengths=batch.get("phone_lengths"),
+                condition=self.condition(batch, features, masks),
+                has_condition=batch.get("has_source"),
+                deterministic=deterministic,
+            )
+            return model.logits(hidden)
+
+        logits = nn.apply(predict, self._model)(params[GENERATOR], rngs={"dropout": dropout_key})
+        result = masked_token_loss(logits, tokens, masks.is_masked)
+        return result.loss, {"accuracy": result.accuracy}
+
+    def samples(self, params: Params, batch: Batch, key: Key[Array, ""]) -> Samples:
+        return Samples()
+
+    def seconds(self, batch: Mapping[str, np.ndarray]) -> float:
+        return float(np.sum(batch["lengths"])) / FRAME_RATE
+
+
+def encoder_frames(samples: int, config: SslEncoderConfig) -> int:
+    """Frames of a padded 16 kHz wave; the data pads waves to a whole number of them."""
+    return (samples - config.sample_rate * 15 // 1000) // config.hop

@@ -1,7 +1,7 @@
 """Audio files in and out: anything libsndfile reads, at any rate and channel count, and an atomic writer.
 
-The source of a task may be hours long, so it is read, mixed down and resampled as a stream.  Every fault of a file is an
-AudioError whose message is one line with the file's name.
+The source of a task may be hours long, so it is read, mixed down and resampled as a stream.  Every fault of a file is
+an AudioError whose message is one line with the file's name.
 """
 
 import contextlib

@@ -1,7 +1,7 @@
 """The decoded tokens and mini pipelines of the golden files, computed by ours: a part of `metis_jax.convert.parity`.
 
-Each function gives {array name: our array} for the names of a golden file that it covers.  They were made without noise,
-so tokens must be equal; they are computed here in padded batches of two, of which one row is returned.
+Each function gives {array name: our array} for the names of a golden file that it covers.  They were made without
+noise, so tokens must be equal; they are computed here in padded batches of two, of which one row is returned.
 """
 
 from collections.abc import Mapping

@@ -1,4 +1,4 @@
-"""The few shapes that are compiled: lengths are padded to a bucket, examples are grouped into batches of a few sizes."""
+"""The few shapes that are compiled: lengths padded to a bucket, examples grouped into batches of a few sizes."""
 
 import bisect
 from collections import defaultdict

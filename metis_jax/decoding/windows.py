@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator
 
 import numpy as np
 
-from metis_jax.types import Float
+from metis_jax.types import Float, Int
 
 MAX_FRAMES = 1500  # 30 s, prompt included
 OVERLAP = 200  # 4 s; the published decoder sees 95 frames to either side
@@ -24,14 +24,6 @@ class Window:
     samples: Float[np.ndarray, " l"]
     start: int
     is_last: bool
-
-
-@dataclasses.dataclass(frozen=True)
-class Span:
-    """Frames of a decoded window that are kept: from `begin` to `end`, counted from the window's start."""
-
-    begin: int
-    end: int
 
 
 def cut(chunks: Iterable[Float[np.ndarray, " k"]], *, hop: int, samples: int, overlap: int) -> Iterator[Window]:
@@ -57,7 +49,38 @@ def cut(chunks: Iterable[Float[np.ndarray, " k"]], *, hop: int, samples: int, ov
     yield Window(buffer, start, True)
 
 
-def kept(frames: int, overlap: int, *, is_first: bool, is_last: bool) -> Span:
-    """What a window of `frames` contributes to the joined wave."""
-    half = overlap // 2
-    return Span(0 if is_first else half, frames if is_last else frames - (overlap - half))
+def num_windows(total: int, *, hop: int, samples: int, overlap: int) -> int:
+    """How many windows `cut` makes of `total` samples."""
+    step = (samples // hop - overlap) * hop
+    return 1 + max(0, -(-(total - samples) // step))
+
+
+class Continuation:
+    """The tokens that windows have given so far, of which the last ones are kept, and how much of the wave is out.
+
+    Both lists count from the start of the source.  Where the prompt has an acoustic frame more than it has semantic ones,
+    as the release lets it, the acoustic list is one shorter.
+    """
+
+    def __init__(self, num_levels: int):
+        self._start = 0
+        self._emitted = 0
+        self.semantic = np.zeros((0,), np.int32)
+        self.acoustic = np.zeros((0, num_levels), np.int32)
+
+    def enter(self, window: Window) -> None:
+        """Drops the tokens before the window."""
+        ahead = window.start - self._start
+        self.semantic, self.acoustic = self.semantic[ahead:], self.acoustic[ahead:]
+        self._start = window.start
+
+    def extend(
+        self, semantic: Int[np.ndarray, " t"], acoustic: Int[np.ndarray, "u q"], *, is_last: bool
+    ) -> tuple[int, int]:
+        """Adds what the window decoded; the frames, from the window's start, whose samples are now final."""
+        self.semantic = np.concatenate([self.semantic, semantic])
+        self.acoustic = np.concatenate([self.acoustic, acoustic])
+        begin = self._emitted - self._start
+        end = len(self.acoustic) - (0 if is_last else OVERLAP // 2)
+        self._emitted = self._start + end
+        return begin, end

@@ -1,0 +1,278 @@
+"""The models of the chain on their devices, applied to lists of examples in batches of a few compiled shapes.
+
+Everything takes and gives lists of numpy arrays without padding, one per example; an example's result does not depend
+on the others.  Components are loaded from the bundle when they are first needed.  Over several devices a batch is split
+by rows and the parameters are replicated.
+"""
+
+import functools
+from collections.abc import Callable, Sequence
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+
+from metis_jax.bundle import Bundle
+from metis_jax.data.audio import CODEC_HOP, ssl_frames, ssl_samples
+from metis_jax.decoding import stages
+from metis_jax.decoding.buckets import PHONE_BUCKETS, bucket, plan_batches
+from metis_jax.decoding.jobs import AcousticJob, SemanticJob, StageSettings
+from metis_jax.decoding.masked_decode import make_schedule
+from metis_jax.models import acoustic_codec
+from metis_jax.models.acoustic_codec import AcousticCodec
+from metis_jax.models.acoustic_generator import AcousticGenerator
+from metis_jax.models.semantic_codec import SemanticCodec
+from metis_jax.models.semantic_generator import SemanticGenerator
+from metis_jax.models.ssl_encoder import SslEncoder
+from metis_jax.ops.mel import log_mel
+from metis_jax.tensor_files import WeightsError
+from metis_jax.types import Array, Float, Int, Policy, Variables
+
+Progress = Callable[[int], None]
+
+
+@functools.partial(jax.jit, static_argnames="model")
+def _ssl_features(
+    model: SslEncoder, variables: Variables, wave: Float[Array, "b l"], samples: Int[Array, " b"]
+) -> Float[Array, "b t c"]:
+    return model.apply(variables, *log_mel(wave, samples, mel_bins=model.config.mel_bins), method="features")
+
+
+@functools.partial(jax.jit, static_argnames="model")
+def _semantic_tokens(
+    model: SemanticCodec, variables: Variables, features: Float[Array, "b t c"], lengths: Int[Array, " b"]
+) -> Int[Array, "b t"]:
+    return model.apply(variables, features, lengths, method="encode")
+
+
+@functools.partial(jax.jit, static_argnames="model")
+def _acoustic_tokens(
+    model: AcousticCodec, variables: Variables, wave: Float[Array, "b l"], samples: Int[Array, " b"]
+) -> Int[Array, "b t q"]:
+    return model.apply(variables, wave, samples, method="encode")[0]
+
+
+@functools.partial(jax.jit, static_argnames="model")
+def _wave(
+    model: AcousticCodec, variables: Variables, tokens: Int[Array, "b t q"], lengths: Int[Array, " b"]
+) -> Float[Array, "b l"]:
+    return model.apply(variables, tokens, lengths, method="decode")
+
+
+class Engine:
+    """A bundle's models, loaded on demand.
+
+    Args:
+      bundle: where they come from.
+      policy: how SSL encoder and generators are executed; the codecs are float32 in any case.
+      devices: one, or several to split batches over.
+      rows: the largest batch per device.
+    """
+
+    def __init__(self, bundle: Bundle, *, policy: Policy, devices: Sequence[jax.Device], rows: int):
+        self.bundle, self._policy = bundle, policy
+        self._mesh = Mesh(np.asarray(devices), ("data",), axis_types=(AxisType.Auto,))
+        self._rows = rows * len(devices)
+        self._component = functools.cache(self._load_component)
+        self._generator = functools.cache(self._load_generator)
+
+    @property
+    def num_levels(self) -> int:
+        return self.bundle.components["acoustic_codec"].num_levels
+
+    @property
+    def largest_batch(self) -> int:
+        return self._rows
+
+    def require(self, task: str) -> None:
+        """Raises WeightsError unless the bundle has everything that a task needs; reads no weights."""
+        if task not in self.bundle.tasks:
+            known = ", ".join(sorted(self.bundle.tasks)) or "none"
+            raise WeightsError(f"{self.bundle.path}: the bundle has no model for task {task!r}; it has: {known}")
+        parts = self.bundle.tasks[task]
+        for name in (parts.generator, parts.adapter, *_MODELS):
+            if name is not None:
+                self.bundle.file(name)
+
+    def ssl_features(self, waves: Sequence[Float[np.ndarray, " l"]]) -> list[Float[np.ndarray, "t c"]]:
+        """Normalised SSL features of 16 kHz waves."""
+        model, variables = self._component("ssl_encoder")
+        frames = [ssl_frames(len(wave)) for wave in waves]
+
+        def run(members: list[int], t: int) -> Array:
+            samples = self._put(np.array([len(waves[i]) for i in members], np.int32))
+            return _ssl_features(model, variables, self._stack([waves[i] for i in members], ssl_samples(t)), samples)
+
+        return self._in_batches(frames, run)
+
+    def semantic_tokens(self, features: Sequence[Float[np.ndarray, "t c"]]) -> list[Int[np.ndarray, " t"]]:
+        """SSL tokens of SSL features."""
+        model, variables = self._component("semantic_codec")
+
+        def run(members: list[int], t: int) -> Array:
+            own = [features[i] for i in members]
+            return _semantic_tokens(model, variables, self._stack(own, t), self._lengths(own))
+
+        return self._in_batches([len(x) for x in features], run)
+
+    def acoustic_tokens(self, waves: Sequence[Float[np.ndarray, " l"]]) -> list[Int[np.ndarray, "t q"]]:
+        """Acoustic tokens of 24 kHz waves."""
+        model, variables = self._component("acoustic_codec")
+        frames = [acoustic_codec.num_frames(len(wave), model.config.strides) for wave in waves]
+        room = [-(-len(wave) // CODEC_HOP) for wave in waves]
+
+        def run(members: list[int], t: int) -> Array:
+            own = [waves[i] for i in members]
+            return _acoustic_tokens(model, variables, self._stack(own, t * CODEC_HOP), self._lengths(own))
+
+        return [tokens[:n] for tokens, n in zip(self._in_batches(room, run), frames, strict=True)]
+
+    def waves(self, tokens: Sequence[Int[np.ndarray, "t q"]]) -> list[Float[np.ndarray, " l"]]:
+        """24 kHz waves of acoustic tokens."""
+        model, variables = self._component("acoustic_codec")
+
+        def run(members: list[int], t: int) -> Array:
+            own = [tokens[i] for i in members]
+            wave = _wave(model, variables, self._stack(own, t), self._lengths(own))
+            return wave.reshape(len(members), t, CODEC_HOP)
+
+        return [wave.reshape(-1) for wave in self._in_batches([len(x) for x in tokens], run)]
+
+    def semantic_stage(
+        self, task: str, jobs: Sequence[SemanticJob], settings: StageSettings, progress: Progress | None = None
+    ) -> list[Int[np.ndarray, " t"]]:
+        """Stage 1: all SSL tokens, the known ones first."""
+        model, variables = self._generator(task)
+        schedule = make_schedule(settings.steps)
+
+        def run(members: list[int], t: int) -> Array:
+            own = [jobs[i] for i in members]
+            has_phones = own[0].phones is not None
+            if has_phones:
+                p = bucket(max(len(job.phones) for job in own), PHONE_BUCKETS)
+            inputs = stages.SemanticInputs(
+                prompt_lengths=self._lengths([job.known for job in own]),
+                lengths=self._put(np.array([job.length for job in own], np.int32)),
+                phones=self._stack([job.phones for job in own], p) if has_phones else None,
+                phone_lengths=self._lengths([job.phones for job in own]) if has_phones else None,
+                condition=self._stack([job.condition for job in own], t) if own[0].condition is not None else None,
+            )
+            is_droppable = has_phones or any(len(job.known) for job in own)
+            tokens = stages.run_stage(
+                stages.jitted_semantic_steps,
+                model,
+                variables,
+                schedule,
+                inputs,
+                self._stack([job.known[:, None] for job in own], t),
+                self._keys([job.seed for job in own]),
+                settings.sampling(is_droppable),
+                _per_example(progress, members),
+            )
+            return tokens[:, :, 0]
+
+        return self._in_batches([job.length for job in jobs], run)
+
+    def acoustic_stage(
+        self,
+        jobs: Sequence[AcousticJob],
+        first: StageSettings,
+        full: StageSettings,
+        progress: Progress | None = None,
+    ) -> list[Int[np.ndarray, "t q"]]:
+        """Stage 2: acoustic tokens of all levels, the known frames first."""
+        parts = []
+        levels_of = (range(1), range(1, self.num_levels))
+        for name, settings, levels in zip(_ACOUSTIC_GENERATORS, (first, full), levels_of, strict=True):
+            if levels:
+                parts.append((*self._component(name), settings, levels))
+
+        def run(members: list[int], t: int) -> Array:
+            own = [jobs[i] for i in members]
+            inputs = stages.AcousticInputs(
+                prompt_lengths=self._lengths([job.known for job in own]),
+                lengths=self._lengths([job.semantic for job in own]),
+                semantic_tokens=self._stack([job.semantic for job in own], t),
+            )
+            is_droppable = any(len(job.known) for job in own)
+            tokens = self._stack([job.known for job in own], t)
+            keys = self._keys([job.seed for job in own])
+            for model, variables, settings, levels in parts:
+                decoded = stages.run_stage(
+                    stages.jitted_acoustic_steps,
+                    model,
+                    variables,
+                    make_schedule(settings.steps_of(len(levels)), first_level=levels.start),
+                    inputs,
+                    tokens[:, :, : levels.stop],
+                    keys,
+                    settings.sampling(is_droppable),
+                    _per_example(progress, members),
+                )
+                tokens = jnp.concatenate([decoded, tokens[:, :, levels.stop :]], axis=-1)
+            return tokens
+
+        return self._in_batches([len(job.semantic) for job in jobs], run)
+
+    def _in_batches(self, lengths: Sequence[int], run: Callable[[list[int], int], Array]) -> list[np.ndarray]:
+        """`run` over all examples: it gets the members of a batch and the padded length, and gives [rows, length, …].
+
+        Rows that no example takes repeat the last member.
+        """
+        results: list[np.ndarray] = [np.zeros(0)] * len(lengths)
+        for rows, members in plan_batches(lengths, self._rows):
+            t = bucket(max(lengths[i] for i in members))
+            output = np.asarray(run(members + members[-1:] * (rows - len(members)), t))
+            for row, i in enumerate(members):
+                results[i] = output[row, : lengths[i]]
+        return results
+
+    def _put(self, x: np.ndarray | Array) -> Array:
+        """On the devices, split by rows where the rows are enough."""
+        spec = PartitionSpec("data") if x.shape[0] % self._mesh.size == 0 else PartitionSpec()
+        return jax.device_put(x, NamedSharding(self._mesh, spec))
+
+    def _stack(self, arrays: Sequence[np.ndarray], length: int) -> Array:
+        """[rows, length, …], padded with zeros."""
+        stacked = np.zeros((len(arrays), length, *arrays[0].shape[1:]), arrays[0].dtype)
+        for row, array in zip(stacked, arrays, strict=True):
+            row[: len(array)] = array
+        return self._put(stacked)
+
+    def _lengths(self, arrays: Sequence[np.ndarray]) -> Array:
+        return self._put(np.array([len(array) for array in arrays], np.int32))
+
+    def _keys(self, seeds: Sequence[tuple[int, ...]]) -> Array:
+        """One key per example, made from the numbers of its seed."""
+        keys = [functools.reduce(jax.random.fold_in, seed[1:], jax.random.key(seed[0])) for seed in seeds]
+        return self._put(jnp.stack(keys))
+
+    def _load_component(self, name: str):
+        is_codec = name.endswith("codec")
+        config, variables = self.bundle.load(name, dtype="float32" if is_codec else self._policy.dtype)
+        policy = Policy(scan=self._policy.scan) if is_codec else self._policy
+        return _MODELS[name](config, policy), self._replicate(variables)
+
+    def _load_generator(self, task: str):
+        generator = self.bundle.load_generator(task, dtype=self._policy.dtype)
+        model = SemanticGenerator(generator.config, self._policy, generator.lora)
+        return model, self._replicate(generator.variables)
+
+    def _replicate(self, variables: Variables) -> Variables:
+        return jax.device_put(variables, NamedSharding(self._mesh, PartitionSpec()))
+
+
+def _per_example(progress: Progress | None, members: Sequence[int]) -> Progress | None:
+    """Counts a step of a batch once per example; rows that only fill the batch repeat a member."""
+    return progress and (lambda steps: progress(steps * len(set(members))))
+
+
+_ACOUSTIC_GENERATORS = ("acoustic_generator_first", "acoustic_generator_full")
+_MODELS = {
+    "ssl_encoder": SslEncoder,
+    "semantic_codec": SemanticCodec,
+    "acoustic_codec": AcousticCodec,
+    "acoustic_generator_first": AcousticGenerator,
+    "acoustic_generator_full": AcousticGenerator,
+}

@@ -1,0 +1,348 @@
+"""`Metis`: speech in, or phones or lip features, and speech out (the whole chain of DESIGN.md section 1).
+
+    metis = Metis.from_bundle("bundle")
+    prompt = metis.encode_prompt(read_wave("speaker.wav"))
+    speech = metis.convert(read_wave("source.wav"), prompt)
+
+Follows `Metis.__call__` of the reference, `models/tts/metis/metis.py`, down to how it counts frames; noise-free it
+gives the same tokens.  Sources longer than the 30 s of training go through overlapping windows.
+"""
+
+import dataclasses
+import os
+from collections.abc import Iterable, Iterator, Sequence
+
+import jax
+import numpy as np
+
+from metis_jax.audio import AudioError, Wave, check_wave
+from metis_jax.bundle import Bundle
+from metis_jax.data.audio import CODEC_HOP, CODEC_RATE, FRAME_RATE, SSL_HOP, SSL_RATE, ssl_samples
+from metis_jax.decoding.jobs import AcousticJob, Seed, SemanticJob, StageSettings
+from metis_jax.decoding.windows import MAX_FRAMES, OVERLAP, Continuation, cut, num_windows
+from metis_jax.engine import Engine, Progress
+from metis_jax.types import Float, Int, Policy
+
+MAXIMUM_PROMPT_SECONDS = 20.0
+
+# Stage-1 steps and guidance as released.
+_RELEASED = {"tts": (25, 2.5), "vc": (20, 1.0), "tse": (10, 0.0), "se": (10, 0.0), "l2s": (25, 0.0)}
+TASKS = tuple(_RELEASED)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Settings:
+    """How speech is decoded; `Settings.of(task)` is as released.
+
+    Attributes:
+      semantic: stage 1.
+      first_level, other_levels: stage 2.
+      seed: of the noise.  The same source, prompt and seed give the same speech, alone or in a list.
+    """
+
+    semantic: StageSettings
+    first_level: StageSettings = StageSettings((40,), 0.0, 1.5)
+    other_levels: StageSettings = StageSettings((16, 1), 2.5, 1.5)
+    seed: int = 0
+
+    @classmethod
+    def of(cls, task: str, *, steps: int | None = None, guidance: float | None = None, seed: int = 0) -> "Settings":
+        """The released settings of a task, with other stage-1 steps or guidance where given."""
+        if task not in _RELEASED:
+            raise ValueError(f"task is {task!r}; use one of {', '.join(TASKS)}")
+        released_steps, released_guidance = _RELEASED[task]
+        stage = StageSettings(
+            (released_steps if steps is None else steps,), released_guidance if guidance is None else guidance, 0.9
+        )
+        return cls(semantic=stage, seed=seed)
+
+    def total_steps(self, num_levels: int) -> int:
+        """Steps of all stages, for progress."""
+        others = self.other_levels.steps_of(num_levels - 1)
+        return sum(self.semantic.steps) + sum(self.first_level.steps) + sum(others)
+
+
+@dataclasses.dataclass(frozen=True)
+class Prompt:
+    """A speaker's voice, encoded once; made by `Metis.encode_prompt`."""
+
+    wave: Float[np.ndarray, " l"]  # 16 kHz
+    semantic: Int[np.ndarray, " t"]
+    acoustic: Int[np.ndarray, "u q"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Speech:
+    """What came out.
+
+    Attributes:
+      wave: mono samples.
+      semantic: SSL tokens, those of the prompt first.
+      acoustic: acoustic tokens of the wave.
+    """
+
+    wave: Wave
+    semantic: Int[np.ndarray, " t"]
+    acoustic: Int[np.ndarray, "u q"]
+
+
+@dataclasses.dataclass(frozen=True)
+class _Piece:
+    """One example, or one window of it, ready for the two stages."""
+
+    semantic: SemanticJob
+    known_acoustic: Int[np.ndarray, "k q"]
+
+    @property
+    def is_new(self) -> bool:
+        return self.semantic.length > len(self.semantic.known)
+
+
+class Metis:
+    """The chain of models of a bundle behind one method per task; each takes one example or a list of them."""
+
+    def __init__(self, engine: Engine):
+        self.engine = engine
+
+    @classmethod
+    def from_bundle(
+        cls,
+        path: str | os.PathLike,
+        *,
+        dtype: str | None = None,
+        devices: Sequence[jax.Device] | None = None,
+        rows: int | None = None,
+    ) -> "Metis":
+        """Opens a bundle; its components are loaded when first needed.
+
+        Args:
+          path: the bundle.
+          dtype: of SSL encoder and generators; by default bfloat16 on accelerators and float32 on CPU.
+          devices: that lists are split over; by default the first one alone.
+          rows: the largest batch per device; by default 8 on accelerators and 1 on CPU.
+        """
+        devices = jax.local_devices()[:1] if devices is None else devices
+        platform = devices[0].platform
+        dtype = dtype or ("float32" if platform == "cpu" else "bfloat16")
+        rows = rows or (1 if platform == "cpu" else 8)
+        attention = "cudnn" if platform == "gpu" and dtype != "float32" else "xla"
+        policy = Policy(dtype=dtype, attention=attention)
+        return cls(Engine(Bundle(path), policy=policy, devices=devices, rows=rows))
+
+    def encode_prompt(self, wave: Wave) -> Prompt:
+        """The tokens of a prompt of at most 20 seconds."""
+        check_wave(wave, "prompt")
+        if wave.seconds > MAXIMUM_PROMPT_SECONDS:
+            raise AudioError(f"prompt: {wave.seconds:.1f} s long; at most {MAXIMUM_PROMPT_SECONDS:g} s are allowed")
+        return self.encode_prompt_waves(wave.at(SSL_RATE), wave.at(CODEC_RATE))
+
+    def encode_prompt_waves(self, at_16k: Float[np.ndarray, " l"], at_24k: Float[np.ndarray, " k"]) -> Prompt:
+        """`encode_prompt` of a prompt at hand at both rates."""
+        [semantic] = self.engine.semantic_tokens(self.engine.ssl_features([at_16k]))
+        [acoustic] = self.engine.acoustic_tokens([at_24k])
+        return Prompt(at_16k, semantic, acoustic)
+
+    def enhance(
+        self, source: Wave | Sequence[Wave], *, settings: Settings | None = None, progress: Progress | None = None
+    ) -> Speech | list[Speech]:
+        """Speech enhancement."""
+        return self._from_waves("se", source, None, settings, progress)
+
+    def extract(
+        self,
+        source: Wave | Sequence[Wave],
+        prompt: Prompt | Sequence[Prompt],
+        *,
+        settings: Settings | None = None,
+        progress: Progress | None = None,
+    ) -> Speech | list[Speech]:
+        """Target speaker extraction: what the speaker of the prompt says in a mixture."""
+        return self._from_waves("tse", source, prompt, settings, progress)
+
+    def convert(
+        self,
+        source: Wave | Sequence[Wave],
+        prompt: Prompt | Sequence[Prompt],
+        *,
+        settings: Settings | None = None,
+        progress: Progress | None = None,
+    ) -> Speech | list[Speech]:
+        """Voice conversion: the source's words in the voice of the prompt."""
+        return self._from_waves("vc", source, prompt, settings, progress)
+
+    def speak(
+        self,
+        phones: Int[np.ndarray, " p"] | Sequence[Int[np.ndarray, " p"]],
+        prompt: Prompt | Sequence[Prompt],
+        *,
+        seconds: float | Sequence[float],
+        settings: Settings | None = None,
+        progress: Progress | None = None,
+    ) -> Speech | list[Speech]:
+        """Text to speech, from the phone ids of the prompt's text and the text to be said, in one sequence."""
+        is_one = isinstance(phones, np.ndarray)
+        texts = [phones] if is_one else list(phones)
+        durations = [seconds] * len(texts) if isinstance(seconds, float | int) else list(seconds)
+        settings = settings or Settings.of("tts")
+        pieces = []
+        for ids, voice, duration in zip(texts, _repeated(prompt, len(texts)), durations, strict=True):
+            length = len(voice.semantic) + int(duration * FRAME_RATE)
+            _check_length(length)
+            job = SemanticJob(voice.semantic, length, _seed(settings, 0), phones=ids.astype(np.int32))
+            pieces.append(_Piece(job, voice.acoustic))
+        speech = self._speech("tts", pieces, settings, progress)
+        return speech[0] if is_one else speech
+
+    def lip_read(
+        self,
+        features: Float[np.ndarray, "t c"] | Sequence[Float[np.ndarray, "t c"]],
+        prompt: Prompt | Sequence[Prompt] | None = None,
+        *,
+        settings: Settings | None = None,
+        progress: Progress | None = None,
+    ) -> Speech | list[Speech]:
+        """Lip to speech, from visual features at 25 frames per second."""
+        is_one = isinstance(features, np.ndarray)
+        videos = [features] if is_one else list(features)
+        settings = settings or Settings.of("l2s")
+        pieces = []
+        for video, voice in zip(videos, _repeated(prompt or self.no_prompt, len(videos)), strict=True):
+            unseen = np.zeros((len(voice.semantic), video.shape[1]), np.float32)
+            condition = np.concatenate([unseen, doubled(video)])
+            _check_length(len(condition))
+            job = SemanticJob(voice.semantic, len(condition), _seed(settings, 0), condition=condition)
+            pieces.append(_Piece(job, voice.acoustic))
+        speech = self._speech("l2s", pieces, settings, progress)
+        return speech[0] if is_one else speech
+
+    def stream(
+        self,
+        task: str,
+        chunks: Iterable[Float[np.ndarray, " k"]],
+        prompt: Prompt | None = None,
+        *,
+        settings: Settings | None = None,
+        progress: Progress | None = None,
+    ) -> Iterator[Speech]:
+        """A speech-to-speech task on a 16 kHz source of any length, in pieces, in memory that does not grow.
+
+        The pieces follow each other without a seam.  Their SSL tokens leave out the prompt's.
+        """
+        settings, voice = settings or Settings.of(task), prompt or self.no_prompt
+        done = Continuation(self.engine.num_levels)
+        windows = cut(chunks, hop=SSL_HOP, samples=_room(voice), overlap=OVERLAP)
+        for index, window in enumerate(windows):
+            done.enter(window)
+            semantic, acoustic = done.semantic[:0], done.acoustic[:0]
+            [piece] = self._pieces([window.samples], [voice], done, _seed(settings, index))
+            if piece.is_new:
+                [(semantic, acoustic)] = self._tokens(task, [piece], settings, progress)
+                semantic = semantic[len(piece.semantic.known) :]
+            begin, end = done.extend(semantic, acoustic, is_last=window.is_last)
+            [wave] = self.engine.waves([done.acoustic])
+            yield Speech(Wave(wave[begin * CODEC_HOP : end * CODEC_HOP], CODEC_RATE), semantic, acoustic)
+
+    def planned_steps(self, task: str, seconds: float, prompt: Prompt | None, settings: Settings) -> int:
+        """How many steps `progress` will hear of for a source of `seconds`."""
+        samples, room = int(seconds * SSL_RATE), _room(prompt or self.no_prompt)
+        windows = num_windows(samples, hop=SSL_HOP, samples=room, overlap=OVERLAP)
+        return windows * settings.total_steps(self.engine.num_levels)
+
+    def fits_one_window(self, seconds: float, prompt: Prompt | None) -> bool:
+        """Whether a source is short enough to be decoded as a whole, and so in a batch with others."""
+        return seconds * SSL_RATE <= _room(prompt or self.no_prompt)
+
+    @property
+    def no_prompt(self) -> Prompt:
+        levels = self.engine.num_levels
+        return Prompt(np.zeros(0, np.float32), np.zeros(0, np.int32), np.zeros((0, levels), np.int32))
+
+    def _from_waves(
+        self,
+        task: str,
+        source: Wave | Sequence[Wave],
+        prompt: Prompt | Sequence[Prompt] | None,
+        settings: Settings | None,
+        progress: Progress | None,
+    ) -> Speech | list[Speech]:
+        is_one = isinstance(source, Wave)
+        waves = [check_wave(wave, "source").at(SSL_RATE) for wave in ([source] if is_one else source)]
+        voices = _repeated(prompt or self.no_prompt, len(waves))
+        settings = settings or Settings.of(task)
+        short = [i for i, wave in enumerate(waves) if len(wave) <= _room(voices[i])]
+        nothing = Continuation(self.engine.num_levels)
+        pieces = self._pieces([waves[i] for i in short], [voices[i] for i in short], nothing, _seed(settings, 0))
+        speech = dict(zip(short, self._speech(task, pieces, settings, progress), strict=True))
+        for i in set(range(len(waves))) - set(short):
+            parts = self.stream(task, [waves[i]], voices[i], settings=settings, progress=progress)
+            speech[i] = _joined(list(parts), voices[i])
+        return speech[0] if is_one else [speech[i] for i in range(len(waves))]
+
+    def _pieces(
+        self, waves: Sequence[Float[np.ndarray, " l"]], voices: Sequence[Prompt], done: Continuation, seed: Seed
+    ) -> list[_Piece]:
+        """Waves with their conditions, each behind its prompt and what is done already."""
+        # The reference encodes prompt and source as one wave.
+        whole = [np.concatenate([voice.wave, wave]) for voice, wave in zip(voices, waves, strict=True)]
+        pieces = []
+        for condition, voice in zip(self.engine.ssl_features(whole), voices, strict=True):
+            known = np.concatenate([voice.semantic, done.semantic])
+            job = SemanticJob(known, len(condition), seed, condition=condition)
+            pieces.append(_Piece(job, np.concatenate([voice.acoustic, done.acoustic])))
+        return pieces
+
+    def _tokens(
+        self, task: str, pieces: Sequence[_Piece], settings: Settings, progress: Progress | None
+    ) -> list[tuple[Int[np.ndarray, " t"], Int[np.ndarray, "u q"]]]:
+        """All SSL tokens and the new acoustic tokens of every piece."""
+        semantic = self.engine.semantic_stage(task, [piece.semantic for piece in pieces], settings.semantic, progress)
+        jobs = [
+            AcousticJob(tokens, piece.known_acoustic, (*piece.semantic.seed, 1))
+            for tokens, piece in zip(semantic, pieces, strict=True)
+        ]
+        acoustic = self.engine.acoustic_stage(jobs, settings.first_level, settings.other_levels, progress)
+        new = [tokens[len(job.known) :] for tokens, job in zip(acoustic, jobs, strict=True)]
+        return list(zip(semantic, new, strict=True))
+
+    def _speech(
+        self, task: str, pieces: Sequence[_Piece], settings: Settings, progress: Progress | None
+    ) -> list[Speech]:
+        decoded = self._tokens(task, pieces, settings, progress)
+        waves = self.engine.waves([acoustic for _, acoustic in decoded])
+        return [
+            Speech(Wave(wave, CODEC_RATE), semantic, acoustic)
+            for (semantic, acoustic), wave in zip(decoded, waves, strict=True)
+        ]
+
+
+def doubled(features: Float[np.ndarray, "t c"]) -> Float[np.ndarray, "u c"]:
+    """Features at twice the frame rate, linearly interpolated between frame centres, the ends held."""
+    before = np.concatenate([features[:1], features[:-1]])
+    after = np.concatenate([features[1:], features[-1:]])
+    pairs = np.stack([0.75 * features + 0.25 * before, 0.75 * features + 0.25 * after], axis=1)
+    return pairs.reshape(-1, features.shape[1]).astype(np.float32)
+
+
+def _room(voice: Prompt) -> int:
+    """Samples of a source that fit behind a prompt in one window."""
+    return ssl_samples(MAX_FRAMES) - len(voice.wave)
+
+
+def _seed(settings: Settings, window: int) -> Seed:
+    return (settings.seed, window)
+
+
+def _check_length(frames: int) -> None:
+    if frames > MAX_FRAMES:
+        seconds = frames / FRAME_RATE
+        raise ValueError(f"prompt and speech are {seconds:.1f} s long; at most {MAX_FRAMES / FRAME_RATE:g} s fit")
+
+
+def _repeated(prompt: Prompt | Sequence[Prompt], n: int) -> list[Prompt]:
+    return [prompt] * n if isinstance(prompt, Prompt) else list(prompt)
+
+
+def _joined(parts: Sequence[Speech], voice: Prompt) -> Speech:
+    wave = Wave(np.concatenate([part.wave.samples for part in parts]), CODEC_RATE)
+    semantic = np.concatenate([voice.semantic, *(part.semantic for part in parts)])
+    return Speech(wave, semantic, np.concatenate([part.acoustic for part in parts]))

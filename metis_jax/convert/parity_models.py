@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from metis_jax.convert import parity_decoding
+from metis_jax.convert import parity_decoding, parity_pipeline
 from metis_jax.convert.parity_reference import Reference
 from metis_jax.layers.dense import merge_lora
 from metis_jax.layers.resnet import VisualFrontEnd
@@ -269,6 +269,12 @@ def visual_encoder(golden: Golden, reference: Reference) -> dict[str, Found]:
     }
 
 
+def mini_pipeline(golden: Golden, reference: Reference) -> dict[str, Found]:
+    """A task from wave to wave."""
+    found = parity_pipeline.mini_pipeline(golden.arrays, golden.config, reference)
+    return {name: Found(array) for name, array in found.items()}
+
+
 Check = Callable[[Golden, Reference], dict[str, Found]]
 
 # {golden: what computes it}
@@ -282,6 +288,7 @@ CHECKS: dict[str, Check] = {
     "tiny_stage1_lora4": adapted_generator,
     "tiny_s2a_1layer": acoustic_generator,
     "tiny_s2a_full": acoustic_generator,
+    **{f"mini_pipeline_{task}": mini_pipeline for task in ("se", "vc", "tse")},
     "w2v_bert_2.0": ssl_encoder,
     "semantic_codec": semantic_codec,
     "acoustic_codec": acoustic_codec,

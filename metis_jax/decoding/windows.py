@@ -58,8 +58,8 @@ def num_windows(total: int, *, hop: int, samples: int, overlap: int) -> int:
 class Continuation:
     """The tokens that windows have given so far, of which the last ones are kept, and how much of the wave is out.
 
-    Both lists count from the start of the source.  Where the prompt has an acoustic frame more than it has semantic ones,
-    as the release lets it, the acoustic list is one shorter.
+    Both lists count from the start of the source.  Where the prompt has an acoustic frame more than it has semantic
+    ones, as the release lets it, the acoustic list is one shorter.
     """
 
     def __init__(self, num_levels: int):

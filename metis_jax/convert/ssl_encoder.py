@@ -1,9 +1,6 @@
-"""w2v-BERT 2.0: `facebook/w2v-bert-2.0/model.safetensors` and the statistics beside it (`wav2vec2bert_stats.npz`)."""
+"""w2v-BERT 2.0: `facebook/w2v-bert-2.0/model.safetensors`."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
-
-import numpy as np
 
 from metis_jax.config import SslEncoderConfig
 from metis_jax.convert.rules import Rule
@@ -51,10 +48,6 @@ RULES: list[Rule] = [
 ]
 
 
-def rules(config: SslEncoderConfig) -> list[Rule]:
-    return RULES
-
-
 def config_from_shapes(shapes: Mapping[str, Sequence[int]]) -> SslEncoderConfig:
     """Sizes of a checkpoint, with the context to the right and the hidden layer that shapes do not tell.
 
@@ -77,8 +70,3 @@ def config_from_shapes(shapes: Mapping[str, Sequence[int]]) -> SslEncoderConfig:
         left_context=distances - 1 - published.right_context,
         right_context=published.right_context,
     )
-
-
-def statistics_from_arrays(arrays: Mapping[str, np.ndarray]) -> dict[str, Any]:
-    """The collection `statistics` from the arrays `mean` and `var` of the published file."""
-    return {"mean": np.asarray(arrays["mean"], np.float32), "variance": np.asarray(arrays["var"], np.float32)}

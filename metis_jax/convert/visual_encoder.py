@@ -81,10 +81,6 @@ RULES: list[Rule] = [
 ]
 
 
-def rules(config: VisualEncoderConfig) -> list[Rule]:
-    return RULES
-
-
 def config_from_shapes(shapes: Mapping[str, Sequence[int]]) -> VisualEncoderConfig:
     up = f"{_LAYER}.feed_forward.w_1.weight"
     mlp_width, width = shapes[up.format(layer=0)]

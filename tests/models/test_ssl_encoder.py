@@ -120,7 +120,7 @@ def loss_and_gradient(policy):
     return jax.jit(jax.value_and_grad(loss))
 
 
-@pytest.mark.parametrize("policy", [Policy(scan=False), Policy(remat="full"), Policy(remat="dots", scan=False)])
+@pytest.mark.parametrize("policy", [Policy(remat="full"), Policy(remat="dots", scan=False)])
 def test_execution_policies_agree(small, policy):
     inputs = small["statistics"], *batch(6)
     params = small["params"]

@@ -1,5 +1,6 @@
 """Shapes of every model's variables, without computing or allocating any of them."""
 
+import functools
 from typing import Any
 
 import flax
@@ -23,6 +24,11 @@ def abstract_variables(config: Any, lora: configs.LoraConfig | None = None) -> F
 
     The model's class follows from the class of its configuration.
     """
+    return dict(_traced(config, lora))
+
+
+@functools.cache
+def _traced(config: Any, lora: configs.LoraConfig | None) -> FlatShapes:
     variables = jax.eval_shape(lambda: nn.unbox(_init(config, lora)))
     return flax.traverse_util.flatten_dict(variables, sep="/")
 

@@ -152,7 +152,8 @@ def acoustic_generator(golden: Golden, reference: Reference) -> dict[str, Found]
     model = AcousticGenerator(config)
     b, t, _ = g["acoustic_tokens"].shape
     lengths = _lengths(g["padding_mask"]) if "padding_mask" in g else full_lengths(b, t)
-    is_prompt = np.zeros((b, t), bool)
+    # At the published size every frame is prompt: nothing is masked, at any level.
+    is_prompt = np.ones((b, t), bool)
     if "prompt_length" in g:
         is_prompt = np.arange(t)[None, :] < g["prompt_length"][:, None]
     is_masked = g["mask"] if "mask" in g else np.zeros((b, t), bool)

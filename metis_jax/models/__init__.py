@@ -1,0 +1,1 @@
+"""One public Linen module per file."""

@@ -95,6 +95,12 @@ class Engine:
             if name is not None:
                 self.bundle.file(name)
 
+    def load(self, task: str) -> None:
+        """Loads everything that a task needs, which otherwise happens at first use."""
+        for name in _MODELS:
+            self._component(name)
+        self._generator(task)
+
     def ssl_features(self, waves: Sequence[Float[np.ndarray, " l"]]) -> list[Float[np.ndarray, "t c"]]:
         """Normalised SSL features of 16 kHz waves."""
         model, variables = self._component("ssl_encoder")

@@ -146,7 +146,7 @@ class Metis:
         self, source: Wave | Sequence[Wave], *, settings: Settings | None = None, progress: Progress | None = None
     ) -> Speech | list[Speech]:
         """Speech enhancement."""
-        return self._from_waves("se", source, None, settings, progress)
+        return self.transform("se", source, None, settings=settings, progress=progress)
 
     def extract(
         self,
@@ -157,7 +157,7 @@ class Metis:
         progress: Progress | None = None,
     ) -> Speech | list[Speech]:
         """Target speaker extraction: what the speaker of the prompt says in a mixture."""
-        return self._from_waves("tse", source, prompt, settings, progress)
+        return self.transform("tse", source, prompt, settings=settings, progress=progress)
 
     def convert(
         self,
@@ -168,7 +168,30 @@ class Metis:
         progress: Progress | None = None,
     ) -> Speech | list[Speech]:
         """Voice conversion: the source's words in the voice of the prompt."""
-        return self._from_waves("vc", source, prompt, settings, progress)
+        return self.transform("vc", source, prompt, settings=settings, progress=progress)
+
+    def transform(
+        self,
+        task: str,
+        source: Wave | Sequence[Wave],
+        prompt: Prompt | Sequence[Prompt] | None = None,
+        *,
+        settings: Settings | None = None,
+        progress: Progress | None = None,
+    ) -> Speech | list[Speech]:
+        """A speech-to-speech task by its name; sources that fit one window are decoded in batches."""
+        is_one = isinstance(source, Wave)
+        waves = [check_wave(wave, "source").at(SSL_RATE) for wave in ([source] if is_one else source)]
+        voices = _repeated(prompt or self.no_prompt, len(waves))
+        settings = settings or Settings.of(task)
+        short = [i for i, wave in enumerate(waves) if len(wave) <= _room(voices[i])]
+        nothing = Continuation(self.engine.num_levels)
+        pieces = self._pieces([waves[i] for i in short], [voices[i] for i in short], nothing, _seed(settings, 0))
+        speech = dict(zip(short, self._speech(task, pieces, settings, progress), strict=True))
+        for i in set(range(len(waves))) - set(short):
+            parts = self.stream(task, [waves[i]], voices[i], settings=settings, progress=progress)
+            speech[i] = _joined(list(parts), voices[i])
+        return speech[0] if is_one else [speech[i] for i in range(len(waves))]
 
     def speak(
         self,
@@ -256,27 +279,6 @@ class Metis:
     def no_prompt(self) -> Prompt:
         levels = self.engine.num_levels
         return Prompt(np.zeros(0, np.float32), np.zeros(0, np.int32), np.zeros((0, levels), np.int32))
-
-    def _from_waves(
-        self,
-        task: str,
-        source: Wave | Sequence[Wave],
-        prompt: Prompt | Sequence[Prompt] | None,
-        settings: Settings | None,
-        progress: Progress | None,
-    ) -> Speech | list[Speech]:
-        is_one = isinstance(source, Wave)
-        waves = [check_wave(wave, "source").at(SSL_RATE) for wave in ([source] if is_one else source)]
-        voices = _repeated(prompt or self.no_prompt, len(waves))
-        settings = settings or Settings.of(task)
-        short = [i for i, wave in enumerate(waves) if len(wave) <= _room(voices[i])]
-        nothing = Continuation(self.engine.num_levels)
-        pieces = self._pieces([waves[i] for i in short], [voices[i] for i in short], nothing, _seed(settings, 0))
-        speech = dict(zip(short, self._speech(task, pieces, settings, progress), strict=True))
-        for i in set(range(len(waves))) - set(short):
-            parts = self.stream(task, [waves[i]], voices[i], settings=settings, progress=progress)
-            speech[i] = _joined(list(parts), voices[i])
-        return speech[0] if is_one else [speech[i] for i in range(len(waves))]
 
     def _pieces(
         self, waves: Sequence[Float[np.ndarray, " l"]], voices: Sequence[Prompt], done: Continuation, seed: Seed

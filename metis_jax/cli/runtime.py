@@ -1,0 +1,66 @@
+"""What every command that computes sets up: the persistent compilation cache and a clock for compilation."""
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import jax
+
+CACHE_HELP = "Folder that keeps compiled programs for later runs, or `off`; by default in the user's cache folder."
+
+_COMPILE_EVENTS = frozenset(
+    f"/jax/core/compile/{phase}_duration" for phase in ("jaxpr_trace", "jaxpr_to_mlir_module", "backend_compile")
+)
+
+
+def default_cache() -> Path:
+    """JAX's own setting if there is one, else a folder under the user's caches."""
+    chosen = os.environ.get("JAX_COMPILATION_CACHE_DIR")
+    if chosen:
+        return Path(chosen)
+    home = os.environ.get("XDG_CACHE_HOME")
+    return (Path(home) if home else Path.home() / ".cache") / "metis_jax" / "programs"
+
+
+def use_compilation_cache(folder: str | None) -> None:
+    """Keeps compiled programs in `folder` (None: the default; "off": not at all).
+
+    A folder that can not be written costs time, not the result: it is reported and left alone.
+    """
+    if folder == "off":
+        jax.config.update("jax_enable_compilation_cache", False)
+        return
+    path = Path(folder) if folder else default_cache()
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        print(f"{path}: no compilation cache there ({error.strerror})", file=sys.stderr)
+        return
+    jax.config.update("jax_compilation_cache_dir", str(path))
+    # Every program counts: by default only those are kept that took a second to compile.
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+    jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
+
+
+class CompileClock:
+    """Seconds spent on tracing, lowering and compiling since it was started; made by `compile_clock`."""
+
+    def __init__(self):
+        self.seconds = 0.0
+
+    def __call__(self, event: str, duration: float, **_: object) -> None:
+        if event in _COMPILE_EVENTS:
+            self.seconds += duration
+
+
+@contextmanager
+def compile_clock() -> Iterator[CompileClock]:
+    """A clock that runs inside the block."""
+    clock = CompileClock()
+    jax.monitoring.register_event_duration_secs_listener(clock)
+    try:
+        yield clock
+    finally:
+        jax.monitoring.unregister_event_duration_listener(clock)

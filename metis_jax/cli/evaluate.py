@@ -16,6 +16,7 @@ from tqdm import tqdm
 from metis_jax.evaluation.errors import EvaluationError
 from metis_jax.evaluation.measure import DEFAULT_GROUPS, GROUPS, Evaluator, measures_of
 from metis_jax.evaluation.pairing import find_audio, make_examples, read_texts
+from metis_jax.evaluation.recognizer import check_recognizer
 from metis_jax.evaluation.report import System, Table, markdown, report_paths, write_report
 from metis_jax.evaluation.speakers import ENCODERS
 
@@ -92,6 +93,8 @@ def _evaluate(given: flags.FlagValues) -> None:
     }
     measures = measures_of(given.metrics, places)
     paths = report_paths(given.report) if given.report else []
+    if given.recognizer:
+        check_recognizer(given.recognizer)
     evaluator = Evaluator(
         recognizer_folder=given.recognizer, language=given.language, speaker_model=given.speaker_model
     )

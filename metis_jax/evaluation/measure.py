@@ -47,7 +47,7 @@ class Value:
     """A measure of one example.  `weight` is what it counts in the mean: the words, for a word error rate."""
 
     value: float | None
-    weight: float = 1.0
+    weight: int | float = 1
     reason: str = ""
 
 

@@ -61,9 +61,9 @@ def spectrogram_figure(waves: Mapping[str, Wave], *, highest_hertz: float | None
     return figure
 
 
-def read_curves(log: str | os.PathLike) -> dict[str, tuple[list[float], list[float]]]:
+def read_curves(log: str | os.PathLike) -> dict[str, tuple[list[int | float], list[int | float]]]:
     """Steps and values of every finite number in a log of JSON lines that have a `step`."""
-    curves: dict[str, tuple[list[float], list[float]]] = {}
+    curves: dict[str, tuple[list[int | float], list[int | float]]] = {}
     for number, line in enumerate(Path(log).read_text(encoding="utf-8").splitlines(), start=1):
         try:
             entry = json.loads(line)

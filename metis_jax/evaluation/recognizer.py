@@ -12,6 +12,15 @@ RATE = 16_000
 _FILES = ("model.bin", "config.json")
 
 
+def check_recognizer(folder: str | os.PathLike) -> None:
+    """Raise where a folder holds no Whisper model; asked before any computing."""
+    missing = [name for name in _FILES if not Path(folder, name).is_file()]
+    if missing:
+        raise EvaluationError(
+            f"--recognizer={folder}: no {' and no '.join(missing)} there; expected a CTranslate2 Whisper folder"
+        )
+
+
 class Recognizer:
     """Whisper on the CPU in int8, beam search at temperature 0, so that equal waves give equal text.
 
@@ -31,11 +40,7 @@ class Recognizer:
         else:
             path = Path(folder)
             self.name = f"Whisper ({path.name})"
-            missing = [name for name in _FILES if not (path / name).is_file()]
-            if missing:
-                raise EvaluationError(
-                    f"--recognizer={folder}: no {' and no '.join(missing)} there; expected a CTranslate2 Whisper folder"
-                )
+            check_recognizer(folder)
         self._model = require("faster_whisper").WhisperModel(
             str(path), device="cpu", compute_type="int8", local_files_only=True
         )

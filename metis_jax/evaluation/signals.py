@@ -23,7 +23,7 @@ _F0_HOP, _F0_FEWEST_FRAMES = 320, 10
 
 
 def aligned(reference: Float[np.ndarray, " r"], output: Float[np.ndarray, " o"], rate: int) -> tuple[Samples, Samples]:
-    """Both waves cut to the shorter; refused where the lengths differ by over 0.1 s and 5%, for then the timing does."""
+    """Both waves cut to the shorter; refused where the lengths differ by over 0.1 s and 5%, for then timing does."""
     shorter, longer = sorted((len(reference), len(output)))
     if longer - shorter > max(0.1 * rate, 0.05 * longer):
         lengths = f"{len(reference) / rate:.2f} s and {len(output) / rate:.2f} s"
@@ -42,7 +42,7 @@ def si_sdr(reference: Samples, output: Samples) -> float:
         raise Unmeasurable("is silent")
     target = np.dot(output, reference) / energy * reference
     error = output - target
-    with np.errstate(divide="ignore"):
+    with np.errstate(divide="ignore", over="ignore"):
         ratio = 10 * np.log10(np.dot(target, target) / max(np.dot(error, error), np.finfo(np.float64).tiny))
     return float(np.clip(ratio, -LARGEST_RATIO_DB, LARGEST_RATIO_DB))
 

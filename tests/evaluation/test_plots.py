@@ -1,0 +1,57 @@
+"""Pictures: the right axes, and files that appear whole."""
+
+import json
+
+import numpy as np
+import pytest
+import soundfile
+
+from metis_jax.audio import Wave
+from metis_jax.evaluation import plots
+from metis_jax.evaluation.errors import EvaluationError
+
+RATE = 16_000
+
+
+def _tone(hertz: float, seconds: float = 0.5) -> np.ndarray:
+    return (0.5 * np.sin(2 * np.pi * hertz * np.arange(int(seconds * RATE)) / RATE)).astype(np.float32)
+
+
+def test_spectrogram_peaks_at_the_tone():
+    picture = plots.spectrogram(_tone(2000.0), RATE)
+    bins = picture.shape[0] - 1
+    assert np.all(np.abs(np.argmax(picture, axis=0) / bins * RATE / 2 - 2000) < RATE / 2 / bins)
+
+
+def test_running_mean_keeps_constants_and_lines():
+    line = np.arange(200, dtype=np.float64)
+    np.testing.assert_allclose(plots.running_mean(line), line)
+    noisy = np.tile([0.0, 2.0], 100)
+    assert np.std(plots.running_mean(noisy)[20:-20]) < 0.2
+
+
+def test_figure_shares_its_axes():
+    figure = plots.spectrogram_figure({"a": Wave(_tone(500.0), RATE), "b": Wave(_tone(500.0, 1.0), RATE)})
+    titles = [axes.get_title(loc="left") for axes in figure.axes[:2]]
+    assert titles == ["a", "b"]
+    assert figure.axes[0].get_xlim() == (0, 1.0)
+    assert figure.axes[0].get_ylim() == (0, 8.0)
+
+
+def test_commands_write_pictures(tmp_path, capsys):
+    soundfile.write(tmp_path / "a.wav", _tone(500.0), RATE)
+    log = tmp_path / "metrics.jsonl"
+    log.write_text("".join(json.dumps({"step": i, "loss": 1 / (i + 1), "note": "x"}) + "\n" for i in range(5)))
+    assert plots.main(["--output", str(tmp_path / "s.png"), f"noisy={tmp_path / 'a.wav'}"]) == 0
+    assert plots.main(["--output", str(tmp_path / "c.png"), "--keys=loss", str(log)]) == 0
+    assert (tmp_path / "s.png").read_bytes().startswith(b"\x89PNG")
+    assert (tmp_path / "c.png").read_bytes().startswith(b"\x89PNG")
+    assert plots.main(["--output", str(tmp_path / "d.png"), "--keys=accuracy", str(log)]) == 2
+    assert "there are loss" in capsys.readouterr().err
+    assert sorted(path.suffix for path in tmp_path.iterdir()) == [".jsonl", ".png", ".png", ".wav"]
+
+
+def test_a_log_without_steps_is_refused(tmp_path):
+    (tmp_path / "m.jsonl").write_text('{"loss": 1}\n')
+    with pytest.raises(EvaluationError, match="line 1 is no JSON object with a step"):
+        plots.read_curves(tmp_path / "m.jsonl")

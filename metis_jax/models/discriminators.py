@@ -1,9 +1,9 @@
 """Multi-period and multi-band multi-scale STFT discriminators of waves (DAC section 3.3, arXiv 2306.06546).
 
 Reference: `MPD` and `MRD` in `modules/dac/model/discriminator.py`; the release has no weights of them.  Every network
-returns its feature maps, the scores last, each as `(values, lengths)`: the frame axis is axis 1, and frames at or beyond
-`lengths` are unspecified.  The reference extends waves by reflection, which would let padding reach valid frames; here
-they are extended by zeros.
+returns its feature maps, the scores last, each as `(values, lengths)`: the frame axis is axis 1, and frames at or
+beyond `lengths` are unspecified.  The reference extends waves by reflection, which would let padding reach valid
+frames; here they are extended by zeros.
 """
 
 import flax.linen as nn

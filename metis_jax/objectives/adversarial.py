@@ -1,7 +1,8 @@
 """Least-squares adversarial losses (arXiv 1611.04076) and feature matching, as DAC uses them (section 3.4).
 
-They take the feature maps of several discriminators: per discriminator a list of `(values, lengths)` whose last entry is
-the scores (`metis_jax.models.discriminators`).  Every mean is over valid frames, and the discriminators' terms add up.
+They take the feature maps of several discriminators: per discriminator a list of `(values, lengths)` whose last entry
+is the scores (`metis_jax.models.discriminators`).  Every mean is over valid frames, and the discriminators' terms add
+up.
 Reference: `GANLoss` in `modules/dac/nn/loss.py`.
 """
 

@@ -1,8 +1,8 @@
 """The Snake activation x + sin(alpha x)^2 / alpha (arXiv 2006.08195), made fast: half of a wave encoder's time is here.
 
 sin(x)^2 has period pi, so one polynomial on [-pi/2, pi/2] serves all arguments and no quadrant has to be chosen; unlike
-a library sine that vectorises to a few multiply-adds.  On two CPU cores a pass forward takes a twentieth of the time, one
-backward (its gradient is written out, and keeps nothing but x) a tenth.  Absolute error 4e-7.
+a library sine that vectorises to a few multiply-adds.  On two CPU cores a pass forward takes a twentieth of the time,
+one backward (its gradient is written out, and keeps nothing but x) a tenth.  Absolute error 4e-7.
 """
 
 import math

@@ -34,13 +34,15 @@ class Reading:
       phonemes: symbols joined by `|`, as the reference prints them.
       ids: their ids; symbols outside the table have none.
       language: the language it was read in.
-      unsupported: characters and symbols that could not be spoken and were left out, each once.
+      unsupported: characters that could not be read and were left out, each once.
+      without_id: symbols that the table does not have, each once; the reference drops them too (German `ɔø`).
     """
 
     phonemes: str
     ids: tuple[int, ...]
     language: str
     unsupported: tuple[str, ...] = ()
+    without_id: tuple[str, ...] = ()
 
 
 class TextFrontEnd:
@@ -70,10 +72,10 @@ class TextFrontEnd:
             phonemes, dropped = self._read_passages(text, language)
         else:
             phonemes, dropped = self._read_words(text, language)
-        ids, unknown = vocabulary.encode(phonemes)
-        unsupported = tuple(dict.fromkeys(dropped + unknown))
+        ids, without_id = vocabulary.encode(phonemes)
+        unsupported = tuple(dict.fromkeys(dropped))
         self._report(unsupported, language)
-        return Reading(phonemes, tuple(ids), language, unsupported)
+        return Reading(phonemes, tuple(ids), language, unsupported, tuple(without_id))
 
     def _read_passages(self, text: str, language: str) -> tuple[str, list[str]]:
         """Chinese and English passages one after the other, each closed by `|`."""
@@ -95,7 +97,7 @@ class TextFrontEnd:
         new = [what for what in unsupported if what not in self._reported]
         if new:
             self._reported.update(new)
-            _log.warning("left out, no phoneme in %r: %s", language, " ".join(new))
+            _log.warning("left out, not readable as %r: %s", language, " ".join(new))
 
 
 def ids_of(phonemes: str) -> tuple[int, ...]:

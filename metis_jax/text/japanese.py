@@ -40,8 +40,9 @@ _UNREADABLE = re.compile(
 )
 _DIGITS = re.compile("[０-９]+")
 _NOUGHTS = re.compile("０+")
-# Where the dictionary of the wheel reads a frequent word otherwise than the release's.
-_REFERENCE_READINGS = {"日本": "ニッポン"}
+# Where both readings are good Japanese, that of the release's dictionary is taken.
+_REFERENCE_READINGS = {"日本": "ニッポン", "他の": "タノ"}
+_SPELLED_Z = re.compile("[ａ-ｚＡ-Ｚ]*[ｚＺ][ａ-ｚＡ-Ｚ]*")
 _REPEAT_SIGNS = frozenset("々ゝヽゞヾ゛")
 _KATAKANA = re.compile(r"[\u30a0-\u30ff]+")
 
@@ -100,6 +101,8 @@ def _katakana(text: str) -> tuple[list[str], list[str]]:
         if after["string"] in _REPEAT_SIGNS:
             surface, skip = surface + after["string"], True
         reading = _REFERENCE_READINGS.get(surface) or word["pron"].replace("’", "")
+        if _SPELLED_Z.fullmatch(surface):
+            reading = reading.replace("ゼット", "ズィー")
         # A nought that is read as a digit is not spoken by the reference.
         surface = _NOUGHTS.sub("", surface) if _DIGITS.fullmatch(surface) else _marks(surface)
         if not surface:

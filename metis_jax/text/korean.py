@@ -1,4 +1,4 @@
-"""Korean text to the reference's symbols (models/tts/maskgct/g2p/g2p/korean.py): Hanja out, capitals spelled, espeak-ng.
+"""Korean text to the reference's symbols (models/tts/maskgct/g2p/g2p/korean.py): no Hanja, capitals spelled, espeak-ng.
 
 Only words written in capitals are spelled in Hangul, and only those of the table; espeak-ng reads the rest as English.
 """
@@ -21,13 +21,11 @@ _CAPITALS = {
     "AI": "에이아이",
     "CEO": "씨이오",
 }
-_LETTERS = dict(
-    zip(
-        "ABCDEFGHIJKLMNOPQRSTUVWXYZ",
-        "에이 비 씨 디 이 에프 지 에이치 아이 제이 케이 엘 엠 엔 오 피 큐 알 에스 티 유 브이 더블유 엑스 와이 제트".split(),
-        strict=True,
-    )
-)
+_LETTER_NAMES = (
+    "에이 비 씨 디 이 에프 지 에이치 아이 제이 케이 엘 엠 "
+    "엔 오 피 큐 알 에스 티 유 브이 더블유 엑스 와이 제트"
+)  # fmt: skip
+_LETTERS = dict(zip("ABCDEFGHIJKLMNOPQRSTUVWXYZ", _LETTER_NAMES.split(), strict=True))
 _LATIN_WORD = re.compile(r"[A-Za-z]+")
 _HANJA = re.compile(
     "[\u2e80-\u2e99\u2e9b-\u2ef3\u2f00-\u2fd5\u3005\u3007\u3021-\u3029\u3038-\u303b\u3400-\u4db5\u4e00-\u9fc3]"

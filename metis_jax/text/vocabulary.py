@@ -47,10 +47,10 @@ def split(phonemes: str) -> list[str]:
 
 
 def encode(phonemes: str) -> tuple[list[int], list[str]]:
-    """Ids of a phoneme string, and the distinct symbols that have none."""
+    """Ids of a phoneme string, and the distinct symbols that have none.  A lone tone arrow is no symbol."""
     table = _ids()
     found = split(phonemes)
-    unknown = dict.fromkeys(symbol for symbol in found if symbol not in table)
+    unknown = dict.fromkeys(symbol for symbol in found if symbol not in table and symbol != "↑")
     return [table[symbol] for symbol in found if symbol in table], list(unknown)
 
 

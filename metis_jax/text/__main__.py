@@ -1,0 +1,53 @@
+"""`python -m metis_jax.text --language=en "Some text."` prints `{"phonemes": "...", "ids": [...]}`."""
+
+import argparse
+import json
+import logging
+import sys
+from collections.abc import Sequence
+from typing import NoReturn
+
+from metis_jax.text import frontend, languages
+from metis_jax.text.errors import MissingTextExtra, TextError
+from metis_jax.text.lexicon import Lexicon
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"{self.prog}: {message}\n")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(prog="python -m metis_jax.text", description="Phonemes and phone ids of a text.")
+    parser.add_argument("text", nargs="?", help="the text; '-' reads standard input")
+    parser.add_argument("--language", default=languages.AUTO, help=f"{', '.join(languages.LANGUAGES)} or auto")
+    parser.add_argument("--han", default="zh", choices=("zh", "ja"), help="what auto takes Han characters alone for")
+    parser.add_argument("--lexicon", help="your own words: JSON {word: phonemes}, or lines of word, tab, phonemes")
+    parser.add_argument("--phonemes", help="phonemes given directly, joined by '|', instead of a text")
+    parser.add_argument("--quiet", action="store_true", help="do not say which espeak-ng speaks")
+    return parser
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs the command; 0, or 2 with one line on standard error."""
+    parser = _parser()
+    options = parser.parse_args(arguments)
+    logging.basicConfig(format="%(message)s", level=logging.WARNING if options.quiet else logging.INFO)
+    try:
+        if (options.text is None) == (options.phonemes is None):
+            raise TextError("text: give a text or --phonemes, one of the two")
+        if options.phonemes is not None:
+            phonemes, ids = options.phonemes, frontend.ids_of(options.phonemes)
+        else:
+            lexicon = Lexicon.from_file(options.lexicon) if options.lexicon else None
+            text = sys.stdin.read() if options.text == "-" else options.text
+            reading = frontend.TextFrontEnd(lexicon, han=options.han).read(text, options.language)
+            phonemes, ids = reading.phonemes, reading.ids
+    except (TextError, MissingTextExtra) as error:
+        parser.error(str(error))
+    print(json.dumps({"phonemes": phonemes, "ids": list(ids)}, ensure_ascii=False))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

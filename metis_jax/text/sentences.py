@@ -1,0 +1,86 @@
+"""Long text cut at sentence ends into parts short enough to be spoken in one go."""
+
+import re
+import unicodedata
+
+from metis_jax.text.errors import TextError
+
+# The end of a sentence, with the quotes and brackets that close behind it.
+_END = re.compile(r"[.!?…。！？]+[\"'”’»」』）)\]]*(?=\s|$)|[。！？…]+[\"'”’»」』）)\]]*|\n\s*\n|\n")
+_CLAUSE = re.compile(r"[,;:，；：、—–]+[\"'”’»」』）)\]]*\s*")
+_SPACE = re.compile(r"\s+")
+
+# A full stop behind one of these, behind a single letter or between digits ends nothing.
+_ABBREVIATIONS = frozenset(
+    "mr mrs ms dr prof st jr sr rev gen col capt lt sgt maj hon vs etc e.g i.e a.m p.m u.s u.k no vol pp fig inc ltd "
+    "co m mme mlle mm av boul env ex apr p.ex "
+    "z.b d.h u.a bzw usw ca nr str hr fr evtl ggf abb bd s".split()
+)
+
+
+def weight(text: str) -> int:
+    """Length in Latin letters: a Han, kana or Hangul character takes about as long to say as three of them."""
+    return sum(3 if unicodedata.east_asian_width(char) in "WF" else 1 for char in text)
+
+
+def _is_end(text: str, match: re.Match[str]) -> bool:
+    if not match.group().startswith(".") or match.group().startswith(".."):
+        return True
+    before = text[: match.start()].rpartition(" ")[2].casefold().lstrip("\"'(“‘«„[")
+    if before in _ABBREVIATIONS or re.fullmatch(r"\w(\.\w)*", before) and not before.isdigit():
+        return match.end() >= len(text.rstrip())
+    # German dates and ordinals: "am 3. Mai".
+    return not (re.fullmatch(r"[0-9]{1,2}", before) and re.match(r"\s+\w", text[match.end() :]))
+
+
+def split_sentences(text: str) -> list[str]:
+    """The sentences of a text in any of the six languages, each with its marks, without empty ones."""
+    parts, start = [], 0
+    for match in _END.finditer(text):
+        if match.group().isspace() or _is_end(text, match):
+            parts.append(text[start : match.end()])
+            start = match.end()
+    parts.append(text[start:])
+    return [part for part in (" ".join(part.split()) for part in parts) if part]
+
+
+def _cut(sentence: str, longest: int) -> list[str]:
+    """A sentence that is too long, cut behind a mark, else at a space, else anywhere."""
+    pieces = []
+    while weight(sentence) > longest:
+        fits = _fitting(sentence, longest)
+        ends = [match.end() for pattern in (_CLAUSE, _SPACE) for match in pattern.finditer(sentence, 0, fits)]
+        clauses = [match.end() for match in _CLAUSE.finditer(sentence, 0, fits) if match.end() * 3 > fits]
+        cut = (clauses or [end for end in ends if 0 < end <= fits] or [fits])[-1]
+        pieces.append(sentence[:cut].strip())
+        sentence = sentence[cut:].strip()
+    return [piece for piece in (*pieces, sentence) if piece]
+
+
+def _fitting(sentence: str, longest: int) -> int:
+    """How many characters weigh no more than `longest`; at least one."""
+    total = 0
+    for position, char in enumerate(sentence):
+        total += weight(char)
+        if total > longest:
+            return max(position, 1)
+    return len(sentence)
+
+
+def split_text(text: str, longest: int = 200) -> list[str]:
+    """Parts of at most `longest` Latin letters' weight: whole sentences together while they fit, long ones cut.
+
+    Nothing but white space is lost or changed, and no part is empty.
+    """
+    if longest < 1:
+        raise TextError(f"longest: {longest} is too short for any text; use 1 or more, 200 is about 15 seconds")
+    parts: list[str] = []
+    for sentence in split_sentences(text):
+        for piece in _cut(sentence, longest):
+            # Chinese and Japanese run on without a space.
+            gap = "" if parts and unicodedata.east_asian_width(parts[-1][-1]) in "WF" else " "
+            if parts and weight(parts[-1] + gap + piece) <= longest:
+                parts[-1] += gap + piece
+            else:
+                parts.append(piece)
+    return parts

@@ -97,10 +97,10 @@ def test_padding_and_neighbours_change_nothing(small, seed):
 def test_training_statistics_are_of_valid_frames_alone(small):
     train = jax.jit(functools.partial(VisualEncoder(SMALL).apply, train=True, mutable=["batch_stats"]))
     video = batch(3)
-    is_valid = (np.arange(9)[None] < np.asarray(LENGTHS)[:, None])[:, :, None, None, None]
+    longer = jnp.pad(video, ((0, 0), (0, 3), (0, 0), (0, 0), (0, 0)), constant_values=50)
     _, updated = train(small, video, LENGTHS)
-    _, other = train(small, jnp.where(is_valid, video, jnp.float32(50)), LENGTHS)
-    jax.tree.map(np.testing.assert_array_equal, updated["batch_stats"], other["batch_stats"])
+    _, other = train(small, longer, LENGTHS)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5), updated, other)
     for old, new in zip(jax.tree.leaves(small["batch_stats"]), jax.tree.leaves(updated), strict=True):
         assert np.all(np.isfinite(new)) and not np.array_equal(old, new)
 

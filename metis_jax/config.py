@@ -6,6 +6,7 @@ fails at start-up with the name of the field.
 
 import dataclasses
 import math
+import typing
 from collections.abc import Mapping
 from typing import Any, TypeVar
 
@@ -21,9 +22,9 @@ def from_config_dict(cls: type[T], section: Mapping[str, Any], *, where: str = "
         raise ValueError(f"{where} has no field {unknown[0]!r}; known fields: {', '.join(sorted(fields))}")
     values = {}
     for name, value in section.items():
-        kind = fields[name].type
-        if dataclasses.is_dataclass(kind) and isinstance(value, Mapping):
-            value = from_config_dict(kind, value, where=f"{where}.{name}")
+        for kind in typing.get_args(fields[name].type) or (fields[name].type,):
+            if dataclasses.is_dataclass(kind) and isinstance(value, Mapping):
+                value = from_config_dict(kind, value, where=f"{where}.{name}")
         values[name] = tuple(value) if isinstance(value, list) else value
     try:
         return cls(**values)

@@ -1,8 +1,8 @@
 """AdamW, its schedules, and the ordered rules that say which parameters move and which decay.
 
 Rules are (regular expression, yes or no) pairs over the variable paths of one model
-("params/transformer/layers/attention/query/kernel").  The expression must match the whole path, the first match wins, and a
-path that no rule matches is an error.
+("params/transformer/layers/attention/query/kernel").  The expression must match the whole path, the first match wins,
+and a path that no rule matches is an error.
 """
 
 import dataclasses
@@ -56,7 +56,8 @@ class OptimizerConfig:
             raise ValueError(f"optimizer.schedule is {self.schedule!r}; use one of {', '.join(SCHEDULES)}")
         if self.schedule == "cosine" and self.total_steps <= self.warmup_steps:
             raise ValueError(
-                f"optimizer.total_steps is {self.total_steps}; a cosine needs more than warmup_steps {self.warmup_steps}"
+                f"optimizer.total_steps is {self.total_steps}; a cosine needs more than its warmup_steps, "
+                f"{self.warmup_steps}"
             )
 
 

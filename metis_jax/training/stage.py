@@ -1,8 +1,8 @@
 """What the step and the loop ask of a stage, and the little they need to know about its batches.
 
-A stage is a frozen dataclass: how its models are built, and a loss.  Parameters are {component: Flax variables}, where a
-component is a model that a bundle could hold.  The stage does not know which of them are trained: whoever calls `loss`
-joins what moves with what does not.
+A stage is a frozen dataclass: how its models are built, and a loss.  Parameters are {component: Flax variables}, where
+a component is a model that a bundle could hold.  The stage does not know which of them are trained: whoever calls
+`loss` joins what moves with what does not.
 """
 
 import dataclasses

@@ -4,6 +4,7 @@ Frozen parameters are an argument of the step beside the state: they have no gra
 checkpoint.  A run finds them again where it found them first, and `fingerprint` notices if they have changed since.
 """
 
+import dataclasses
 import zlib
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -57,49 +58,82 @@ def _check_components(stage: Stage, names: Sequence[str], what: str) -> None:
             raise ValueError(f"config.{what} names {name!r}; this stage has {', '.join(known)}")
 
 
-def abstract_components(stage: Stage) -> Params:
-    """Shapes of every component, with logical axis names."""
+@dataclasses.dataclass(frozen=True)
+class Layout:
+    """Shapes and shardings of everything a run holds, before any of it exists."""
+
+    trainable: Params
+    frozen: Params
+    trainable_shardings: Params
+    frozen_shardings: Params
+
+
+def make_layout(stage: Stage, optimizers: Mapping[str, OptimizerConfig], mesh: Mesh) -> Layout:
+    """How the variables of a stage part into those that move and those that do not, and where they lie."""
+    _check_components(stage, list(optimizers), "optimizers")
     key = jax.random.key(0)
-    return {name: jax.eval_shape(lambda k, n=name: init_component(stage, n, k), key) for name in stage.models()}
+    boxed = {name: jax.eval_shape(lambda k, n=name: init_component(stage, n, k), key) for name in stage.models()}
+    trainable, frozen = split_components(unboxed(boxed), optimizers)
+    shardings = {name: parameter_shardings(tree, mesh) for name, tree in boxed.items()}
+    return Layout(trainable, frozen, *split_components(shardings, optimizers))
 
 
-def init_components(
-    stage: Stage, key: Key[Array, ""], mesh: Mesh, initial: Mapping[str, dict[str, np.ndarray]]
-) -> tuple[Params, Params, dict[str, list[str]]]:
-    """Variables of every component, their shardings, and per component the paths that `initial` did not provide.
+def materialize(
+    stage: Stage,
+    key: Key[Array, ""],
+    shapes: Params,
+    shardings: Params,
+    initial: Mapping[str, Mapping[str, np.ndarray]],
+    half_precision: Sequence[str] = (),
+) -> Params:
+    """Arrays for the leaves of `shapes`: taken from `initial`, else drawn; no device ever holds more than its part.
 
     Args:
-      initial: {component: {path joined by "/": array}}; what it lacks (adapters of a task, for one) is drawn fresh.
+      initial: {component: {path joined by "/": array}}.  What it lacks, such as the adapters of a task, is drawn.
+      half_precision: components whose float32 leaves are kept in bfloat16.
     """
-    _check_components(stage, list(initial), "initial")
-    variables, shardings, fresh = {}, {}, {}
-    for name, boxed in abstract_components(stage).items():
-        shardings[name] = parameter_shardings(boxed, mesh)
-        flat = flax.traverse_util.flatten_dict(shardings[name], sep="/")
+    result = {}
+    for name, tree in shapes.items():
+        wanted = flax.traverse_util.flatten_dict(tree, sep="/")
+        places = flax.traverse_util.flatten_dict(shardings[name], sep="/")
         given = initial.get(name, {})
-        shapes = {path: leaf.shape for path, leaf in flax.traverse_util.flatten_dict(unboxed(boxed), sep="/").items()}
+        missing = frozenset(wanted) - set(given)
+
+        def draw(k: Key[Array, ""], name: str = name, missing: frozenset[str] = missing) -> dict[str, Array]:
+            leaves = flax.traverse_util.flatten_dict(unboxed(init_component(stage, name, k)), sep="/")
+            return {path: leaf for path, leaf in leaves.items() if path in missing}
+
+        # The key depends on the component's name, so that one more component does not redraw the others.
+        seed = jax.random.fold_in(key, zlib.crc32(name.encode()))
+        leaves = jax.jit(draw, out_shardings={path: places[path] for path in missing})(seed) if missing else {}
+        for path in wanted.keys() - missing:
+            leaves[path] = jax.device_put(np.asarray(given[path], wanted[path].dtype), places[path])
+        if name in half_precision:
+            leaves = {p: x.astype(jnp.bfloat16) if x.dtype == jnp.float32 else x for p, x in leaves.items()}
+        result[name] = flax.traverse_util.unflatten_dict(leaves, sep="/")
+    return result
+
+
+def check_initial(layout: Layout, initial: Mapping[str, Mapping[str, np.ndarray]]) -> dict[str, int]:
+    """{component: leaves that are left to be drawn}; ValueError where given weights do not fit the configured model."""
+    missing = {}
+    for name, given in initial.items():
+        if name not in layout.trainable and name not in layout.frozen:
+            known = ", ".join(sorted({*layout.trainable, *layout.frozen}))
+            raise ValueError(f"config.initial names {name!r}; this stage has {known}")
+        shapes = {}
+        for tree in (layout.trainable, layout.frozen):
+            shapes |= flax.traverse_util.flatten_dict(tree.get(name, {}), sep="/")
         for path, array in given.items():
             if path not in shapes:
                 raise ValueError(f"initial weights of {name} hold {path!r}, which the configured model has not")
-            if tuple(array.shape) != shapes[path]:
+            if tuple(array.shape) != shapes[path].shape:
                 raise ValueError(
-                    f"initial weights of {name}: {path!r} is {tuple(array.shape)}, the configured model wants {shapes[path]}"
+                    f"initial weights of {name}: {path!r} is {tuple(array.shape)}, "
+                    f"the configured model wants {shapes[path].shape}"
                 )
-        fresh[name] = sorted(set(shapes) - set(given))
-        drawn = {}
-        if fresh[name]:
-            wanted = frozenset(fresh[name])
-
-            def draw(k: Key[Array, ""], name: str = name, wanted: frozenset = wanted) -> dict[str, Array]:
-                leaves = unboxed(init_component(stage, name, k))
-                return {p: leaf for p, leaf in flax.traverse_util.flatten_dict(leaves, sep="/").items() if p in wanted}
-
-            # The key depends on the component's name, so that adding a component does not redraw the others.
-            seed = jax.random.fold_in(key, zlib.crc32(name.encode()))
-            drawn = jax.jit(draw, out_shardings={path: flat[path] for path in fresh[name]})(seed)
-        loaded = {path: jax.device_put(np.asarray(array, np.float32), flat[path]) for path, array in given.items()}
-        variables[name] = flax.traverse_util.unflatten_dict(drawn | loaded, sep="/")
-    return variables, shardings, fresh
+        missing[name] = len(shapes) - len(given)
+    return missing
 
 
 def moment_shardings(moments: Any, shardings: Any, mesh: Mesh) -> Any:
@@ -113,54 +147,38 @@ def moment_shardings(moments: Any, shardings: Any, mesh: Mesh) -> Any:
     return jax.tree_util.tree_map_with_path(find, moments)
 
 
-def make_state(
-    params: Params, shardings: Params, optimizers: Mapping[str, OptimizerConfig], mesh: Mesh, *, ema: bool
-) -> tuple[TrainState, TrainState]:
-    """A state at step 0 around trainable `params`, and its shardings as a tree of the same form."""
-    transforms = {name: make_optimizer(optimizers[name]) for name in params}
+class StateMaker:
+    """Makes the state of a run around its trainable parameters, or says what it would look like."""
 
-    def begin(params: Params) -> TrainState:
+    def __init__(self, layout: Layout, optimizers: Mapping[str, OptimizerConfig], mesh: Mesh, *, ema: bool):
+        self._transforms = {name: make_optimizer(optimizers[name]) for name in layout.trainable}
+        self._ema = ema
+        self.shapes = jax.eval_shape(self._begin, layout.trainable)
+        places = layout.trainable_shardings
+        self.shardings = TrainState(
+            step=replicated(mesh),
+            params=places,
+            moments={name: moment_shardings(self.shapes.moments[name], places[name], mesh) for name in places},
+            ema=places if ema else {},
+        )
+
+    def _begin(self, params: Params) -> TrainState:
         return TrainState(
             step=jnp.zeros((), jnp.int32),
             params=params,
-            moments={name: transforms[name].init(params[name]) for name in params},
-            ema=jax.tree.map(jnp.copy, params) if ema else {},
+            moments={name: transform.init(params[name]) for name, transform in self._transforms.items()},
+            ema=jax.tree.map(jnp.copy, params) if self._ema else {},
         )
 
-    abstract = jax.eval_shape(begin, params)
-    state_shardings = TrainState(
-        step=replicated(mesh),
-        params=shardings,
-        moments={name: moment_shardings(abstract.moments[name], shardings[name], mesh) for name in params},
-        ema=shardings if ema else {},
-    )
-    return jax.jit(begin, out_shardings=state_shardings)(params), state_shardings
+    def begin(self, params: Params) -> TrainState:
+        """The state at step 0."""
+        return jax.jit(self._begin, out_shardings=self.shardings)(params)
 
-
-def init_run(
-    stage: Stage,
-    optimizers: Mapping[str, OptimizerConfig],
-    key: Key[Array, ""],
-    mesh: Mesh,
-    *,
-    ema: bool,
-    initial: Mapping[str, dict[str, np.ndarray]] | None = None,
-    half_precision: Sequence[str] = (),
-) -> tuple[TrainState, TrainState, Params]:
-    """(state, its shardings, frozen parameters) of a fresh run.
-
-    Args:
-      half_precision: components whose frozen float parameters are kept in bfloat16.
-    """
-    _check_components(stage, list(optimizers), "optimizers")
-    _check_components(stage, half_precision, "half_precision")
-    variables, shardings, _ = init_components(stage, key, mesh, initial or {})
-    trainable, frozen = split_components(variables, optimizers)
-    trainable_shardings, _ = split_components(shardings, optimizers)
-    for name in half_precision:
-        frozen[name] = jax.tree.map(lambda x: x.astype(jnp.bfloat16) if x.dtype == jnp.float32 else x, frozen[name])
-    state, state_shardings = make_state(trainable, trainable_shardings, optimizers, mesh, ema=ema)
-    return state, state_shardings, frozen
+    def target(self) -> TrainState:
+        """Shapes with shardings: what a checkpoint is restored into."""
+        return jax.tree.map(
+            lambda leaf, place: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=place), self.shapes, self.shardings
+        )
 
 
 def all_params(trainable: Params, frozen: Params) -> Params:

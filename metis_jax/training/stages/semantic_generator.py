@@ -1,7 +1,7 @@
 """Stage 1: pre-training of the semantic generator on SSL tokens, and its fine-tuning with conditions.
 
-Metis sections 3.1 and 3.2.  Fine-tuning makes its conditions inside the step: SSL features of the degraded wave, from the
-frozen SSL encoder.  Its targets are SSL tokens of the clean wave, from the shards or from the frozen semantic codec.
+Metis sections 3.1 and 3.2.  Fine-tuning makes its conditions inside the step: SSL features of the degraded wave, from
+the frozen SSL encoder.  Its targets are SSL tokens of the clean wave, from the shards or from the frozen semantic codec.
 """
 
 import dataclasses
@@ -94,7 +94,7 @@ class SemanticGeneratorStage:
         if not waves:
             return tokens, None
         if self.ssl_encoder is None or (tokens is None and self.semantic_codec is None):
-            raise ValueError("the batch has waves; this stage needs config.stage.ssl_encoder and semantic_codec for them")
+            raise ValueError("the batch has waves; give config.model.ssl_encoder and config.model.semantic_codec for them")
         encoder, lengths = self._encoder, batch["lengths"]
         t = encoder_frames(waves[0].shape[1], self.ssl_encoder) if tokens is None else tokens.shape[1]
         both = jnp.concatenate(waves, axis=0)

@@ -1,0 +1,89 @@
+"""Train any stage; the same command again goes on where it stopped.
+
+    python train.py --config=configs/X.py[:words] --workdir=DIR [--config.key=value ...]
+    python train.py --config=... --workdir=DIR --export=BUNDLE
+
+The first trains until `config.steps`; the second writes what the last checkpoint holds as a bundle.
+"""
+
+import logging
+import os
+import pathlib
+import sys
+from collections.abc import Sequence
+
+from absl import flags
+from ml_collections import config_flags
+
+from metis_jax.config import from_config_dict
+
+
+def _flags() -> flags.FlagValues:
+    """This command's flags, in a registry of their own so that commands can be imported side by side."""
+    values = flags.FlagValues()
+    config_flags.DEFINE_config_file(
+        "config", None, "Experiment file, with words after a colon.", lock_config=True, flag_values=values
+    )
+    flags.DEFINE_string("workdir", None, "Where checkpoints, metrics and samples go.", flag_values=values)
+    flags.DEFINE_string("export", None, "Write this bundle from the last checkpoint, and end.", flag_values=values)
+    flags.DEFINE_boolean("distributed", False, "Join the other processes of a pod or cluster.", flag_values=values)
+    flags.DEFINE_string("compilation_cache", None, "Folder of compiled programs.", flag_values=values)
+    flags.DEFINE_boolean("help", False, "Show this help.", short_name="h", flag_values=values)
+    return values
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Exit status: 0, also after a signal that was obeyed; 2 with one line on stderr."""
+    given = _flags()
+    # An experiment file imports its siblings as `configs`.
+    sys.path.insert(0, os.getcwd())
+    try:
+        rest = given(list(sys.argv if argv is None else argv))
+        if given.help:
+            print(f"{__doc__}\n{given.main_module_help()}")
+            return 0
+        if len(rest) > 1:
+            raise ValueError(f"unexpected argument {rest[1]!r}; every input is a flag, see --help")
+        if given.config is None or given.workdir is None:
+            raise ValueError("give --config=FILE and --workdir=DIR")
+        _run(given)
+    except (ValueError, KeyError, AttributeError, TypeError, FileNotFoundError, flags.Error) as error:
+        if os.environ.get("METIS_TRACEBACK"):
+            raise
+        text = error.args[0] if isinstance(error, KeyError) and error.args else error
+        print(f"train: {' '.join(str(text).split())}", file=sys.stderr)
+        return 2
+    except OSError as error:
+        print(f"train: {error.filename or given.workdir}: {error.strerror or error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def _run(given: flags.FlagValues) -> None:
+    # Heavy imports wait until the command line is known to be sound.
+    import jax
+
+    from metis_jax.training.config import TrainConfig
+    from metis_jax.training.export import export_bundle
+    from metis_jax.training.loop import train
+
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", stream=sys.stderr, force=True)
+    for noisy in ("absl", "orbax", "jax", "tensorboardX"):
+        logging.getLogger(noisy).setLevel(logging.WARNING)
+    config = from_config_dict(TrainConfig, given.config.to_dict(), where="config")
+    if given.compilation_cache:
+        jax.config.update("jax_compilation_cache_dir", given.compilation_cache)
+    if given.distributed:
+        jax.distributed.initialize()
+    workdir = pathlib.Path(given.workdir)
+    if given.export:
+        export_bundle(config, workdir, pathlib.Path(given.export))
+        print(given.export)
+        return
+    outcome = train(config, workdir)
+    end = f"stopped by {outcome.stopped_by}" if outcome.stopped_by else "done"
+    print(f"{end} at step {outcome.step}; checkpoint saved in {workdir}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,114 @@
+"""Everything that defines a run, and which of it may change when the run is continued."""
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+from metis_jax.config import from_config_dict, to_dict
+from metis_jax.data.pipeline import PipelineConfig
+from metis_jax.sharding import MeshConfig
+from metis_jax.training.optim import OptimizerConfig
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class TrainConfig:
+    """One run.
+
+    Attributes:
+      stage, model: which objective, and its section (the fields of that stage's class).
+      data: the fields of `PipelineConfig`, but for `batch_size`.
+      optimizers: one per component that is trained; the other components stay as they are.
+      steps, batch_size: of the whole run, over all devices.
+      accumulate: parts in which a batch passes through the devices.
+      ema_decay: of the average of the parameters that is evaluated and exported; 0 keeps none.
+      initial: {component: bundle, or bundle:name of the component there}.
+      half_precision: frozen components kept in bfloat16.
+      resume: folder of another run's checkpoints, from which a run that has none of its own goes on.
+      synthetic: makes this many synthetic records in the working folder and trains on those.
+      eval_every, sample_every: 0 turns the one off.
+      keep_period: a checkpoint at every multiple of it is kept for good; 0 keeps the last `keep_checkpoints` alone.
+      tasks: what the exported generator is for.
+      license: of the exported weights.
+    """
+
+    stage: str
+    model: Mapping[str, Any]
+    data: Mapping[str, Any]
+    optimizers: Mapping[str, Any]
+    steps: int
+    batch_size: int
+    seed: int = 0
+    mesh: MeshConfig = MeshConfig()
+    accumulate: int = 1
+    ema_decay: float = 0.0
+    initial: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    half_precision: tuple[str, ...] = ()
+    resume: str = ""
+    synthetic: int = 0
+    log_every: int = 50
+    eval_every: int = 1000
+    eval_batches: int = 4
+    sample_every: int = 5000
+    checkpoint_every: int = 1000
+    keep_checkpoints: int = 2
+    keep_period: int = 0
+    tasks: tuple[str, ...] = ()
+    license: str = "as stated by whoever trained it"
+
+    def __post_init__(self):
+        for name in ("steps", "batch_size", "accumulate", "log_every", "checkpoint_every", "keep_checkpoints"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"config.{name} is {getattr(self, name)}; it must be positive")
+        if not 0 <= self.ema_decay < 1:
+            raise ValueError(f"config.ema_decay is {self.ema_decay}; it must lie in [0, 1)")
+        if not self.optimizers:
+            raise ValueError("config.optimizers is empty; name the component to train")
+        if "batch_size" in self.data:
+            raise ValueError("config.data has batch_size; say it once, as config.batch_size")
+        optimizers = {
+            name: section
+            if isinstance(section, OptimizerConfig)
+            else from_config_dict(OptimizerConfig, section, where=f"config.optimizers.{name}")
+            for name, section in self.optimizers.items()
+        }
+        object.__setattr__(self, "optimizers", optimizers)
+
+    @property
+    def pipeline(self) -> PipelineConfig:
+        return from_config_dict(PipelineConfig, {**self.data, "batch_size": self.batch_size}, where="config.data")
+
+
+# What a continued run may change: how far, how often, where.  The data section has rules of its own (`data/pipeline.py`).
+FREE = (
+    *("steps", "mesh", "resume", "initial", "data", "tasks", "license"),
+    *("log_every", "eval_every", "eval_batches", "sample_every", "checkpoint_every", "keep_checkpoints", "keep_period"),
+)
+
+
+def defining(config: TrainConfig) -> dict[str, Any]:
+    """{dotted key: value as JSON would give it back} of what must stay the same over a run."""
+    flat: dict[str, Any] = {}
+
+    def walk(prefix: str, value: Any) -> None:
+        if isinstance(value, Mapping):
+            for key, child in value.items():
+                walk(f"{prefix}.{key}" if prefix else key, child)
+        else:
+            flat[prefix] = _as_json(value)
+
+    walk("", {name: value for name, value in to_dict(config).items() if name not in FREE})
+    return flat
+
+
+def _as_json(value: Any) -> Any:
+    return [_as_json(item) for item in value] if isinstance(value, tuple | list) else value
+
+
+def check_same_run(saved: Mapping[str, Any], current: Mapping[str, Any], where: str) -> None:
+    """ValueError that names the first key in which a checkpoint's config differs from this one's."""
+    for key in sorted(set(saved) | set(current)):
+        if saved.get(key) != current.get(key):
+            raise ValueError(
+                f"{where} was written with config.{key} = {saved.get(key)!r}, this run has {current.get(key)!r}; "
+                "use the old value or another --workdir"
+            )

@@ -1,0 +1,231 @@
+"""The training loop: feed, step, and everything that happens every so often.
+
+The host never waits for the step it has just started: the scalars of a step are read while the next one runs.  A loss
+that is not finite ends the run, with the batch that made it saved and no checkpoint after it.
+"""
+
+import collections
+import dataclasses
+import logging
+import pathlib
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax
+import numpy as np
+
+from metis_jax.data.pipeline import Pipeline
+from metis_jax.sharding import activate, feed, replicated
+from metis_jax.training.config import TrainConfig
+from metis_jax.training.metrics import Progress, Writer
+from metis_jax.training.preemption import StopRequest
+from metis_jax.training.run import Run, make_pipeline, pipeline_config, start_run
+from metis_jax.training.state import all_params
+from metis_jax.training.throughput import matrix_product_rate, step_flops
+
+log = logging.getLogger(__name__)
+
+HostBatch = dict[str, np.ndarray]
+
+
+class NonFiniteLoss(ValueError):
+    """A loss or gradient that is not a number; the message says where the batch is."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Outcome:
+    """How a call of `train` ended: after which step, and told by which signal, if any."""
+
+    step: int
+    stopped_by: str = ""
+
+
+@dataclasses.dataclass
+class _Pending:
+    """A step whose scalars have not been read."""
+
+    step: int
+    metrics: Mapping[str, jax.Array]
+    batch: HostBatch
+
+
+class _Clock:
+    """Times of a window of steps, and what fraction of it the host waited for data."""
+
+    def __init__(self, now: Callable[[], float]):
+        self._now = now
+        self.restart()
+
+    def restart(self) -> None:
+        self.start, self.waiting, self.seconds, self.flops, self.steps = self._now(), 0.0, 0.0, 0.0, 0
+
+    def wait(self, pipeline_next: Callable[[], HostBatch]) -> HostBatch:
+        before = self._now()
+        batch = pipeline_next()
+        self.waiting += self._now() - before
+        return batch
+
+    def summary(self, peak: float) -> dict[str, float]:
+        elapsed = max(self._now() - self.start, 1e-9)
+        values = {
+            "step_seconds": elapsed / max(self.steps, 1),
+            "audio_seconds_per_second": self.seconds / elapsed,
+            "data_wait_share": self.waiting / elapsed,
+        }
+        if peak:
+            values["mfu"] = self.flops / elapsed / peak
+        return values
+
+
+class Loop:
+    """The state of one call of `train`; `run` is what outlives a step."""
+
+    def __init__(self, run: Run, pipeline: Pipeline, *, now: Callable[[], float] = time.perf_counter):
+        config = run.config
+        self.run, self.config, self.pipeline = run, config, pipeline
+        self.is_chief = jax.process_index() == 0
+        self.step = int(run.state.step)
+        self.writer = Writer(run.workdir, self.step, is_active=self.is_chief)
+        self.progress = Progress(self.step, config.steps, is_active=self.is_chief)
+        self.clock = _Clock(now)
+        self.pending: collections.deque[_Pending] = collections.deque()
+        self.last: dict[str, float] = {}
+        # Placed once: the step may not move anything to the devices by itself.
+        self.key = jax.device_put(jax.random.key(config.seed + 1), replicated(run.mesh))
+        self._flops: dict[tuple, float] = {}
+        self._validation: list[HostBatch] | None = None
+        self._eval_step = run.eval_step()
+
+    def train(self) -> Outcome:
+        run, config = self.run, self.config
+        step_function = run.train_step()
+        batches = self.pipeline.iterator()
+        if run.data_state is not None:
+            batches.set_state(run.data_state)
+        saved = self.step if run.checkpoints.latest() == self.step else -1
+        stop = StopRequest()
+        try:
+            with activate(run.mesh), stop:
+                self.clock.restart()
+                while self.step < config.steps and not self._told_to_stop(stop):
+                    batch = self.clock.wait(lambda: next(batches))
+                    fed = feed(batch, run.mesh)
+                    with jax.transfer_guard("disallow"):
+                        run.state, metrics = step_function(run.state, run.frozen, fed, self.key)
+                    self.step += 1
+                    self.pending.append(_Pending(self.step, metrics, batch))
+                    self.read(keep=1)
+                    if self._is_due(config.eval_every):
+                        self.evaluate()
+                    if self._is_due(config.sample_every):
+                        self.show_samples()
+                    if self._is_due(config.checkpoint_every):
+                        self.save(batches.get_state())
+                        saved = self.step
+                self.read(keep=0)
+                if saved != self.step:
+                    self.save(batches.get_state())
+        finally:
+            batches.close()
+            self.progress.close()
+            self.writer.close()
+            run.checkpoints.close()
+        return Outcome(self.step, stop.name)
+
+    def _told_to_stop(self, stop: StopRequest) -> bool:
+        if jax.process_count() > 1:
+            # Orbax has taken SIGTERM over; every process hears of it at the same step.
+            return self.run.checkpoints.reached_preemption(self.step)
+        return bool(stop.name)
+
+    def _is_due(self, every: int) -> bool:
+        return every > 0 and self.step % every == 0
+
+    def read(self, *, keep: int) -> None:
+        """Reads the scalars of all but the last `keep` steps, and checks every one of them."""
+        while len(self.pending) > keep:
+            pending = self.pending.popleft()
+            values = {name: float(value) for name, value in jax.device_get(dict(pending.metrics)).items()}
+            if not all(np.isfinite(value) for value in values.values()):
+                self._stop_non_finite(pending, values)
+            self.last = values
+            self.progress.step()
+            self._account(pending)
+            if pending.step % self.config.log_every == 0 or pending.step == self.config.steps:
+                self._log(pending.step, values)
+
+    def _account(self, pending: _Pending) -> None:
+        clock, batch = self.clock, pending.batch
+        clock.steps += 1
+        clock.seconds += self.run.stage.seconds(batch) * jax.process_count()
+        shapes = tuple(sorted((name, x.shape) for name, x in batch.items()))
+        if shapes not in self._flops:
+            rows = {
+                name: jax.ShapeDtypeStruct((self.config.batch_size, *x.shape[1:]), x.dtype) for name, x in batch.items()
+            }
+            run = self.run
+            self._flops[shapes] = step_flops(run.stage, run.layout.trainable, run.frozen, rows)
+        clock.flops += self._flops[shapes]
+
+    def _log(self, step: int, values: dict[str, float]) -> None:
+        dtype = self.run.stage.policy.dtype
+        speed = self.clock.summary(matrix_product_rate(dtype) * jax.device_count())
+        skipped = {"bad_records_skipped": float(self.pipeline.guard.skipped)}
+        self.writer.scalars(step, values | speed | skipped)
+        shown = {"loss": f"{values['loss']:.4f}", "s/step": f"{speed['step_seconds']:.3f}"}
+        shown |= {"audio s/s": f"{speed['audio_seconds_per_second']:.0f}", "mfu": f"{speed['mfu']:.1%}"}
+        self.progress.show(**shown)
+        log.info("step %d  %s", step, "  ".join(f"{name} {value}" for name, value in shown.items()))
+        self.clock.restart()
+
+    def _stop_non_finite(self, pending: _Pending, values: dict[str, float]) -> None:
+        bad = sorted(name for name, value in values.items() if not np.isfinite(value))
+        path = self.run.workdir / f"nonfinite_step_{pending.step}_process_{jax.process_index()}.npz"
+        np.savez(path, **pending.batch)
+        self.writer.scalars(pending.step, values)
+        last = self.run.checkpoints.latest()
+        raise NonFiniteLoss(
+            f"step {pending.step}: {', '.join(bad)} not finite; the batch is in {path}, the last checkpoint is of step {last}"
+        )
+
+    def save(self, data_state: dict[str, Any]) -> None:
+        """A checkpoint of the step just taken, once it is known to be sound."""
+        self.read(keep=0)
+        self.run.checkpoints.save(self.step, self.run.state, data_state, self.run.about)
+
+    def validation(self) -> list[HostBatch]:
+        """The same held-out batches every time; made once."""
+        if self._validation is None:
+            held_out = make_pipeline(self.pipeline.config.for_split("validation"))
+            self._validation = [held_out[index] for index in range(self.config.eval_batches)]
+        return self._validation
+
+    def evaluate(self) -> dict[str, float]:
+        """Mean scalars over the held-out batches, with masks that are the same every time."""
+        self.read(keep=0)
+        sums: collections.Counter[str] = collections.Counter()
+        for index, batch in enumerate(self.validation()):
+            key = jax.random.fold_in(jax.random.key(0), index)
+            metrics = self._eval_step(self.run.averaged, self.run.frozen, feed(batch, self.run.mesh), key)
+            sums.update({name: float(value) for name, value in jax.device_get(metrics).items()})
+        means = {name: value / self.config.eval_batches for name, value in sums.items()}
+        self.writer.scalars(self.step, means, split="validation")
+        log.info("step %d  validation loss %.4f", self.step, means["loss"])
+        self.clock.restart()
+        return means
+
+    def show_samples(self) -> None:
+        batch = feed(self.validation()[0], self.run.mesh)
+        samples = self.run.stage.samples(all_params(self.run.averaged, self.run.frozen), batch, jax.random.key(0))
+        self.writer.samples(self.step, samples)
+        self.clock.restart()
+
+
+def train(config: TrainConfig, workdir: pathlib.Path) -> Outcome:
+    """Runs until `config.steps`, a signal, or an error; the same call goes on where the last one was."""
+    run = start_run(config, workdir)
+    if int(run.state.step) >= config.steps:
+        run.checkpoints.close()
+        return Outcome(int(run.state.step))
+    return Loop(run, make_pipeline(pipeline_config(config, workdir))).train()

@@ -1,0 +1,101 @@
+"""What a run tells of itself: JSON lines, TensorBoard and a progress bar, from process 0 alone."""
+
+import json
+import os
+import pathlib
+import sys
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from tensorboardX import SummaryWriter
+from tqdm import tqdm
+
+from metis_jax.training.stage import Samples
+
+METRICS_FILE = "metrics.jsonl"
+
+
+class Writer:
+    """Scalars and samples by step.  A run that goes on from step k drops what an earlier try wrote after k."""
+
+    def __init__(self, folder: pathlib.Path, start: int, *, is_active: bool = True):
+        self._file = self._board = None
+        if not is_active:
+            return
+        folder.mkdir(parents=True, exist_ok=True)
+        path = folder / METRICS_FILE
+        _keep_until(path, start)
+        self._file = path.open("a", encoding="utf-8")
+        self._board = SummaryWriter(str(folder / "tensorboard"), purge_step=start + 1 if start else None)
+
+    def scalars(self, step: int, values: Mapping[str, float], *, split: str = "train") -> None:
+        if self._file is None:
+            return
+        line: dict[str, Any] = {"step": step, "split": split} | {name: float(value) for name, value in values.items()}
+        self._file.write(json.dumps(line) + "\n")
+        self._file.flush()
+        for name, value in values.items():
+            self._board.add_scalar(f"{split}/{name}", value, step)
+
+    def samples(self, step: int, samples: Samples) -> None:
+        if self._board is None:
+            return
+        for name, (wave, rate) in samples.waves.items():
+            self._board.add_audio(name, np.clip(wave, -1, 1)[:, None], step, sample_rate=rate)
+        for name, picture in samples.pictures.items():
+            self._board.add_image(name, as_image(picture), step, dataformats="HWC")
+        self._board.flush()
+
+    def close(self) -> None:
+        if self._file is not None:
+            self._file.close()
+            self._board.close()
+
+
+def _keep_until(path: pathlib.Path, step: int) -> None:
+    """Drops lines after `step`, and a last line that a kill cut short."""
+    if not path.is_file():
+        return
+    kept = []
+    for line in path.read_text(encoding="utf-8").splitlines():
+        try:
+            if json.loads(line)["step"] <= step:
+                kept.append(line)
+        except ValueError:
+            break
+    beside = path.with_suffix(".tmp")
+    beside.write_text("".join(f"{line}\n" for line in kept), encoding="utf-8")
+    os.replace(beside, path)
+
+
+def as_image(picture: np.ndarray) -> np.ndarray:
+    """[height, width] of any range to RGB bytes, low values dark blue, high ones yellow, first row at the bottom."""
+    low, high = np.percentile(picture, (1, 99))
+    x = np.clip((picture[::-1] - low) / max(high - low, 1e-6), 0, 1)[:, :, None]
+    stops = np.array([[0.0, 0.0, 0.2], [0.35, 0.1, 0.5], [0.85, 0.3, 0.35], [1.0, 0.75, 0.3], [1.0, 1.0, 0.75]])
+    at = x[:, :, 0] * (len(stops) - 1)
+    below = np.minimum(at.astype(int), len(stops) - 2)
+    share = (at - below)[:, :, None]
+    return ((stops[below] * (1 - share) + stops[below + 1] * share) * 255).astype(np.uint8)
+
+
+class Progress:
+    """A bar on a terminal, and nothing elsewhere."""
+
+    def __init__(self, start: int, steps: int, *, is_active: bool = True):
+        self._bar = None
+        if is_active and sys.stderr.isatty():
+            self._bar = tqdm(total=steps, initial=start, unit="step", dynamic_ncols=True)
+
+    def step(self) -> None:
+        if self._bar is not None:
+            self._bar.update()
+
+    def show(self, **values: str) -> None:
+        if self._bar is not None:
+            self._bar.set_postfix(values, refresh=False)
+
+    def close(self) -> None:
+        if self._bar is not None:
+            self._bar.close()

@@ -1,0 +1,164 @@
+"""A run assembled from its config: mesh, stage, data, state and steps."""
+
+import dataclasses
+import hashlib
+import logging
+import pathlib
+from collections.abc import Mapping
+from typing import Any
+
+import flax
+import jax
+import numpy as np
+from jax.sharding import Mesh
+
+from metis_jax.bundle import Bundle
+from metis_jax.data.pipeline import Pipeline, PipelineConfig
+from metis_jax.data.synthetic import write_synthetic_shards
+from metis_jax.sharding import activate, check_batch_size, make_mesh
+from metis_jax.training.checkpoint import Checkpoints, Restored
+from metis_jax.training.config import TrainConfig, check_same_run, defining
+from metis_jax.training.stage import Params, Stage
+from metis_jax.training.stages.registry import make_stage
+from metis_jax.training.state import (
+    Layout,
+    StateMaker,
+    TrainState,
+    check_initial,
+    count_params,
+    fingerprint,
+    make_layout,
+    materialize,
+)
+from metis_jax.training.steps import TrainStep, make_eval_step, make_train_step
+
+log = logging.getLogger(__name__)
+
+CHECKPOINTS = "checkpoints"
+SYNTHETIC = "synthetic"
+
+
+@dataclasses.dataclass
+class Run:
+    """Everything the loop needs.  `about` goes into every checkpoint; `data_state` is where the data goes on."""
+
+    config: TrainConfig
+    workdir: pathlib.Path
+    mesh: Mesh
+    stage: Stage
+    layout: Layout
+    checkpoints: Checkpoints
+    state: TrainState
+    frozen: Params
+    about: dict[str, Any]
+    data_state: dict[str, Any] | None
+
+    @property
+    def averaged(self) -> Params:
+        """What is evaluated and exported."""
+        return self.state.ema or self.state.params
+
+    def train_step(self) -> TrainStep:
+        maker = StateMaker(self.layout, self.config.optimizers, self.mesh, ema=bool(self.config.ema_decay))
+        return make_train_step(
+            self.stage,
+            self.config.optimizers,
+            maker.shardings,
+            accumulate=self.config.accumulate,
+            ema_decay=self.config.ema_decay,
+        )
+
+    def eval_step(self) -> Any:
+        return make_eval_step(self.stage)
+
+
+def pipeline_config(config: TrainConfig, workdir: pathlib.Path) -> PipelineConfig:
+    """The data section; synthetic records, if wanted, are made first."""
+    if not config.synthetic:
+        return config.pipeline
+    folder = workdir / SYNTHETIC
+    if jax.process_index() == 0:
+        write_synthetic_shards(folder, config.synthetic, config.seed)
+    return dataclasses.replace(config.pipeline, shards=(str(folder),))
+
+
+def make_pipeline(config: PipelineConfig) -> Pipeline:
+    """This process's share of the data."""
+    return Pipeline(config, process_index=jax.process_index(), process_count=jax.process_count())
+
+
+def load_initial(initial: Mapping[str, str]) -> dict[str, dict[str, np.ndarray]]:
+    """{component: {path: array}} from bundles: "BUNDLE", or "BUNDLE:name" of the component there."""
+    result = {}
+    for component, place in initial.items():
+        path, _, name = place.partition(":")
+        _, variables = Bundle(path).load(name or component)
+        result[component] = flax.traverse_util.flatten_dict(variables, sep="/")
+    return result
+
+
+def _last_checkpoint(config: TrainConfig, own: Checkpoints, target: TrainState) -> tuple[Restored | None, str]:
+    """This run's last checkpoint, else the last one under `config.resume`."""
+    same = defining(config)
+    for folder, checkpoints in ((CHECKPOINTS, own), (config.resume, None)):
+        if not folder:
+            continue
+        if checkpoints is None:
+            if not pathlib.Path(folder).is_dir():
+                raise ValueError(f"config.resume is {folder!r}: no such folder")
+            checkpoints = Checkpoints(pathlib.Path(folder))
+        step = checkpoints.latest()
+        if step is not None:
+            check_same_run(checkpoints.read_about(step)["config"], same, f"checkpoint {step}")
+            return checkpoints.restore(step, target), folder
+    return None, ""
+
+
+def start_run(config: TrainConfig, workdir: pathlib.Path) -> Run:
+    """Restores or begins a run; ValueError names what does not fit together."""
+    mesh = make_mesh(config.mesh)
+    check_batch_size(config.batch_size, config.accumulate, mesh)
+    stage = make_stage(config.stage, config.model)
+    for name in config.half_precision:
+        if name not in stage.models() or name in config.optimizers:
+            raise ValueError(f"config.half_precision names {name!r}; only frozen components may be kept in bfloat16")
+    workdir.mkdir(parents=True, exist_ok=True)
+    key = jax.random.key(config.seed)
+    with activate(mesh):
+        layout = make_layout(stage, config.optimizers, mesh)
+        initial = load_initial(config.initial)
+        for name, missing in check_initial(layout, initial).items():
+            log.info("%s: from %s, %d leaves drawn", name, config.initial[name], missing)
+        frozen = materialize(stage, key, layout.frozen, layout.frozen_shardings, initial, config.half_precision)
+        maker = StateMaker(layout, config.optimizers, mesh, ema=bool(config.ema_decay))
+        checkpoints = Checkpoints(workdir / CHECKPOINTS, keep=config.keep_checkpoints, keep_period=config.keep_period)
+        about = {"config": defining(config), "frozen": fingerprint(frozen)}
+        restored, place = _last_checkpoint(config, checkpoints, maker.target())
+        if restored is not None:
+            _check_frozen(restored.about["frozen"], about["frozen"])
+            log.info("goes on from step %d of %s", restored.step, place)
+            state, data_state = restored.state, restored.data
+        else:
+            state = maker.begin(materialize(stage, key, layout.trainable, layout.trainable_shardings, initial))
+            data_state = None
+    moving, fixed = count_params(layout.trainable), count_params(layout.frozen)
+    log.info("%s: %d parameters are trained, %d are not", config.stage, moving, fixed)
+    return Run(config, workdir, mesh, stage, layout, checkpoints, state, frozen, about, data_state)
+
+
+def _check_frozen(saved: Mapping[str, float], current: Mapping[str, float]) -> None:
+    for name in sorted(set(saved) | set(current)):
+        if not np.isclose(saved.get(name, np.nan), current.get(name, np.nan), rtol=1e-4):
+            raise ValueError(
+                f"the frozen weights of {name} are not those the checkpoint was trained with; "
+                f"give config.initial.{name} as it was, or use another --workdir"
+            )
+
+
+def digest(tree: Any) -> str:
+    """A hash of every byte of a tree of arrays: equal exactly if two runs are."""
+    total = hashlib.sha256()
+    for path, leaf in jax.tree_util.tree_leaves_with_path(tree):
+        total.update(jax.tree_util.keystr(path).encode())
+        total.update(np.asarray(jax.device_get(leaf)).tobytes())
+    return total.hexdigest()

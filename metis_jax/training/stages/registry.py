@@ -1,0 +1,21 @@
+"""The stages that a config can name."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from metis_jax.config import from_config_dict
+from metis_jax.training.stage import Stage
+from metis_jax.training.stages.acoustic_generator import AcousticGeneratorStage
+from metis_jax.training.stages.semantic_generator import SemanticGeneratorStage
+
+STAGES: dict[str, type] = {
+    "semantic_generator": SemanticGeneratorStage,
+    "acoustic_generator": AcousticGeneratorStage,
+}
+
+
+def make_stage(name: str, section: Mapping[str, Any]) -> Stage:
+    """The stage of a config: `config.stage` and its section `config.model`."""
+    if name not in STAGES:
+        raise ValueError(f"config.stage is {name!r}; use one of {', '.join(STAGES)}")
+    return from_config_dict(STAGES[name], section, where="config.model")

@@ -1,0 +1,93 @@
+"""How much arithmetic a step is, and how much the device could do: the two sides of model FLOPs utilization.
+
+Multiply-adds of matrix products and convolutions are counted (as two) in the traced program, loops included: XLA's own
+count takes the body of a scan once.  What rematerialisation repeats is not counted, by tracing without it.
+"""
+
+import dataclasses
+import functools
+import math
+import time
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from metis_jax.training.stage import Batch, Params, Stage
+from metis_jax.training.state import all_params
+from metis_jax.types import Policy
+
+
+def count_flops(function: Callable[..., Any], *args: Any) -> float:
+    """Floating-point operations of one call; arguments may be shapes."""
+    return _count(jax.make_jaxpr(function)(*args).jaxpr)
+
+
+def _inner(params: Mapping[str, Any]) -> Iterator[Any]:
+    for value in params.values():
+        for item in value if isinstance(value, tuple | list) else (value,):
+            item = getattr(item, "jaxpr", item)
+            if hasattr(item, "eqns"):
+                yield item
+
+
+def _count(jaxpr: Any) -> float:
+    total = 0.0
+    for equation in jaxpr.eqns:
+        name, params = equation.primitive.name, equation.params
+        if name == "dot_general":
+            (contracted, _), _ = params["dimension_numbers"]
+            shape = equation.invars[0].aval.shape
+            total += 2.0 * math.prod(equation.outvars[0].aval.shape) * math.prod(shape[axis] for axis in contracted)
+        elif name == "conv_general_dilated":
+            kernel = equation.invars[1].aval.shape
+            features = kernel[params["dimension_numbers"].rhs_spec[0]]
+            # Every output value is a product over the kernel's window and its group's inputs.
+            total += 2.0 * math.prod(equation.outvars[0].aval.shape) * math.prod(kernel) / features
+        elif name == "cond":
+            total += max((_count(branch) for branch in _inner(params)), default=0.0)
+        else:
+            repeats = params["length"] if name == "scan" else 1
+            total += repeats * sum(_count(inner) for inner in _inner(params))
+    return total
+
+
+def step_flops(stage: Stage, trainable: Params, frozen: Params, batch: Batch) -> float:
+    """Forward and backward pass of one step over the global batch; frozen models count once, forward."""
+    plain = {"remat": "none", "attention": "xla"}
+    changes = {
+        field.name: dataclasses.replace(getattr(stage, field.name), **plain)
+        for field in dataclasses.fields(stage)
+        if isinstance(getattr(stage, field.name), Policy)
+    }
+    stage = dataclasses.replace(stage, **changes)
+
+    def gradients(trainable: Params, frozen: Params, batch: Batch) -> Any:
+        def loss(trainable: Params) -> Any:
+            return stage.loss(all_params(trainable, frozen), batch, jax.random.key(0), deterministic=False)[0]
+
+        return jax.grad(loss)(trainable)
+
+    shapes = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), (trainable, frozen, dict(batch)))
+    return count_flops(gradients, *shapes)
+
+
+@functools.cache
+def matrix_product_rate(dtype: str, size: int = 0) -> float:
+    """Measured operations per second of one device on large square matrix products, the best of several rounds."""
+    size = size or (1024 if jax.default_backend() == "cpu" else 8192)
+    x = jnp.ones((size, size), jnp.dtype(dtype))
+    repeats = 4 if jax.default_backend() == "cpu" else 32
+
+    @jax.jit
+    def run(x: jax.Array) -> jax.Array:
+        return jax.lax.fori_loop(0, repeats, lambda _, y: (y @ x) * jnp.asarray(1 / size, y.dtype), x)
+
+    run(x).block_until_ready()
+    best = math.inf
+    for _ in range(3):
+        start = time.perf_counter()
+        run(x).block_until_ready()
+        best = min(best, time.perf_counter() - start)
+    return 2.0 * size**3 * repeats / best

@@ -1,0 +1,8 @@
+"""python train.py --config=configs/X.py[:words] --workdir=DIR [--config.key=value ...]; see `metis_jax/cli/train.py`."""
+
+import sys
+
+from metis_jax.cli.train import main
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -131,6 +131,7 @@ def write_tensor_file(
             if name != due or TensorSpec(tensor.shape, tensor.dtype) != spec:
                 raise ValueError(f"{path}: expected tensor {due!r} {spec}, got {name!r} {tensor.shape} {tensor.dtype}")
             np.asarray(tensor, order="C").tofile(file)
+            del tensor  # or it would be in memory beside the next one
         if (left := next(expected, None)) is not None:
             raise ValueError(f"{path}: tensor {left[0]!r} was not written")
         file.flush()

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from absl import logging
 
 from metis_jax.bundle import Bundle, new_directory, write_bundle
 from metis_jax.convert.components import StatisticsFile, Tensors, config_from_shapes, matched, rules_for
@@ -63,11 +64,12 @@ def convert_official(
             if tensors is None:
                 continue
             if entry.kind == "task_adapter" and BASE not in configs:
-                continue  # an adapter is worth nothing without its base
+                logging.warning("%s is left out: its base, metis_base, is not there", entry.component)
+                continue
             shapes = {name: spec.shape for name, spec in tensors.specs.items()}
             config = config_from_shapes(entry.kind, shapes, file=tensors.file)
             matches = matched(config, tensors, configs.get(BASE))
-            specs = {m.rule.ours: TensorSpec(m.our_shape, _dtype(m, tensors)) for m in matches}
+            specs = {match.rule.ours: _spec(match, tensors) for match in matches}
             bundle.stream(entry.component, config, specs, _joined(matches, tensors, entry.component, progress))
             configs[entry.component] = config
         if not configs:
@@ -82,18 +84,18 @@ def convert_official(
     return Bundle(output)
 
 
-def _dtype(match: Match, tensors: Tensors) -> np.dtype:
-    return tensors.specs[next(name for _, name in match.rule.names(match.grid))].dtype
+def _spec(match: Match, tensors: Tensors) -> TensorSpec:
+    first = next(name for _, name in match.rule.names(match.grid))
+    return TensorSpec(match.our_shape, tensors.specs[first].dtype)
 
 
 def _joined(
     matches: Sequence[Match], tensors: Tensors, component: str, progress: Progress | None
 ) -> Iterator[tuple[str, np.ndarray]]:
     for match in matches:
-        array = match.join(tensors.read)
-        yield match.rule.ours, array
+        yield match.rule.ours, match.join(tensors.read)
         if progress:
-            progress(component, array.nbytes)
+            progress(component, _spec(match, tensors).nbytes)
 
 
 def export_official(bundle: Bundle, output: Path, *, progress: Progress | None = None) -> None:
@@ -126,10 +128,9 @@ def _export_file(
 
     def tensors() -> Iterator[tuple[str, np.ndarray]]:
         for rule in chosen:
-            array = source.read(rule.ours)
-            yield from rule.split(array)
+            yield from rule.split(source.read(rule.ours))
             if progress:
-                progress(name, array.nbytes)
+                progress(name, source.specs[rule.ours].nbytes)
 
     if target.suffix == ".npz":
         np.savez(target, **dict(tensors()))

@@ -67,6 +67,8 @@ PUBLISHED: tuple[Published, ...] = (
         _generator(task, f"amphion/metis/metis_{task}/metis_{task}.safetensors")
         for task in ("se", "tse", "vc", "l2s", "omni")
     ),
+    # Published as a pickle, vis_model.pth, which we do not open: save its state dict as safetensors beside it.
+    Published("visual_encoder", "visual_encoder", {"amphion/metis/metis_l2s/vis_model.safetensors": ".*"}),
     _adapter("se", 32),
     _adapter("tse", 32),
     _adapter("vc", 16),
@@ -76,7 +78,7 @@ PUBLISHED: tuple[Published, ...] = (
 TASKS = {
     task: (f"semantic_generator_{task}", f"adapter_{task}", *(("semantic_generator_omni",) if task != "l2s" else ()))
     for task in ("tts", "vc", "tse", "se", "l2s")
-} | {"omni": ("semantic_generator_omni",)}
+}
 
 
 @dataclasses.dataclass(frozen=True)

@@ -41,7 +41,8 @@ def test_stacks_follow_the_numbers_not_the_spelling():
 @pytest.mark.parametrize("name", LAYOUTS)
 def test_every_layout_is_invertible(name):
     layout = LAYOUTS[name]
-    shape = [1 if letter == "1" else size for letter, size in zip(layout.official or "ab", (2, 3, 4, 5, 6), strict=False)]
+    letters = layout.official or "ab"
+    shape = [1 if letter == "1" else size for letter, size in zip(letters, (2, 3, 4, 5, 6), strict=False)]
     tensor = np.arange(np.prod(shape)).reshape(shape)
     assert layout.accepts(shape)
     np.testing.assert_array_equal(layout.to_official(layout.to_ours(tensor)), tensor)
@@ -56,7 +57,7 @@ def test_convolution_kernels_land_where_flax_wants_them():
 @pytest.mark.parametrize(
     "change, message",
     [
-        (lambda t: t.pop("block.1.unit.2.weight"), r"tensor 'block.1.unit.2.weight' is missing, expected shape \[3, 4, 1\]"),
+        (lambda t: t.pop("block.1.unit.2.weight"), r"'block.1.unit.2.weight' is missing, expected shape \[3, 4, 1\]"),
         (lambda t: t.pop("gain"), "tensor 'gain' is missing"),
         (lambda t: t.update(other=np.ones(2)), r"tensor 'other' of shape \[2\] is not expected"),
         (lambda t: t.update(gain=np.ones((3, 2, 1))), r"'gain': expected axes \[c, 1, 1\], found shape \[3, 2, 1\]"),

@@ -9,7 +9,7 @@ import io
 import numpy as np
 import soundfile
 import soxr
-from jaxtyping import Float
+from jaxtyping import Float, Int
 
 from metis_jax.data.records import RecordError
 
@@ -81,8 +81,10 @@ def resample(wave: Float[np.ndarray, " l"], rate: int, target: int) -> Float[np.
     return soxr.resample(wave, rate, target).astype(np.float32, copy=False)
 
 
-def resampled_length(samples: int, rate: int, target: int) -> int:
-    """Samples that `samples` at `rate` fill at `target`: planned before any audio is read."""
+def resampled_length(
+    samples: Int[np.ndarray, " n"], rate: Int[np.ndarray, " n"], target: int
+) -> Int[np.ndarray, " n"]:
+    """Samples that recordings of `samples` at `rate` fill at `target`: planned before any audio is read."""
     return samples * target // rate
 
 

@@ -4,9 +4,6 @@ Order: mixture of parts, shuffle, repeat, then blocks of whole batches.  Inside 
 and cut into batches, and the batches are shuffled: a batch is padded to the smallest bucket that holds its longest row,
 no row is dropped, and every process computes the same plan, so shapes agree on a pod.  A process takes its rows of a
 finished plan last: neither order nor noise depends on the number of processes.
-
-Grain's own `shuffle`, `repeat` and `mix` give such an order too, but cost milliseconds per index, which a planner that
-looks at thousands of rows ahead can not pay; `index_shuffle` is the permutation underneath them.
 """
 
 import dataclasses
@@ -14,12 +11,10 @@ import functools
 import hashlib
 from collections.abc import Callable, Sequence
 
+import grain
 import numpy as np
-from grain.experimental import index_shuffle
 
 from metis_jax.data.recipes import Recipe
-
-_PERIOD = 1000  # mixture weights are met exactly over this many rows
 
 
 def seed_of(*words: int | str) -> int:
@@ -33,42 +28,27 @@ def rng_of(*words: int | str) -> np.random.Generator:
     return np.random.default_rng(seed_of(*words))
 
 
-def mixture_pattern(weights: Sequence[float]) -> np.ndarray:
-    """Part numbers for one period of the mixture: counts within one row of the weights, spread evenly."""
-    if not len(weights) or not all(np.isfinite(weight) and weight > 0 for weight in weights):
-        raise ValueError(f"mixture weights are {tuple(weights)}; every weight must be a positive number")
-    if len(weights) == 1:
-        return np.zeros(1, np.int64)
-    exact = np.asarray(weights, np.float64) / np.sum(weights) * _PERIOD
-    counts = np.maximum(1, np.floor(exact)).astype(np.int64)
-    for part in np.argsort(counts - exact, kind="stable")[: max(0, _PERIOD - int(counts.sum()))]:
-        counts[part] += 1
-    places = np.concatenate([(np.arange(count) + 0.5) / count for count in counts])
-    return np.repeat(np.arange(len(counts)), counts)[np.argsort(places, kind="stable")]
+class _Tag(grain.transforms.Map):
+    """Puts the number of its part beside an item."""
+
+    def __init__(self, part: int):
+        self.part = part
+
+    def map(self, item: int) -> tuple[int, int]:
+        return self.part, item
 
 
-class Order:
+def mixed_order(sizes: Sequence[int], weights: Sequence[float], seed: int) -> grain.MapDataset:
     """Position in an endless stream -> (part, item).  Each item of a part comes once per epoch, in a new order."""
-
-    def __init__(self, sizes: Sequence[int], weights: Sequence[float], seed: int):
-        if len(sizes) != len(weights) or not all(size > 0 for size in sizes):
-            raise ValueError(f"parts of sizes {tuple(sizes)} for weights {tuple(weights)}; no part may be empty")
-        self.sizes = tuple(sizes)
-        self.seed = seed
-        self._pattern = mixture_pattern(weights)
-        self._rank = np.zeros(len(self._pattern), np.int64)
-        for part in range(len(sizes)):
-            mine = self._pattern == part
-            self._rank[mine] = np.arange(mine.sum())
-        self._counts = np.bincount(self._pattern, minlength=len(sizes))
-
-    def __getitem__(self, position: int) -> tuple[int, int]:
-        period, place = divmod(position, len(self._pattern))
-        part = int(self._pattern[place])
-        epoch, key = divmod(period * int(self._counts[part]) + int(self._rank[place]), self.sizes[part])
-        # The permutation takes 32-bit seeds.
-        seed = seed_of(self.seed, "shuffle", part, epoch) & 0x7FFFFFFF
-        return part, index_shuffle(key, max_index=self.sizes[part] - 1, seed=seed, rounds=4)
+    if len(sizes) != len(weights) or not sizes or min(sizes) <= 0:
+        raise ValueError(f"parts of sizes {tuple(sizes)} for weights {tuple(weights)}; no part may be empty")
+    if not all(np.isfinite(weight) and weight > 0 for weight in weights):
+        raise ValueError(f"mixture weights are {tuple(weights)}; every weight must be a positive number")
+    parts = []
+    for part, size in enumerate(sizes):
+        seeded = grain.MapDataset.range(size).seed(seed_of(seed, "shuffle", part) & 0x7FFFFFFF)  # Grain: 32 bits
+        parts.append(seeded.shuffle().repeat().map(_Tag(part)))
+    return parts[0] if len(parts) == 1 else grain.MapDataset.mix(parts, weights=list(weights))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -95,7 +75,7 @@ class Batches:
 
     def __init__(
         self,
-        order: Order,
+        order: grain.MapDataset,
         draw: Callable[[int, int, np.random.Generator, int], Recipe],
         *,
         buckets: Sequence[int],

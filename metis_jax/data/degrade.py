@@ -15,7 +15,7 @@ from jaxtyping import Float
 
 from metis_jax.data.audio import fit, resample, rms
 
-Range = tuple[float, float]
+Range = tuple[float | int, float | int]
 Rng = np.random.Generator
 
 # name: container, subtype, rate it runs at, range of libsndfile's compression level (None: the codec has none).
@@ -34,7 +34,7 @@ def check_probability(section: str, value: float) -> None:
         raise ValueError(f"{section}.probability is {value}; it must lie in [0, 1]")
 
 
-def check_range(name: str, value: Range, low: float = -np.inf, high: float = np.inf) -> None:
+def check_range(name: str, value: Range, low: float | int = -np.inf, high: float | int = np.inf) -> None:
     if len(value) != 2 or not low <= value[0] <= value[1] <= high:
         raise ValueError(f"{name} is {tuple(value)}; expected (low, high) with {low} <= low <= high <= {high}")
 

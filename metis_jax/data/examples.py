@@ -223,9 +223,10 @@ class Examples:
         recipe = row.recipe
         target, prompt, task = recipe.target, recipe.prompt, recipe.task
         record = self.waves.record(target.record)
-        example: Example = {"task": np.int32(TASKS.index(task))}
+        example: Example = {"task": np.asarray(TASKS.index(task), np.int32)}
         # -1: the target recording holds no separate prompt, and the train step draws one as in pre-training.
-        example["prompt_lengths"] = np.int32(prompt.frames if prompt else (-1 if task in ("tts", "l2s") else 0))
+        prompt_frames = prompt.frames if prompt else (-1 if task in ("tts", "l2s") else 0)
+        example["prompt_lengths"] = np.asarray(prompt_frames, np.int32)
 
         clean = None
         if task in ("se", "tse", "vc") or self.config.target == "wave":

@@ -42,7 +42,7 @@ import numpy as np
 
 from metis_jax.config import from_config_dict, to_dict
 from metis_jax.data.audio import CODEC_HOP, ssl_samples
-from metis_jax.data.batching import Batches, Order, Row, process_slice
+from metis_jax.data.batching import Batches, Row, mixed_order, process_slice
 from metis_jax.data.examples import Example, ExampleConfig, Examples, Phonemize, UnusableRecord, Waves
 from metis_jax.data.recipes import PROMPTED, STAGES, TASKS, Part, RecipeConfig, record_frames
 from metis_jax.data.sources import BadRecordGuard, BadRecordLimit, Corpus, Selection, TooManyBadRecords
@@ -79,10 +79,10 @@ class PipelineConfig:
     """
 
     stage: str
-    shards: tuple[str, ...]
+    shards: tuple[str, ...] | str
     batch_size: int
     buckets: tuple[int, ...] = (250, 500, 750, 1000, 1500)
-    parts: tuple[PartConfig, ...] = (PartConfig(),)
+    parts: tuple[PartConfig | Mapping[str, Any], ...] = (PartConfig(),)
     recipe: RecipeConfig = RecipeConfig()
     example: ExampleConfig = ExampleConfig()
     noise: Selection = Selection(kinds=("noise",), split="all")
@@ -99,7 +99,7 @@ class PipelineConfig:
         if self.stage not in STAGES:
             raise ValueError(f"stage is {self.stage!r}; use one of {', '.join(STAGES)}")
         if isinstance(self.shards, str):
-            raise ValueError(f"shards is {self.shards!r}; give a sequence of folders")
+            object.__setattr__(self, "shards", (self.shards,))
         # A config file says parts as plain mappings.
         parts = tuple(
             from_config_dict(PartConfig, part, where="parts") if isinstance(part, Mapping) else part
@@ -145,7 +145,7 @@ class Pipeline:
         self.parts = [self._part(corpus, part, frames, phonemize is not None) for part in config.parts]
         for part in self.parts:
             log.info("%s: %d records, %d left out", part.task or config.stage, len(part), part.left_out)
-        order = Order([len(part) for part in self.parts], [part.weight for part in config.parts], config.seed)
+        order = mixed_order([len(part) for part in self.parts], [part.weight for part in config.parts], config.seed)
         self.plans = Batches(
             order,
             self._draw,

@@ -1,8 +1,8 @@
 """One training record, and its bytes: a msgpack map whose audio stays compressed.
 
 A record carries one recording (FLAC, Ogg or MP3 bytes as they came), what is known about it, and named arrays that
-later commands add: `ssl_tokens` [t], `acoustic_tokens` [t, 12], `ssl_features` [t, 1024], `phones` [p], `visual_features`
-[t, 768].  Decoding can not run code and names what is wrong with bad bytes.
+later commands add: `ssl_tokens` [t], `acoustic_tokens` [t, 12], `ssl_features` [t, 1024], `phones` [p] and
+`visual_features` [t, 768].  Decoding can not run code and names what is wrong with bad bytes.
 """
 
 import dataclasses
@@ -61,10 +61,6 @@ class Record:
     arrays: Mapping[str, np.ndarray] = dataclasses.field(default_factory=dict)
 
     def __post_init__(self):
-        for field, kind in _FIELD_TYPES.items():
-            value = getattr(self, field)
-            if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
-                raise RecordError(f"record {self.id!r}: field {field} is a {type(value).__name__}, not {kind.__name__}")
         if not self.id:
             raise RecordError("record without an id")
         if self.kind not in KINDS:
@@ -126,6 +122,10 @@ def decode_record(data: bytes) -> Record:
     if missing:
         raise RecordError(f"record {fields.get('id')!r}: missing fields {sorted(missing)}")
     packed = fields.pop("arrays", {})
+    for name, value in fields.items():
+        kind = _FIELD_TYPES[name]
+        if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
+            raise RecordError(f"record {fields['id']!r}: field {name} is a {type(value).__name__}, not {kind.__name__}")
     try:
         arrays = {
             name: np.frombuffer(buffer, dtype=np.dtype(dtype)).reshape(shape)

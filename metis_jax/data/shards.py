@@ -9,7 +9,7 @@ import dataclasses
 import json
 import os
 import pathlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from array_record.python.array_record_module import ArrayRecordReader, ArrayRecordWriter
 
@@ -45,7 +45,7 @@ def index_path(shard: pathlib.Path) -> pathlib.Path:
     return shard.with_name(shard.name.removesuffix(SUFFIX) + INDEX_SUFFIX)
 
 
-def _columns(records: Iterable[Record]) -> dict[str, list]:
+def index_columns(records: Iterable[Record]) -> dict[str, list]:
     columns: dict[str, list] = {name: [] for name in (*COLUMNS, "has_text", "has_audio", "has_source_audio")}
     columns |= {f"length_{name}": [] for name in ARRAYS}
     for record in records:
@@ -80,7 +80,7 @@ def write_shard(path: pathlib.Path, records: Iterable[Record]) -> int:
             for record in records:
                 writer.write(encode_record(record))
                 # The index needs no audio: dropping it keeps memory flat however large the shard.
-                known.append(_without_audio(record))
+                known.append(without_audio(record))
         finally:
             writer.close()
         os.replace(beside, path)
@@ -90,11 +90,11 @@ def write_shard(path: pathlib.Path, records: Iterable[Record]) -> int:
     except BaseException:
         beside.unlink(missing_ok=True)
         raise
-    write_json(index_path(path), {"version": INDEX_VERSION, "count": len(known), "columns": _columns(known)})
+    write_index(index_path(path), index_columns(known))
     return len(known)
 
 
-def _without_audio(record: Record) -> Record:
+def without_audio(record: Record) -> Record:
     return dataclasses.replace(record, audio=record.audio[:1], source_audio=record.source_audio[:1])
 
 
@@ -125,6 +125,27 @@ def read_shard(path: pathlib.Path) -> Iterable[Record]:
         reader.close()
 
 
+def write_index(path: pathlib.Path, columns: Mapping[str, list]) -> None:
+    write_json(path, {"version": INDEX_VERSION, "columns": columns})
+
+
+def load_columns(path: pathlib.Path) -> dict[str, list]:
+    """The columns of an index file, all there and all of one length."""
+    try:
+        index = json.loads(path.read_text(encoding="utf-8"))
+        version, columns = index["version"], index["columns"]
+        lengths = {len(column) for column in columns.values()}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ShardError(f"{path}: broken index ({error}); delete it and it is rebuilt") from error
+    if version != INDEX_VERSION:
+        raise ShardError(f"{path}: index version {version!r}; this program reads {INDEX_VERSION}")
+    missing = set(index_columns(())) - set(columns)
+    if missing or len(lengths) != 1:
+        problem = f"without {sorted(missing)}" if missing else f"with columns of {sorted(lengths)} entries"
+        raise ShardError(f"{path}: index {problem}; delete it and it is rebuilt")
+    return columns
+
+
 def read_index(path: pathlib.Path) -> dict[str, list]:
     """The columns of one shard, checked against the shard; rebuilt from the records where no index file exists."""
     reader = open_reader(path)
@@ -132,20 +153,10 @@ def read_index(path: pathlib.Path) -> dict[str, list]:
     reader.close()
     beside = index_path(path)
     if not beside.exists():
-        return _columns(_without_audio(record) for record in read_shard(path))
-    try:
-        index = json.loads(beside.read_text(encoding="utf-8"))
-        version, columns = index["version"], index["columns"]
-        lengths = {len(column) for column in columns.values()}
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise ShardError(f"{beside}: broken index ({error}); delete it and it is rebuilt from the shard") from error
-    if version != INDEX_VERSION:
-        raise ShardError(f"{beside}: index version {version!r}; this program reads {INDEX_VERSION}")
-    if lengths != {count}:
-        raise ShardError(f"{beside}: index of {sorted(lengths)} records beside a shard of {count}; delete the index")
-    missing = set(_columns(())) - set(columns)
-    if missing:
-        raise ShardError(f"{beside}: index without {sorted(missing)}; delete it and it is rebuilt from the shard")
+        return index_columns(without_audio(record) for record in read_shard(path))
+    columns = load_columns(beside)
+    if len(columns["id"]) != count:
+        raise ShardError(f"{beside}: index of {len(columns['id'])} records beside a shard of {count}; delete the index")
     return columns
 
 

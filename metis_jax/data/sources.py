@@ -13,6 +13,7 @@ import numpy as np
 
 from metis_jax.data import shards
 from metis_jax.data.records import ARRAYS, Record, RecordError, decode_record
+from metis_jax.data.tfds_records import TfdsRecords
 
 log = logging.getLogger(__name__)
 
@@ -106,25 +107,51 @@ def is_held_out(name: str, share: float, seed: int) -> bool:
     return int.from_bytes(digest, "big") < share * 2**64
 
 
+class _Shards:
+    """ArrayRecord shards of encoded records."""
+
+    def __init__(self, paths: Sequence[pathlib.Path]):
+        self.paths = paths
+        self.tables = [shards.read_index(path) for path in paths]
+        self._counts = [len(table["id"]) for table in self.tables]
+        self._source = grain.sources.ArrayRecordDataSource([str(path) for path in paths])
+
+    def __getitem__(self, index: int) -> Record:
+        try:
+            return decode_record(self._source[index])
+        except (RuntimeError, OSError, ValueError, IndexError) as error:
+            raise RecordError(f"{self._locate(index)}: {error}") from error
+
+    def _locate(self, index: int) -> str:
+        for path, count in zip(self.paths, self._counts, strict=True):
+            if index < count:
+                return f"{path.name} record {index}"
+            index -= count
+        raise IndexError(index)
+
+
 class Corpus:
-    """Shards as one sequence of records, with their index as columns.
+    """Shards, and TFDS data sets of the same schema, as one sequence of records with an index as columns.
 
     Opening checks every shard; reading a record may still fail (`RecordError`), and then names shard and record.
     """
 
     def __init__(self, folders: Sequence[str | os.PathLike]):
-        self.paths = shards.find_shards(folders)
-        tables = [shards.read_index(path) for path in self.paths]
-        self.counts = [len(table["id"]) for table in tables]
-        self.columns = {
-            name: np.asarray([value for table in tables for value in table[name]]) for name in tables[0]
-        }
+        if not folders:
+            raise shards.ShardError("no shards given")
+        self._readers: list[_Shards | TfdsRecords] = []
+        for folder in folders:
+            is_tfds = (pathlib.Path(folder) / "dataset_info.json").is_file()
+            self._readers.append(TfdsRecords(folder) if is_tfds else _Shards(shards.find_shards([folder])))
+        tables = [table for reader in self._readers for table in reader.tables]
+        self.columns = {name: np.asarray([value for table in tables for value in table[name]]) for name in tables[0]}
+        sizes = [sum(len(table["id"]) for table in reader.tables) for reader in self._readers]
+        self._ends = np.cumsum(sizes)
         if not len(self):
-            raise shards.ShardError(f"{', '.join(str(path) for path in self.paths[:3])}: no records in these shards")
-        self._source = grain.sources.ArrayRecordDataSource([str(path) for path in self.paths])
+            raise shards.ShardError(f"{', '.join(map(str, folders))}: no records in these shards")
 
     def __len__(self) -> int:
-        return sum(self.counts)
+        return int(self._ends[-1])
 
     @property
     def seconds(self) -> np.ndarray:
@@ -134,22 +161,12 @@ class Corpus:
         return str(self.columns["id"][index])
 
     def __getitem__(self, index: int) -> Record:
-        try:
-            record = decode_record(self._source[index])
-        except RecordError:
-            raise
-        except (RuntimeError, OSError, ValueError, IndexError) as error:
-            raise RecordError(f"{self._locate(index)}: {error}") from error
+        reader = int(np.searchsorted(self._ends, index, side="right"))
+        start = int(self._ends[reader - 1]) if reader else 0
+        record = self._readers[reader][int(index) - start]
         if record.id != self.columns["id"][index]:
-            raise RecordError(f"{self._locate(index)}: holds {record.id!r}, index says {self.name(index)!r}")
+            raise RecordError(f"record {index} holds {record.id!r}, the index says {self.name(index)!r}")
         return record
-
-    def _locate(self, index: int) -> str:
-        for path, count in zip(self.paths, self.counts, strict=True):
-            if index < count:
-                return f"{pathlib.Path(path).name} record {index}"
-            index -= count
-        raise IndexError(index)
 
     def select(self, selection: Selection) -> np.ndarray:
         """The indices of the records that a selection lets through, in corpus order."""

@@ -1,0 +1,40 @@
+import io
+
+import numpy as np
+import pytest
+import soundfile
+from synthetic_voice import voice
+
+from metis_jax.data import audio
+from metis_jax.data.records import RecordError
+
+
+def test_frames_and_samples_are_inverse():
+    for frames in range(1, 400):
+        assert audio.ssl_frames(audio.ssl_samples(frames)) == frames
+    assert [audio.ssl_frames(samples) for samples in (0, 399, 400, 559, 720, 16_000)] == [0, 0, 1, 1, 2, 49]
+
+
+def test_an_excerpt_is_the_same_place_of_the_whole():
+    wave = voice(3, 6.0)
+    data = audio.write_flac(wave, 16_000)
+    part, rate, first = audio.read_excerpt(data, 3.3, 0.5)
+    assert rate == 16_000 and first % rate == 0
+    assert first <= 3.05 * rate and first + len(part) >= 4.0 * rate and len(part) < 2 * rate
+    np.testing.assert_allclose(part, wave[first : first + len(part)], atol=1e-4)
+
+
+def test_channels_are_averaged_and_rates_converted():
+    buffer = io.BytesIO()
+    left, right = voice(1, 1.0, 48_000), voice(2, 1.0, 48_000)
+    soundfile.write(buffer, np.stack([left, right], axis=1), 48_000, format="FLAC")
+    wave, rate = audio.read_wave(buffer.getvalue())
+    np.testing.assert_allclose(wave, (left + right) / 2, atol=1e-4)
+    planned = audio.resampled_length(np.asarray([48_000]), np.asarray([48_000]), 16_000)
+    assert len(audio.resample(wave, rate, 16_000)) == planned[0] == 16_000
+
+
+@pytest.mark.parametrize("data", [b"", b"RIFFxxxx", b"OggS" + bytes(100), audio.write_flac(voice(0, 1.0), 16_000)[:40]])
+def test_what_is_not_audio_is_named(data):
+    with pytest.raises(RecordError, match="clip 7"):
+        audio.read_wave(data, "clip 7")

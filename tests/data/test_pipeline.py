@@ -1,0 +1,372 @@
+"""Every stage from real shards: keys and shapes, exact order for 1, 2 and 4 processes, exact resume, bad records."""
+
+import ast
+import dataclasses
+import json
+import pathlib
+import pickle
+import shutil
+
+import numpy as np
+import pytest
+
+import metis_jax.data
+from metis_jax.config import from_config_dict, to_dict
+from metis_jax.data import shards
+from metis_jax.data.audio import rms, ssl_frames, ssl_samples
+from metis_jax.data.examples import ExampleConfig
+from metis_jax.data.pipeline import PartConfig, Pipeline, PipelineConfig
+from metis_jax.data.recipes import TASKS, RecipeConfig
+from metis_jax.data.sources import BadRecordLimit, Corpus, Selection, TooManyBadRecords
+
+ALL = Selection(split="all")
+RECIPE = RecipeConfig(min_frames=20, prompt_frames=(20, 40))
+
+
+def config(folder, stage, *tasks, **options) -> PipelineConfig:
+    parts = tuple(PartConfig(task=task, select=ALL) for task in tasks) or (PartConfig(select=ALL),)
+    options = {"batch_size": 4, "buckets": (60, 120, 240), "block_batches": 4, "recipe": RECIPE} | options
+    return PipelineConfig(stage=stage, shards=(str(folder),), parts=parts, **options)
+
+
+def equal(one, two):
+    assert one.keys() == two.keys()
+    for key in one:
+        np.testing.assert_array_equal(one[key], two[key], err_msg=key)
+
+
+def check_padding(batch, key, lengths):
+    for row, length in enumerate(batch[lengths]):
+        assert not batch[key][row, max(length, 0) :].any(), (key, row)
+
+
+@pytest.mark.parametrize("stage", ["ssl_encoder", "semantic_codec"])
+def test_wave_stages(audio_shards, stage):
+    batch = Pipeline(config(audio_shards, stage))[0]
+    frames = {ssl_samples(bucket): bucket for bucket in (60, 120, 240)}[batch["wave"].shape[1]]
+    assert batch["wave"].dtype == np.float32 and batch["wave"].shape[0] == 4
+    assert batch["lengths"].max() <= frames and batch["lengths"].dtype == np.int32
+    assert [ssl_frames(int(samples)) for samples in batch["wave_lengths"]] == batch["lengths"].tolist()
+    check_padding(batch, "wave", "wave_lengths")
+    assert all(rms(row) > 0.01 for row in batch["wave"])
+
+
+def test_acoustic_codec_crops(audio_shards):
+    batch = Pipeline(config(audio_shards, "acoustic_codec", buckets=(25,)))[0]
+    assert batch["wave"].shape == (4, 25 * 480) and (batch["wave_lengths"] == 25 * 480).all()
+    assert all(rms(row) > 0.01 for row in batch["wave"])
+
+
+def test_token_stages_hold_crops_of_the_records_tokens(token_shards):
+    corpus = Corpus([token_shards])
+    known = [corpus[index].arrays for index in range(len(corpus))]
+    for stage in ("pretrain", "stage2"):
+        pipeline = Pipeline(config(token_shards, stage, buckets=(40, 80)))
+        for step in range(3):
+            batch = pipeline[step]
+            assert batch["tokens"].dtype == np.int32
+            check_padding(batch, "tokens", "lengths")
+            rows = pipeline.plans[step].rows
+            for row, tokens, length in zip(rows, batch["tokens"], batch["lengths"], strict=True):
+                piece = row.recipe.target
+                cut = slice(piece.start, piece.start + piece.frames)
+                np.testing.assert_array_equal(tokens[:length], known[piece.record]["ssl_tokens"][cut])
+            if stage == "stage2":
+                assert batch["acoustic_tokens"].shape == (*batch["tokens"].shape, 12)
+                piece = rows[0].recipe.target
+                cut = slice(piece.start, piece.start + piece.frames)
+                np.testing.assert_array_equal(
+                    batch["acoustic_tokens"][0, : piece.frames], known[piece.record]["acoustic_tokens"][cut]
+                )
+
+
+@pytest.mark.parametrize("target", ["tokens", "wave"])
+@pytest.mark.parametrize("task", ["se", "tse", "vc"])
+def test_speech_tasks(token_shards, task, target):
+    pipeline = Pipeline(config(token_shards, "finetune", task, example=ExampleConfig(target=target)))
+    for step in range(2):
+        batch = pipeline[step]
+        assert (batch["task"] == TASKS.index(task)).all() and batch["has_source"].all()
+        assert [ssl_frames(int(samples)) for samples in batch["wave_lengths"]] == batch["lengths"].tolist()
+        check_padding(batch, "source", "wave_lengths")
+        rows = pipeline.plans[step].rows
+        for index, row in enumerate(rows):
+            prompt = row.recipe.prompt
+            assert batch["lengths"][index] == row.recipe.frames
+            assert batch["prompt_lengths"][index] == (prompt.frames if prompt else 0)
+            if task != "se":
+                speakers = pipeline.corpus.columns["speaker"]
+                assert prompt.record != row.recipe.target.record
+                assert speakers[prompt.record] == speakers[row.recipe.target.record]
+                assert 20 <= prompt.frames <= 40
+        if target == "wave":
+            assert batch["target"].shape == batch["source"].shape
+            for index, frames in enumerate(batch["prompt_lengths"]):
+                samples = 320 * frames
+                np.testing.assert_array_equal(batch["source"][index, :samples], batch["target"][index, :samples])
+                own = slice(samples, batch["wave_lengths"][index])
+                assert not np.array_equal(batch["source"][index, own], batch["target"][index, own])
+        else:
+            assert batch["tokens"].shape[1] == {ssl_samples(t): t for t in (60, 120, 240)}[batch["source"].shape[1]]
+            check_padding(batch, "tokens", "lengths")
+
+
+def test_target_and_prompt_tokens_stand_where_their_waves_do(token_shards):
+    pipeline = Pipeline(config(token_shards, "finetune", "tse"))
+    batch, rows = pipeline[0], pipeline.plans[0].rows
+    for tokens, row in zip(batch["tokens"], rows, strict=True):
+        prompt, target = row.recipe.prompt, row.recipe.target
+        expected = [
+            pipeline.corpus[piece.record].arrays["ssl_tokens"][piece.start : piece.start + piece.frames]
+            for piece in (prompt, target)
+        ]
+        np.testing.assert_array_equal(tokens[: row.recipe.frames], np.concatenate(expected))
+
+
+def test_tts_takes_whole_utterances_with_phones(token_shards):
+    pipeline = Pipeline(config(token_shards, "finetune", "tts"))
+    batch = pipeline[0]
+    assert "source" not in batch and (batch["prompt_lengths"] == -1).all()
+    assert batch["phones"].shape == (4, 512) and (batch["phone_lengths"] == 12).all()
+    for row in pipeline.plans[0].rows:
+        assert row.recipe.target.frames == pipeline.corpus.columns["length_ssl_tokens"][row.recipe.target.record]
+
+
+def test_tts_can_make_phones_from_text(audio_shards):
+    heard = []
+
+    def phonemize(text, language):
+        heard.append((text, language))
+        return [1 + int(text[-1])] * 3
+
+    wave = ExampleConfig(target="wave", max_phones=8)
+    batch = Pipeline(config(audio_shards, "finetune", "tts", example=wave), phonemize=phonemize)[0]
+    assert batch["phones"].shape == (4, 8) and (batch["phone_lengths"] == 3).all() and batch["target"].any()
+    assert all(language == "en" and text.startswith("utterance") for text, language in heard)
+    with pytest.raises(ValueError, match="no record for task 'tts'"):
+        Pipeline(config(audio_shards, "finetune", "tts", example=wave))
+
+
+def test_lip_reading_takes_the_features_of_the_target(token_shards):
+    pipeline = Pipeline(config(token_shards, "finetune", "l2s", example=ExampleConfig(target="wave")))
+    batch, rows = pipeline[0], pipeline.plans[0].rows
+    assert batch["visual"].shape == (4, -(-pipeline.plans[0].frames // 2), 8)
+    for row, length, features in zip(rows, batch["visual_lengths"], batch["visual"], strict=True):
+        piece = row.recipe.target
+        known = pipeline.corpus[piece.record].arrays["visual_features"]
+        np.testing.assert_allclose(features[:length], known[piece.start // 2 :][:length])
+
+
+def test_omni_mixes_tasks_by_weight_under_one_set_of_keys(token_shards):
+    weights = {"tts": 4.0, "vc": 1.0, "tse": 2.0, "se": 1.0}
+    parts = tuple(PartConfig(task=task, weight=weight, select=ALL) for task, weight in weights.items())
+    base = config(token_shards, "finetune", "se", batch_size=8, example=ExampleConfig(text_guided=0.5))
+    pipeline = Pipeline(dataclasses.replace(base, parts=parts))
+    assert {"tokens", "source", "has_source", "phones", "wave_lengths"} <= pipeline[0].keys()
+    batch = pipeline[0]
+    tts = batch["task"] == TASKS.index("tts")
+    assert (batch["has_source"] == ~tts).all() and not batch["source"][tts].any()
+    assert (batch["wave_lengths"][tts] == 0).all() and (batch["phone_lengths"][tts] > 0).all()
+    tasks = [TASKS.index(row.recipe.task) for step in range(50) for row in pipeline.plans[step].rows]
+    np.testing.assert_allclose(np.bincount(tasks, minlength=4)[:4] / 400, [1 / 8, 2 / 8, 1 / 8, 4 / 8], atol=0.02)
+
+
+def test_text_guided_extraction_gives_phones_to_the_stated_share(token_shards):
+    pipeline = Pipeline(config(token_shards, "finetune", "tse", example=ExampleConfig(text_guided=0.5)))
+    given = np.concatenate([pipeline[step]["phone_lengths"] > 0 for step in range(20)])
+    assert 0.3 < given.mean() < 0.7
+
+
+@pytest.mark.parametrize("task", ["se", "tse", "vc"])
+def test_the_global_batch_is_the_same_for_1_2_and_4_processes(audio_shards, task):
+    made = config(audio_shards, "finetune", task, example=ExampleConfig(target="wave"))
+    whole = [Pipeline(made)[step] for step in range(2)]
+    for count in (2, 4):
+        parts = [Pipeline(made, process_index=index, process_count=count) for index in range(count)]
+        for step in range(2):
+            local = [part[step] for part in parts]
+            equal(whole[step], {key: np.concatenate([one[key] for one in local]) for key in whole[step]})
+    with pytest.raises(ValueError, match="batch_size is 4, process 0 of 3"):
+        Pipeline(made, process_count=3)
+
+
+def test_a_run_stopped_anywhere_goes_on_exactly(audio_shards):
+    made = config(audio_shards, "finetune", "se", example=ExampleConfig(target="wave"))
+    straight = Pipeline(made).iterator()
+    batches = [next(straight) for _ in range(9)]
+    straight.close()
+    for stop, threads in ((0, 0), (3, 2), (7, 4)):
+        first = Pipeline(dataclasses.replace(made, threads=threads)).iterator()
+        for step in range(stop):
+            equal(next(first), batches[step])
+        state = json.loads(json.dumps(first.get_state()))
+        first.close()
+        assert state["step"] == stop
+        # Another process, with another number of threads and another place of the same shards.
+        second = Pipeline(dataclasses.replace(made, threads=1, prefetch=2)).iterator()
+        second.set_state(state)
+        for step in range(stop, 9):
+            equal(next(second), batches[step])
+        second.close()
+
+
+def test_a_state_of_other_data_is_refused(audio_shards):
+    state = Pipeline(config(audio_shards, "ssl_encoder")).iterator().get_state()
+    other = Pipeline(config(audio_shards, "ssl_encoder", seed=1)).iterator()
+    with pytest.raises(ValueError, match="fingerprint"):
+        other.set_state(state)
+    with pytest.raises(ValueError, match="step -1"):
+        other.set_state(state | {"step": -1})
+
+
+def test_seeds_and_epochs_differ(audio_shards):
+    one, two = (Pipeline(config(audio_shards, "ssl_encoder", seed=seed)) for seed in (0, 1))
+    records = [[row.recipe.target.record for row in pipeline.plans[0].rows] for pipeline in (one, two)]
+    assert records[0] != records[1]
+    noisy = config(audio_shards, "finetune", "se", example=ExampleConfig(target="wave"))
+    pipeline = Pipeline(noisy)
+    # The same recording comes again with another degradation.
+    found: dict[int, list[np.ndarray]] = {}
+    for step in range(24):
+        for row in pipeline.plans[step].rows:
+            if row.recipe.target.frames == pipeline.parts[0]._frames[row.recipe.target.record]:
+                found.setdefault(row.recipe.target.record, []).append(pipeline.examples(row)["source"])
+    again = [waves for waves in found.values() if len(waves) > 1]
+    assert again and not any(np.array_equal(waves[0], waves[1]) for waves in again)
+
+
+def test_held_out_speakers_and_licences_stay_out(audio_shards):
+    select = Selection(exclude_licenses=("by-sa",), held_out_share=0.3)
+    made = dataclasses.replace(config(audio_shards, "ssl_encoder"), parts=(PartConfig(select=select),))
+    train, validation = Pipeline(made), Pipeline(made.for_split("validation"))
+    speakers = [set(one.corpus.columns["speaker"][one.parts[0].items]) for one in (train, validation)]
+    assert not speakers[0] & speakers[1]
+    assert speakers[0] | speakers[1] == {f"s{index}" for index in range(1, 10)}  # s0 is CC BY-SA
+
+
+def test_a_lone_utterance_is_split_into_prompt_and_target(audio_shards, tmp_path):
+    records = [record for path in shards.find_shards([audio_shards]) for record in shards.read_shard(path)]
+    own = [dataclasses.replace(record, speaker=record.id) for record in records if record.kind == "speech"]
+    shards.write_shard(tmp_path / "x.array_record", own)
+    made = config(tmp_path, "finetune", "tse", example=ExampleConfig(target="wave"))
+    pipeline = Pipeline(made)
+    pipeline[0]
+    for row in pipeline.plans[0].rows:
+        prompt, target = row.recipe.prompt, row.recipe.target
+        assert prompt.record == target.record
+        assert prompt.start + prompt.frames <= target.start or target.start + target.frames <= prompt.start
+    with pytest.raises(ValueError, match="no record for task 'tse'"):
+        Pipeline(dataclasses.replace(made, recipe=dataclasses.replace(RECIPE, allow_split=False)))
+
+
+def test_source_audio_replaces_the_perturbation(audio_shards, tmp_path):
+    records = [record for path in shards.find_shards([audio_shards]) for record in shards.read_shard(path)]
+    speech = [record for record in records if record.kind == "speech"]
+    records = [dataclasses.replace(one, source_audio=one.audio) for one in speech]
+    shards.write_shard(tmp_path / "x.array_record", records)
+    batch = Pipeline(config(tmp_path, "finetune", "vc", example=ExampleConfig(target="wave")))[0]
+    np.testing.assert_array_equal(batch["source"], batch["target"])
+
+
+def _corrupted(audio_shards, folder, ids):
+    """The shards with the audio of some records cut off."""
+    for path in shards.find_shards([audio_shards]):
+        records = [
+            dataclasses.replace(record, audio=record.audio[:60]) if record.id in ids else record
+            for record in shards.read_shard(path)
+        ]
+        shards.write_shard(folder / path.name, records)
+
+
+def test_bad_records_are_skipped_counted_and_replaced_alike_everywhere(audio_shards, tmp_path, caplog):
+    bad = {"s1_0", "s2_1", "s3_2"}
+    _corrupted(audio_shards, tmp_path, bad)
+    made = config(tmp_path, "ssl_encoder", bad_records=BadRecordLimit(count=5))
+    pipeline = Pipeline(made)
+    whole = [pipeline[step] for step in range(12)]  # more than one epoch of 40
+    assert pipeline.guard.bad.keys() == bad
+    assert pipeline.guard.skipped >= 3 and pipeline.guard.read >= 48
+    assert {name for name in bad if any(name in entry.getMessage() for entry in caplog.records)} == bad
+    assert all(rms(row) > 0.01 for batch in whole for row in batch["wave"])
+    parts = [Pipeline(made, process_index=index, process_count=2) for index in range(2)]
+    for step in range(12):
+        local = [part[step] for part in parts]
+        equal(whole[step], {key: np.concatenate([one[key] for one in local]) for key in whole[step]})
+    with pytest.raises(TooManyBadRecords, match="3 bad records"):
+        strict = Pipeline(dataclasses.replace(made, bad_records=BadRecordLimit(count=2, share=0.0))).iterator()
+        for _ in range(12):
+            next(strict)
+
+
+def test_bytes_flipped_on_disk_are_a_skipped_record(audio_shards, tmp_path):
+    shutil.copytree(audio_shards, tmp_path / "x")
+    path = shards.find_shards([tmp_path / "x"])[0]
+    target = next(record for record in shards.read_shard(path) if record.kind == "speech")
+    data = bytearray(path.read_bytes())
+    place = data.find(target.audio) + len(target.audio) // 2
+    data[place : place + 8] = b"\0\1\2\3\4\5\6\7"
+    path.write_bytes(data)
+    pipeline = Pipeline(config(tmp_path / "x", "ssl_encoder"))
+    for step in range(11):
+        pipeline[step]
+    assert list(pipeline.guard.bad) == [target.id]
+
+
+def test_a_wrong_sample_rate_in_a_record_is_caught(audio_shards, tmp_path):
+    records = [record for path in shards.find_shards([audio_shards]) for record in shards.read_shard(path)]
+    wrong = [dataclasses.replace(one, sample_rate=24_000) if one.id == "s1_0" else one for one in records]
+    shards.write_shard(tmp_path / "x.array_record", wrong)
+    pipeline = Pipeline(config(tmp_path, "ssl_encoder"))
+    for step in range(11):
+        pipeline[step]
+    assert "audio at 16000 Hz, the record says sample_rate 24000" in pipeline.guard.bad["s1_0"]
+
+
+def test_kept_waves_change_nothing(audio_shards):
+    made = config(audio_shards, "finetune", "tse", example=ExampleConfig(target="wave"))
+    plain, kept = Pipeline(made), Pipeline(dataclasses.replace(made, cached_seconds=30.0))
+    for step in range(4):
+        equal(plain[step], kept[step])
+    assert 0 < sum(len(wave) for wave in kept.examples.waves._cache.values()) <= 30 * 16_000
+    assert plain.fingerprint == kept.fingerprint
+
+
+def test_a_pipeline_can_go_to_a_worker(audio_shards):
+    pipeline = Pipeline(config(audio_shards, "finetune", "se", example=ExampleConfig(target="wave")))
+    equal(pickle.loads(pickle.dumps(pipeline))[1], pipeline[1])
+
+
+@pytest.mark.slow
+def test_worker_processes_give_the_same_batches(audio_shards):
+    made = config(audio_shards, "ssl_encoder")
+    pipeline = Pipeline(made)
+    workers = Pipeline(dataclasses.replace(made, workers=2)).iterator(step=1)
+    for step in range(1, 6):
+        equal(next(workers), pipeline[step])
+    assert workers.get_state()["step"] == 6
+    workers.close()
+
+
+def test_a_config_goes_through_json_and_misspelt_keys_are_named(audio_shards):
+    made = config(audio_shards, "finetune", "se", "vc")
+    assert from_config_dict(PipelineConfig, json.loads(json.dumps(to_dict(made)))) == made
+    with pytest.raises(ValueError, match="'bach_size'"):
+        from_config_dict(PipelineConfig, to_dict(made) | {"bach_size": 3})
+    for fields, message in (
+        ({"stage": "train"}, "stage is 'train'"),
+        ({"parts": ()}, "parts is empty"),
+        ({"parts": ({"task": "sing"},)}, "task is 'sing'"),
+        ({"parts": ({"tsk": "se"},)}, "'tsk'"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            dataclasses.replace(made, **fields)
+
+
+def test_the_data_package_imports_neither_jax_nor_models():
+    for path in pathlib.Path(metis_jax.data.__path__[0]).glob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+            for name in names:
+                assert name.split(".")[0] not in ("jax", "flax", "optax", "torch", "tensorflow"), (path.name, name)
+                assert not name.startswith("metis_jax.") or name.startswith(("metis_jax.data", "metis_jax.config"))

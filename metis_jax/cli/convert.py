@@ -63,7 +63,7 @@ def _convert(given: flags.FlagValues) -> None:
         download(name.removeprefix("hub:")) if name.startswith("hub:") else Root(Path(name)) for name in given.official
     ]
     statistics = Path(given.statistics) if given.statistics else None
-    with tqdm(unit="B", unit_scale=True) as bar:
+    with tqdm(unit="B", unit_scale=True, leave=False, disable=None) as bar:
         bundle = convert_official(
             roots, Path(given.output), statistics=statistics, only=given.only, progress=_advance(bar)
         )
@@ -72,7 +72,7 @@ def _convert(given: flags.FlagValues) -> None:
 
 
 def _export(given: flags.FlagValues) -> None:
-    with tqdm(unit="B", unit_scale=True) as bar:
+    with tqdm(unit="B", unit_scale=True, leave=False, disable=None) as bar:
         export_official(Bundle(given.bundle), Path(given.export), progress=_advance(bar))
     print(given.export)
 

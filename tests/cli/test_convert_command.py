@@ -1,0 +1,46 @@
+"""`convert.py`: exit codes, one line on stderr, nothing half-written."""
+
+import pytest
+from official_folder import SEMANTIC_CODEC, write_official
+
+from metis_jax.bundle import Bundle
+from metis_jax.cli.convert import main
+
+
+def run(*flags):
+    return main(["convert.py", *flags])
+
+
+def test_both_directions(tmp_path, capsys):
+    official = write_official(tmp_path / "official", [SEMANTIC_CODEC])
+    assert run(f"--official={official}", f"--output={tmp_path / 'bundle'}") == 0
+    assert "licence of the weights: CC BY-NC 4.0" in capsys.readouterr().out
+    assert list(Bundle(tmp_path / "bundle").components) == ["semantic_codec"]
+    assert run(f"--bundle={tmp_path / 'bundle'}", f"--export={tmp_path / 'back'}") == 0
+    assert (tmp_path / "back" / SEMANTIC_CODEC).is_file()
+
+
+@pytest.mark.parametrize(
+    "flags, message",
+    [
+        ([], "give --official=DIR --output=BUNDLE, or --bundle=BUNDLE --export=DIR"),
+        (["--official={tmp}"], "give --official=DIR"),
+        (["--official={tmp}", "--output={tmp}/b", "--bundle={tmp}"], "give --official=DIR"),
+        (["--official={tmp}", "--output={tmp}/b"], "none of the published files is there"),
+        (["--official={tmp}/no", "--output={tmp}/b"], "no: no such folder"),
+        (["--bundle={tmp}", "--export={tmp}/b"], "not a bundle, config.json is missing"),
+        (["--offical={tmp}", "--output={tmp}/b"], "Unknown command line flag 'offical'"),
+        (["{tmp}"], "unexpected argument"),
+        (["--official=hub:somebody/else", "--output={tmp}/b"], "hub:somebody/else"),
+    ],
+)
+def test_failures_are_one_line_and_exit_2(tmp_path, capsys, flags, message):
+    assert run(*(flag.format(tmp=tmp_path) for flag in flags)) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("convert: ") and message in line
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_help_shows_the_flags(capsys):
+    assert run("--help") == 0
+    assert "--official" in capsys.readouterr().out

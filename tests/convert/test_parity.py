@@ -1,0 +1,103 @@
+"""The parity command judges rightly; the reference's own goldens, where that folder is there."""
+
+import json
+import os
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from metis_jax.convert.parity import FULL, TINY, Found, compare, main
+
+GOLDEN = Path(__file__).parents[1] / "golden"
+REFERENCE = Path(os.environ.get("METIS_REFERENCE", Path(__file__).parents[3] / "shared" / "reference"))
+needs_reference = pytest.mark.skipif(
+    not (REFERENCE / "recipe.py").is_file(), reason="set METIS_REFERENCE to the folder of recipe.py and the goldens"
+)
+
+
+@pytest.mark.parametrize(
+    "expected, ours, limits, verdict",
+    [
+        (np.ones(1000), np.ones(1000) * (1 + 5e-5), TINY, "ok"),
+        (np.ones(1000), np.ones(1000) * (1 + 5e-4), TINY, "FAIL"),
+        (np.ones(1000), np.full(1000, np.nan), TINY, "FAIL"),
+        (np.arange(1000), np.arange(1000), TINY, "ok"),
+        (np.arange(1000), np.arange(1000) + (np.arange(1000) == 3), TINY, "FAIL"),
+        (np.arange(1000), np.arange(1000) + (np.arange(1000) < 5), FULL, "ok"),
+        (np.arange(1000), np.arange(1000) + (np.arange(1000) < 6), FULL, "FAIL"),
+        (np.ones(3), np.ones(4), TINY, "FAIL shape (4,), expected (3,)"),
+    ],
+)
+def test_verdicts(expected, ours, limits, verdict):
+    assert compare("golden", "array", expected, Found(ours), limits).verdict == verdict
+
+
+def test_padding_is_not_compared():
+    found = Found(np.array([[1.0, 9.0]]), where=np.array([[True, False]]))
+    assert compare("golden", "array", np.array([[1.0, 2.0]]), found, TINY).verdict == "ok"
+
+
+@pytest.fixture
+def goldens(tmp_path):
+    """A folder like the reference's with one golden, which needs no weights."""
+    (tmp_path / "recipe.py").write_text("inputs = token_inputs = None\n")
+    (tmp_path / "specs").mkdir()
+    folder = tmp_path / "golden"
+    folder.mkdir()
+    shutil.copy(GOLDEN / "logmel.npz", folder)
+    with np.load(folder / "logmel.npz") as arrays:
+        names = arrays.files
+    (folder / "index.json").write_text(json.dumps({"logmel": {"config": {}, "arrays": dict.fromkeys(names)}}))
+    return folder
+
+
+def run(folder, *flags):
+    return main(["parity", f"--goldens={folder}", *flags])
+
+
+def test_one_line_per_array_and_a_summary(goldens, capsys):
+    assert run(goldens) == 0
+    *lines, summary = capsys.readouterr().out.splitlines()
+    assert [line.split()[1] for line in lines] == ["features_even", "is_valid_even", "features_odd", "is_valid_odd"]
+    assert all(line.endswith(" ok") for line in lines)
+    assert summary == "4 arrays: 4 ok, 0 FAIL"
+
+
+def test_a_wrong_array_fails(goldens, capsys):
+    with np.load(goldens / "logmel.npz") as arrays:
+        changed = dict(arrays)
+    changed["features_odd"] = changed["features_odd"] * np.float32(1.001)
+    changed["surprise"] = np.ones(3)
+    np.savez(goldens / "logmel.npz", **changed)
+    assert run(goldens) == 1
+    out = capsys.readouterr().out.splitlines()
+    assert [line.split()[1] for line in out if "FAIL" in line][:2] == ["features_odd", "surprise"]
+    assert out[-1] == "5 arrays: 3 ok, 2 FAIL"
+
+
+def test_what_cannot_run_is_one_line(goldens, capsys, tmp_path):
+    def error(*flags, folder=goldens):
+        assert run(folder, *flags) == 2
+        (line,) = capsys.readouterr().err.splitlines()
+        return line
+
+    assert "index.json is missing" in error("--reference=" + str(tmp_path), folder=tmp_path / "specs")
+    assert "no recipe.py and specs/ there" in error(f"--reference={goldens}")
+    (goldens / "logmel.npz").write_bytes(b"no")
+    assert "logmel.npz: missing or not an .npz file" in error()
+    (goldens / "strange.npz").write_bytes(b"")
+    assert "golden 'strange' is unknown" in error()
+
+
+@pytest.mark.slow
+@needs_reference
+def test_every_reduced_golden(capsys):
+    assert run(REFERENCE / "golden") == 0, capsys.readouterr().out
+
+
+@pytest.mark.full
+@needs_reference
+def test_every_golden_of_the_published_size(capsys):
+    assert run(REFERENCE / "golden_full") == 0, capsys.readouterr().out

@@ -1,0 +1,214 @@
+"""The prepare command: what it refuses, killed with -9 and restarted, a full disk, bad input."""
+
+import json
+import os
+import pathlib
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+import soundfile
+from synthetic_voice import voice
+
+from metis_jax.cli import prepare as command
+from metis_jax.data.corpora import ManifestError, list_items
+from metis_jax.data.prepare import PrepareConfig, prepare
+from metis_jax.data.sources import Corpus
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+SCRIPT = [sys.executable, str(ROOT / "data/prepare.py")]
+
+
+def write_manifest(folder: pathlib.Path, rows) -> pathlib.Path:
+    path = folder / "manifest.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    return path
+
+
+@pytest.fixture
+def mixed(tmp_path):
+    """A folder in which one file of every kind is to be refused."""
+    good = voice(0, 1.0)
+    waves = {"good.flac": good, "long.flac": voice(1, 3.0), "short.flac": voice(2, 0.2), "same.wav": good}
+    waves |= {"silent.flac": 0.001 * voice(3, 1.0), "clipped.flac": np.clip(50 * voice(4, 1.0), -1, 1)}
+    waves |= {"other_rate.flac": voice(5, 1.0), "truncated.flac": voice(6, 1.0)}
+    for name, wave in waves.items():
+        soundfile.write(tmp_path / name, np.round(32_767 * wave).astype(np.int16), 16_000)
+    soundfile.write(tmp_path / "low.wav", voice(7, 1.0, 6_000), 6_000)
+    (tmp_path / "text.wav").write_text("not audio")
+    whole = (tmp_path / "truncated.flac").read_bytes()
+    (tmp_path / "truncated.flac").write_bytes(whole[: len(whole) // 2])
+    names = (*waves, "low.wav", "text.wav")
+    rows = [{"path": name, "speaker": "s", "license": "CC0", "seconds": None} for name in names]
+    rows.append({"path": "missing.wav"})
+    next(row for row in rows if row["path"] == "other_rate.flac")["sample_rate"] = 24_000
+    return write_manifest(tmp_path, rows)
+
+
+def test_what_is_refused_and_why(mixed, tmp_path):
+    report = prepare(mixed, tmp_path / "out", PrepareConfig(max_seconds=2.0))
+    refused = {}
+    for line in (tmp_path / "out" / "refused.jsonl").read_text().splitlines():
+        row = json.loads(line)
+        refused[row["id"]] = row["reason"]
+        assert row["detail"]
+    assert refused == {
+        "long": "too long",
+        "short": "too short",
+        "same": "duplicate",
+        "silent": "silent",
+        "clipped": "clipped",
+        "other_rate": "mismatch",
+        "truncated": "unreadable",
+        "low": "low rate",
+        "text": "unreadable",
+        "missing": "unreadable",
+    }
+    assert report["files"] == 11 and report["records"] == 1 and report["licenses"] == {"CC0": 1}
+    assert report["refused"]["unreadable"] == 3
+    assert json.loads((tmp_path / "out" / "report.json").read_text()) == report
+    assert Corpus([tmp_path / "out"]).columns["id"].tolist() == ["good"]
+
+
+def test_compressed_bytes_are_kept_and_others_become_flac(manifest, audio_shards):
+    corpus = Corpus([audio_shards])
+    kinds = {}
+    for index in range(len(corpus)):
+        record = corpus[index]
+        original = (manifest.parent / f"{record.id}").with_suffix(
+            next(s for s in (".flac", ".wav", ".ogg") if (manifest.parent / f"{record.id}{s}").exists())
+        )
+        same = record.audio == original.read_bytes()
+        kinds.setdefault((original.suffix, same, record.audio[:4]), 0)
+    assert set(kinds) == {(".flac", True, b"fLaC"), (".ogg", True, b"OggS"), (".wav", False, b"fLaC")}
+
+
+def test_fields_of_the_manifest_survive(manifest, audio_shards):
+    rows = {row["path"].split(".")[0]: row for row in map(json.loads, manifest.read_text().splitlines())}
+    corpus = Corpus([audio_shards])
+    assert len(corpus) == len(rows)
+    for index in range(len(corpus)):
+        record, row = corpus[index], rows[corpus.name(index)]
+        for field in ("speaker", "text", "language", "license"):
+            assert getattr(record, field) == row.get(field, ""), field
+        assert record.kind == row.get("kind", "speech")
+        assert abs(record.seconds - row.get("seconds", record.seconds)) < 1e-3
+
+
+def small_corpus(folder: pathlib.Path, count: int) -> None:
+    folder.mkdir()
+    rng = np.random.default_rng(0)
+    for index in range(count):
+        soundfile.write(folder / f"{index:04d}.flac", 0.1 * rng.standard_normal(9_000), 16_000)
+
+
+def contents(folder: pathlib.Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in sorted(folder.iterdir()) if path.name.startswith("part-")}
+
+
+def test_killed_at_any_moment_it_ends_with_the_same_shards(tmp_path):
+    small_corpus(tmp_path / "in", 240)
+    config = PrepareConfig(shard_records=4)
+    expected = prepare(tmp_path / "in", tmp_path / "whole", config)
+    arguments = [f"--input={tmp_path / 'in'}", f"--output={tmp_path / 'out'}", "--shard_records=4", "--processes=2"]
+    output = tmp_path / "out"
+    # Killed once while files are scanned, and twice while shards are written.
+    moments = (
+        lambda: any((output / ".prepare" / "scan").glob("*.json")),
+        lambda: len(list(output.glob("*.array_record"))) > 5,
+        lambda: len(list(output.glob("*.array_record"))) > 30,
+    )
+    for moment in moments:
+        process = subprocess.Popen([*SCRIPT, *arguments], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        while process.poll() is None and not moment():
+            time.sleep(0.002)
+        children = pathlib.Path(f"/proc/{process.pid}/task/{process.pid}/children")
+        workers = [int(pid) for pid in children.read_text().split()] if process.poll() is None else []
+        process.kill()
+        assert process.wait() == -signal.SIGKILL, "it finished before it could be killed"
+        deadline = time.monotonic() + 20
+        while any(os.path.exists(f"/proc/{pid}") for pid in workers) and time.monotonic() < deadline:
+            time.sleep(0.05)
+        assert not [pid for pid in workers if os.path.exists(f"/proc/{pid}")], "orphaned workers go on writing"
+        assert not (output / "report.json").exists()
+    done = subprocess.run([*SCRIPT, *arguments], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert contents(output) == contents(tmp_path / "whole")
+    report = json.loads((output / "report.json").read_text())
+    assert {**report, "elapsed_seconds": 0} == {**expected, "elapsed_seconds": 0}
+    assert {path.name for path in output.iterdir()} == {path.name for path in (tmp_path / "whole").iterdir()}
+    identities = Corpus([output]).columns["id"].tolist()
+    assert len(identities) == 240 and len(set(identities)) == 240
+
+
+def test_a_full_disk_is_one_line_and_leaves_no_shard(tmp_path):
+    small_corpus(tmp_path / "in", 12)
+    arguments = [f"--input={tmp_path / 'in'}", f"--output={tmp_path / 'out'}", "--processes=1"]
+    # A limit on file size fails as a full disk does: in the middle of a write.
+    shell = ["bash", "-c", 'ulimit -f 40; exec "$@"', "limited"]
+    done = subprocess.run([*shell, *SCRIPT, *arguments], capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    message = [line for line in done.stderr.splitlines() if line.startswith("prepare:")]
+    assert len(message) == 1 and "can not be written" in message[0] and "Traceback" not in done.stderr
+    assert not contents(tmp_path / "out") and not list((tmp_path / "out").rglob("*.tmp"))
+    assert command.main(arguments) == 0
+    assert len(Corpus([tmp_path / "out"])) == 12
+
+
+def test_another_input_may_not_use_the_same_folder(tmp_path, capsys):
+    small_corpus(tmp_path / "one", 3)
+    small_corpus(tmp_path / "two", 4)
+    arguments = [f"--output={tmp_path / 'out'}", "--processes=1"]
+    assert command.main([f"--input={tmp_path / 'one'}", *arguments]) == 0
+    before = contents(tmp_path / "out")
+    assert command.main([f"--input={tmp_path / 'one'}", *arguments]) == 0
+    assert contents(tmp_path / "out") == before
+    capsys.readouterr()
+    assert command.main([f"--input={tmp_path / 'two'}", *arguments]) == 2
+    assert "shards of another input" in capsys.readouterr().err
+    assert contents(tmp_path / "out") == before
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "empty manifest"),
+        ("\n\n", "empty manifest"),
+        ('{"path": "a.wav"}\n{"path": ', "line 2: not JSON"),
+        ("[1]", "line 1: a list"),
+        ('{"speaker": "s"}', "line 1: field 'path' is missing"),
+        ('{"path": 5}', "line 1: field 'path' is 5"),
+        ('{"path": "a.wav", "speaker": 12}', "field 'speaker' is 12; expected str"),
+        ('{"path": "a.wav", "heldout": "no"}', "field 'heldout' is 'no'; expected bool"),
+        ('{"path": "a.wav", "sample_rate": "16k"}', "field 'sample_rate'"),
+        ('{"path": "a.wav", "kind": "music"}', "field 'kind' is 'music'"),
+        ('{"path": "a.wav"}\n{"path": "a.flac"}', "id 'a' names both"),
+    ],
+)
+def test_a_bad_manifest_is_named_before_any_work(tmp_path, text, message, capsys):
+    path = tmp_path / "manifest.jsonl"
+    path.write_text(text)
+    with pytest.raises(ManifestError, match=message):
+        list_items(path)
+    assert command.main([f"--input={path}", f"--output={tmp_path / 'out'}"]) == 2
+    assert capsys.readouterr().err.count("\n") == 1
+    assert not (tmp_path / "out").exists()
+
+
+def test_nothing_left_after_refusals_is_an_error(tmp_path, capsys):
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "a.wav").write_text("no")
+    assert command.main([f"--input={tmp_path / 'in'}", f"--output={tmp_path / 'out'}"]) == 2
+    assert "every one of 1 files was refused" in capsys.readouterr().err
+    assert command.main([f"--input={tmp_path / 'none'}", f"--output={tmp_path / 'out'}"]) == 2
+
+
+def test_a_video_is_represented_by_its_sound(tmp_path):
+    soundfile.write(tmp_path / "a.flac", voice(0, 1.0), 16_000)
+    row = {"path": "a.mpg", "kind": "video", "audio": "a.flac", "audio_seconds": 1.0, "seconds": 9.0}
+    row["sample_rate"] = 44_100
+    report = prepare(write_manifest(tmp_path, [row]), tmp_path / "out")
+    assert report["records"] == 1 and list(report["hours"]) == ["video"]

@@ -6,6 +6,7 @@ an AudioError whose message is one line with the file's name.
 
 import contextlib
 import dataclasses
+import logging
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,7 +21,10 @@ from metis_jax.types import Float
 MINIMUM_SECONDS = 0.1
 MAXIMUM_CHANNELS = 64
 SILENCE = 1e-4  # peak, -80 dB
+CLIPPED_SHARE = 1e-3  # of the samples at full scale
 _BLOCK_SECONDS = 10
+
+_log = logging.getLogger(__name__)
 
 
 class AudioError(ValueError):
@@ -53,7 +57,17 @@ def check_wave(wave: Wave, name: str) -> Wave:
         raise AudioError(f"{name}: contains samples that are not finite")
     if np.abs(wave.samples).max() < SILENCE:
         raise AudioError(f"{name}: is silent")
+    _report_clipping(_count_clipped(wave.samples), len(wave.samples), name)
     return wave
+
+
+def _count_clipped(samples: Float[np.ndarray, " l"]) -> int:
+    return int(np.count_nonzero(np.abs(samples) >= 1 - 2**-14))
+
+
+def _report_clipping(clipped: int, count: int, name: str) -> None:
+    if clipped > CLIPPED_SHARE * count:
+        _log.warning("%s: is clipped in %.1f%% of its samples", name, 100 * clipped / count)
 
 
 def _open(path: str | os.PathLike) -> soundfile.SoundFile:
@@ -96,7 +110,7 @@ def stream_wave(path: str | os.PathLike, rate: int) -> Iterator[Float[np.ndarray
     """
     with _open(path) as file:
         stream = soxr.ResampleStream(file.samplerate, rate, 1, dtype="float32", quality="HQ")
-        peak, count = 0.0, 0
+        peak, count, clipped = 0.0, 0, 0
         while True:
             try:
                 block = file.read(_BLOCK_SECONDS * file.samplerate, dtype="float32", always_2d=True).mean(axis=1)
@@ -105,6 +119,7 @@ def stream_wave(path: str | os.PathLike, rate: int) -> Iterator[Float[np.ndarray
             if not np.isfinite(block).all():
                 raise AudioError(f"{path}: contains samples that are not finite")
             peak, count = max(peak, float(np.abs(block).max(initial=0.0))), count + len(block)
+            clipped += _count_clipped(block)
             is_last = len(block) < _BLOCK_SECONDS * file.samplerate
             if is_last and count < MINIMUM_SECONDS * file.samplerate:
                 found = count / file.samplerate
@@ -113,6 +128,7 @@ def stream_wave(path: str | os.PathLike, rate: int) -> Iterator[Float[np.ndarray
                 raise AudioError(f"{path}: is silent")
             yield block if rate == file.samplerate else stream.resample_chunk(block, last=is_last)
             if is_last:
+                _report_clipping(clipped, count, str(path))
                 return
 
 

@@ -101,7 +101,7 @@ class Engine:
             self._component(name)
         self._generator(task)
 
-    def ssl_features(self, waves: Sequence[Float[np.ndarray, " l"]]) -> list[Float[np.ndarray, "t c"]]:
+    def ssl_features(self, waves: Sequence[Float[np.ndarray, " _"]]) -> list[Float[np.ndarray, "_ c"]]:
         """Normalised SSL features of 16 kHz waves."""
         model, variables = self._component("ssl_encoder")
         frames = [ssl_frames(len(wave)) for wave in waves]
@@ -112,7 +112,7 @@ class Engine:
 
         return self._in_batches(frames, run)
 
-    def semantic_tokens(self, features: Sequence[Float[np.ndarray, "t c"]]) -> list[Int[np.ndarray, " t"]]:
+    def semantic_tokens(self, features: Sequence[Float[np.ndarray, "_ c"]]) -> list[Int[np.ndarray, " _"]]:
         """SSL tokens of SSL features."""
         model, variables = self._component("semantic_codec")
 
@@ -122,7 +122,7 @@ class Engine:
 
         return self._in_batches([len(x) for x in features], run)
 
-    def acoustic_tokens(self, waves: Sequence[Float[np.ndarray, " l"]]) -> list[Int[np.ndarray, "t q"]]:
+    def acoustic_tokens(self, waves: Sequence[Float[np.ndarray, " _"]]) -> list[Int[np.ndarray, "_ q"]]:
         """Acoustic tokens of 24 kHz waves."""
         model, variables = self._component("acoustic_codec")
         frames = [acoustic_codec.num_frames(len(wave), model.config.strides) for wave in waves]
@@ -134,7 +134,7 @@ class Engine:
 
         return [tokens[:n] for tokens, n in zip(self._in_batches(room, run), frames, strict=True)]
 
-    def waves(self, tokens: Sequence[Int[np.ndarray, "t q"]]) -> list[Float[np.ndarray, " l"]]:
+    def waves(self, tokens: Sequence[Int[np.ndarray, "_ q"]]) -> list[Float[np.ndarray, " _"]]:
         """24 kHz waves of acoustic tokens."""
         model, variables = self._component("acoustic_codec")
 
@@ -147,7 +147,7 @@ class Engine:
 
     def semantic_stage(
         self, task: str, jobs: Sequence[SemanticJob], settings: StageSettings, progress: Progress | None = None
-    ) -> list[Int[np.ndarray, " t"]]:
+    ) -> list[Int[np.ndarray, " _"]]:
         """Stage 1: all SSL tokens, the known ones first."""
         model, variables = self._generator(task)
         schedule = make_schedule(settings.steps)
@@ -186,7 +186,7 @@ class Engine:
         first: StageSettings,
         full: StageSettings,
         progress: Progress | None = None,
-    ) -> list[Int[np.ndarray, "t q"]]:
+    ) -> list[Int[np.ndarray, "_ q"]]:
         """Stage 2: acoustic tokens of all levels, the known frames first."""
         parts = []
         levels_of = (range(1), range(1, self.num_levels))

@@ -19,7 +19,7 @@ from metis_jax.audio import AudioError, Wave, check_wave
 from metis_jax.bundle import Bundle
 from metis_jax.data.audio import CODEC_HOP, CODEC_RATE, FRAME_RATE, SSL_HOP, SSL_RATE, ssl_samples
 from metis_jax.decoding.jobs import AcousticJob, Seed, SemanticJob, StageSettings
-from metis_jax.decoding.windows import MAX_FRAMES, OVERLAP, Continuation, cut, num_windows
+from metis_jax.decoding.windows import Continuation, WindowPlan
 from metis_jax.engine import Engine, Progress
 from metis_jax.types import Float, Int, Policy
 
@@ -101,8 +101,9 @@ class _Piece:
 class Metis:
     """The chain of models of a bundle behind one method per task; each takes one example or a list of them."""
 
-    def __init__(self, engine: Engine):
+    def __init__(self, engine: Engine, windows: WindowPlan | None = None):
         self.engine = engine
+        self._windows = windows or WindowPlan()
 
     @classmethod
     def from_bundle(
@@ -184,9 +185,9 @@ class Metis:
         waves = [check_wave(wave, "source").at(SSL_RATE) for wave in ([source] if is_one else source)]
         voices = _repeated(prompt or self.no_prompt, len(waves))
         settings = settings or Settings.of(task)
-        short = [i for i, wave in enumerate(waves) if len(wave) <= _room(voices[i])]
-        nothing = Continuation(self.engine.num_levels)
-        pieces = self._pieces([waves[i] for i in short], [voices[i] for i in short], nothing, _seed(settings, 0))
+        short = [i for i, wave in enumerate(waves) if len(wave) <= self._room(voices[i])]
+        own = [waves[i] for i in short], [voices[i] for i in short]
+        pieces = self._pieces(*own, self._nothing(), _seed(settings, 0))
         speech = dict(zip(short, self._speech(task, pieces, settings, progress), strict=True))
         for i in set(range(len(waves))) - set(short):
             parts = self.stream(task, [waves[i]], voices[i], settings=settings, progress=progress)
@@ -195,7 +196,7 @@ class Metis:
 
     def speak(
         self,
-        phones: Int[np.ndarray, " p"] | Sequence[Int[np.ndarray, " p"]],
+        phones: Int[np.ndarray, " p"] | Sequence[Int[np.ndarray, " _"]],
         prompt: Prompt | Sequence[Prompt],
         *,
         seconds: float | Sequence[float],
@@ -210,7 +211,7 @@ class Metis:
         pieces = []
         for ids, voice, duration in zip(texts, _repeated(prompt, len(texts)), durations, strict=True):
             length = len(voice.semantic) + int(duration * FRAME_RATE)
-            _check_length(length)
+            self._check_length(length)
             job = SemanticJob(voice.semantic, length, _seed(settings, 0), phones=ids.astype(np.int32))
             pieces.append(_Piece(job, voice.acoustic))
         speech = self._speech("tts", pieces, settings, progress)
@@ -218,7 +219,7 @@ class Metis:
 
     def lip_read(
         self,
-        features: Float[np.ndarray, "t c"] | Sequence[Float[np.ndarray, "t c"]],
+        features: Float[np.ndarray, "t c"] | Sequence[Float[np.ndarray, "_ c"]],
         prompt: Prompt | Sequence[Prompt] | None = None,
         *,
         settings: Settings | None = None,
@@ -232,7 +233,7 @@ class Metis:
         for video, voice in zip(videos, _repeated(prompt or self.no_prompt, len(videos)), strict=True):
             unseen = np.zeros((len(voice.semantic), video.shape[1]), np.float32)
             condition = np.concatenate([unseen, doubled(video)])
-            _check_length(len(condition))
+            self._check_length(len(condition))
             job = SemanticJob(voice.semantic, len(condition), _seed(settings, 0), condition=condition)
             pieces.append(_Piece(job, voice.acoustic))
         speech = self._speech("l2s", pieces, settings, progress)
@@ -241,7 +242,7 @@ class Metis:
     def stream(
         self,
         task: str,
-        chunks: Iterable[Float[np.ndarray, " k"]],
+        chunks: Iterable[Float[np.ndarray, " _"]],
         prompt: Prompt | None = None,
         *,
         settings: Settings | None = None,
@@ -252,9 +253,8 @@ class Metis:
         The pieces follow each other without a seam.  Their SSL tokens leave out the prompt's.
         """
         settings, voice = settings or Settings.of(task), prompt or self.no_prompt
-        done = Continuation(self.engine.num_levels)
-        windows = cut(chunks, hop=SSL_HOP, samples=_room(voice), overlap=OVERLAP)
-        for index, window in enumerate(windows):
+        done = self._nothing()
+        for index, window in enumerate(self._windows.cut(chunks, samples=self._room(voice), hop=SSL_HOP)):
             done.enter(window)
             semantic, acoustic = done.semantic[:0], done.acoustic[:0]
             [piece] = self._pieces([window.samples], [voice], done, _seed(settings, index))
@@ -267,21 +267,33 @@ class Metis:
 
     def planned_steps(self, task: str, seconds: float, prompt: Prompt | None, settings: Settings) -> int:
         """How many steps `progress` will hear of for a source of `seconds`."""
-        samples, room = int(seconds * SSL_RATE), _room(prompt or self.no_prompt)
-        windows = num_windows(samples, hop=SSL_HOP, samples=room, overlap=OVERLAP)
+        room = self._room(prompt or self.no_prompt)
+        windows = self._windows.count(int(seconds * SSL_RATE), samples=room, hop=SSL_HOP)
         return windows * settings.total_steps(self.engine.num_levels)
 
     def fits_one_window(self, seconds: float, prompt: Prompt | None) -> bool:
         """Whether a source is short enough to be decoded as a whole, and so in a batch with others."""
-        return seconds * SSL_RATE <= _room(prompt or self.no_prompt)
+        return seconds * SSL_RATE <= self._room(prompt or self.no_prompt)
 
     @property
     def no_prompt(self) -> Prompt:
         levels = self.engine.num_levels
         return Prompt(np.zeros(0, np.float32), np.zeros(0, np.int32), np.zeros((0, levels), np.int32))
 
+    def _nothing(self) -> Continuation:
+        return Continuation(self.engine.num_levels, self._windows.overlap)
+
+    def _room(self, voice: Prompt) -> int:
+        """Samples of a source that fit behind a prompt in one window."""
+        return ssl_samples(self._windows.frames) - len(voice.wave)
+
+    def _check_length(self, frames: int) -> None:
+        if frames > self._windows.frames:
+            found, most = frames / FRAME_RATE, self._windows.frames / FRAME_RATE
+            raise ValueError(f"prompt and speech are {found:.1f} s long; at most {most:g} s fit")
+
     def _pieces(
-        self, waves: Sequence[Float[np.ndarray, " l"]], voices: Sequence[Prompt], done: Continuation, seed: Seed
+        self, waves: Sequence[Float[np.ndarray, " _"]], voices: Sequence[Prompt], done: Continuation, seed: Seed
     ) -> list[_Piece]:
         """Waves with their conditions, each behind its prompt and what is done already."""
         # The reference encodes prompt and source as one wave.
@@ -295,7 +307,7 @@ class Metis:
 
     def _tokens(
         self, task: str, pieces: Sequence[_Piece], settings: Settings, progress: Progress | None
-    ) -> list[tuple[Int[np.ndarray, " t"], Int[np.ndarray, "u q"]]]:
+    ) -> list[tuple[Int[np.ndarray, " _"], Int[np.ndarray, "_ q"]]]:
         """All SSL tokens and the new acoustic tokens of every piece."""
         semantic = self.engine.semantic_stage(task, [piece.semantic for piece in pieces], settings.semantic, progress)
         jobs = [
@@ -325,19 +337,8 @@ def doubled(features: Float[np.ndarray, "t c"]) -> Float[np.ndarray, "u c"]:
     return pairs.reshape(-1, features.shape[1]).astype(np.float32)
 
 
-def _room(voice: Prompt) -> int:
-    """Samples of a source that fit behind a prompt in one window."""
-    return ssl_samples(MAX_FRAMES) - len(voice.wave)
-
-
 def _seed(settings: Settings, window: int) -> Seed:
     return (settings.seed, window)
-
-
-def _check_length(frames: int) -> None:
-    if frames > MAX_FRAMES:
-        seconds = frames / FRAME_RATE
-        raise ValueError(f"prompt and speech are {seconds:.1f} s long; at most {MAX_FRAMES / FRAME_RATE:g} s fit")
 
 
 def _repeated(prompt: Prompt | Sequence[Prompt], n: int) -> list[Prompt]:

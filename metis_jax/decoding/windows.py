@@ -13,9 +13,6 @@ import numpy as np
 
 from metis_jax.types import Float, Int
 
-MAX_FRAMES = 1500  # 30 s, prompt included
-OVERLAP = 200  # 4 s; the published decoder sees 95 frames to either side
-
 
 @dataclasses.dataclass(frozen=True)
 class Window:
@@ -26,33 +23,46 @@ class Window:
     is_last: bool
 
 
-def cut(chunks: Iterable[Float[np.ndarray, " k"]], *, hop: int, samples: int, overlap: int) -> Iterator[Window]:
-    """Windows of `samples` samples, `overlap` frames of `hop` samples in common, the last one shorter.
+@dataclasses.dataclass(frozen=True)
+class WindowPlan:
+    """How long windows are, and how much of one the next one repeats.
 
-    Args:
-      chunks: the source, in pieces of any size; it is read only as far as the next window needs.
-      hop: samples per frame.
-      samples: length of every window but the last; it may exceed a whole number of frames by an analysis window.
-      overlap: frames.
+    Attributes:
+      frames: longest sequence of the generators, prompt included; 30 s.
+      overlap: frames that two windows share; the published decoder sees 95 frames to either side of one.
     """
-    step = (samples // hop - overlap) * hop
-    if step <= 0:
-        raise ValueError(f"windows of {samples // hop} frames leave no room for {overlap} frames of overlap")
-    buffer = np.zeros(0, np.float32)
-    start = 0
-    for chunk in chunks:
-        buffer = np.concatenate([buffer, chunk])
-        while len(buffer) > samples:
-            yield Window(buffer[:samples], start, False)
-            buffer = buffer[step:]
-            start += step // hop
-    yield Window(buffer, start, True)
 
+    frames: int = 1500
+    overlap: int = 200
 
-def num_windows(total: int, *, hop: int, samples: int, overlap: int) -> int:
-    """How many windows `cut` makes of `total` samples."""
-    step = (samples // hop - overlap) * hop
-    return 1 + max(0, -(-(total - samples) // step))
+    def cut(self, chunks: Iterable[Float[np.ndarray, " _"]], *, samples: int, hop: int) -> Iterator[Window]:
+        """Windows of the source, the last one shorter.
+
+        Args:
+          chunks: the source, in pieces of any size; it is read only as far as the next window needs.
+          samples: length of every window but the last; it may exceed whole frames by an analysis window.
+          hop: samples per frame.
+        """
+        step = self._step(samples, hop)
+        buffer = np.zeros(0, np.float32)
+        start = 0
+        for chunk in chunks:
+            buffer = np.concatenate([buffer, chunk])
+            while len(buffer) > samples:
+                yield Window(buffer[:samples], start, False)
+                buffer = buffer[step:]
+                start += step // hop
+        yield Window(buffer, start, True)
+
+    def count(self, total: int, *, samples: int, hop: int) -> int:
+        """How many windows `cut` makes of `total` samples."""
+        return 1 + max(0, -(-(total - samples) // self._step(samples, hop)))
+
+    def _step(self, samples: int, hop: int) -> int:
+        step = (samples // hop - self.overlap) * hop
+        if step <= 0:
+            raise ValueError(f"windows of {samples // hop} frames leave no room for {self.overlap} frames of overlap")
+        return step
 
 
 class Continuation:
@@ -62,7 +72,8 @@ class Continuation:
     ones, as the release lets it, the acoustic list is one shorter.
     """
 
-    def __init__(self, num_levels: int):
+    def __init__(self, num_levels: int, overlap: int):
+        self._overlap = overlap
         self._start = 0
         self._emitted = 0
         self.semantic = np.zeros((0,), np.int32)
@@ -81,6 +92,6 @@ class Continuation:
         self.semantic = np.concatenate([self.semantic, semantic])
         self.acoustic = np.concatenate([self.acoustic, acoustic])
         begin = self._emitted - self._start
-        end = len(self.acoustic) - (0 if is_last else OVERLAP // 2)
+        end = len(self.acoustic) - (0 if is_last else self._overlap // 2)
         self._emitted = self._start + end
         return begin, end

@@ -1,0 +1,60 @@
+import numpy as np
+import pytest
+
+from metis_jax.decoding.windows import Continuation, WindowPlan
+
+PLAN = WindowPlan(frames=30, overlap=8)
+HOP = 10
+
+
+def source(n):
+    return np.arange(n, dtype=np.float32)
+
+
+@pytest.mark.parametrize("total", [5, 300, 301, 999, 1000, 4321])
+@pytest.mark.parametrize("chunk", [17, 300, 10**6])
+def test_windows_cover_the_source_with_the_overlap(total, chunk):
+    chunks = np.split(source(total), range(chunk, total, chunk))
+    windows = list(PLAN.cut(chunks, samples=304, hop=HOP))
+    assert len(windows) == PLAN.count(total, samples=304, hop=HOP)
+    assert [window.is_last for window in windows] == [False] * (len(windows) - 1) + [True]
+    for window in windows:
+        np.testing.assert_array_equal(window.samples, source(total)[window.start * HOP :][: len(window.samples)])
+    for before, after in zip(windows, windows[1:], strict=False):
+        assert len(before.samples) == 304
+        assert after.start - before.start == 30 - 8
+    last = windows[-1]
+    assert last.start * HOP + len(last.samples) == total
+
+
+def test_a_stream_is_not_read_ahead():
+    taken = []
+
+    def chunks():
+        for i in range(100):
+            taken.append(i)
+            yield source(100)
+
+    next(iter(PLAN.cut(chunks(), samples=300, hop=HOP)))
+    assert len(taken) == 4
+
+
+def test_prompts_that_fill_the_window_are_named():
+    with pytest.raises(ValueError, match="windows of 8 frames leave no room for 8 frames of overlap"):
+        list(PLAN.cut([source(100)], samples=80, hop=HOP))
+
+
+def test_a_continuation_emits_every_frame_once():
+    windows = list(PLAN.cut([source(1000)], samples=300, hop=HOP))
+    done = Continuation(num_levels=2, overlap=8)
+    emitted = []
+    for window in windows:
+        done.enter(window)
+        frames = len(window.samples) // HOP
+        new = np.arange(window.start + len(done.semantic), window.start + frames, dtype=np.int32)
+        begin, end = done.extend(new, np.stack([new, new], axis=1), is_last=window.is_last)
+        assert len(done.semantic) == frames <= PLAN.frames
+        if not window.is_last:
+            assert frames - end == 4
+        emitted.extend(done.acoustic[begin:end, 0])
+    np.testing.assert_array_equal(emitted, np.arange(100))

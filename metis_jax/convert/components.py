@@ -101,8 +101,10 @@ def config_from_shapes(kind: str, shapes: Mapping[str, tuple[int, ...]], *, file
         return _MODULES[kind].config_from_shapes(shapes)
     except WeightsError:
         raise
-    except (ValueError, TypeError, IndexError, KeyError) as error:
-        raise WeightsError(f"{file}: not the tensors of a {kind} ({error})") from None
+    except ValueError as error:
+        raise WeightsError(f"{file}: not the tensors of a {kind}: {error}") from None
+    except (TypeError, IndexError, KeyError):  # a stack is not there, or an axis
+        raise WeightsError(f"{file}: not the tensors of a {kind}") from None
 
 
 def matched(config: Any, tensors: Tensors, base: Any = None) -> list[Match]:

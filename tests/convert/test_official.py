@@ -161,6 +161,14 @@ def test_bad_files_are_named_and_leave_nothing(tmp_path, case):
     assert sorted(p.name for p in tmp_path.iterdir()) == ["official"]
 
 
+def test_a_file_in_the_wrong_place_is_told(official, tmp_path):
+    path = tmp_path / "amphion/metis/metis_base/model.safetensors"
+    path.parent.mkdir(parents=True)
+    path.symlink_to(official / SEMANTIC_CODEC)
+    with pytest.raises(WeightsError, match=f"{path}: not the tensors of a semantic_generator$"):
+        convert_official([Root(tmp_path)], tmp_path / "bundle")
+
+
 def test_half_of_a_pair_of_files_is_named(official, tmp_path):
     (tmp_path / "amphion/MaskGCT/acoustic_codec").mkdir(parents=True)
     file = "amphion/MaskGCT/acoustic_codec/model_1.safetensors"

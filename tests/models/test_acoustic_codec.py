@@ -1,0 +1,182 @@
+"""The acoustic codec: parity with the authors' modules, frame counts, padding, receptive field, the published size."""
+
+import dataclasses
+import math
+from pathlib import Path
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import recipe
+
+from metis_jax.config import SIZES, AcousticCodecConfig
+from metis_jax.convert.acoustic_codec import config_from_shapes, rules
+from metis_jax.convert.rules import to_tensors, to_variables
+from metis_jax.models.abstract import abstract_variables
+from metis_jax.models.acoustic_codec import AcousticCodec, WaveEncoder, num_frames
+from metis_jax.types import Policy
+
+GOLDEN = Path(__file__).parents[1] / "golden" / "tiny_acoustic_codec.npz"
+CONFIG = dataclasses.replace(SIZES["tiny"][AcousticCodecConfig], num_levels=4)
+
+
+@pytest.fixture(scope="module")
+def official():
+    shapes = {path: leaf.shape for path, leaf in abstract_variables(CONFIG).items()}
+    return recipe.state_dict(recipe.official_shapes(rules(CONFIG), shapes))
+
+
+@pytest.fixture(scope="module")
+def variables(official):
+    return jax.tree.map(jnp.asarray, to_variables(rules(CONFIG), official))
+
+
+def codec(variables, *arguments, method):
+    return AcousticCodec(CONFIG).apply(variables, *arguments, method=method)
+
+
+@jax.jit
+def encode(variables, wave, lengths):
+    latents, frame_lengths = codec(variables, wave, lengths, method="latents")
+    output = codec(variables, latents, frame_lengths, method="quantize")
+    return {"latents": latents, "codes": output.codes, "quantized": output.quantized}, frame_lengths
+
+
+@jax.jit
+def decode(variables, codes, frame_lengths):
+    return codec(variables, codes, frame_lengths, method="decode")
+
+
+def assert_close(actual, expected, name):
+    assert np.linalg.norm(actual - expected) < 1e-4 * np.linalg.norm(expected), name
+
+
+def test_equals_the_reference(variables):
+    golden = np.load(GOLDEN)
+    result, frame_lengths = encode(variables, jnp.asarray(golden["waveform"]), jnp.array([11040, 11040], jnp.int32))
+    codes = result["codes"]
+    assert frame_lengths.tolist() == [23, 23]
+    np.testing.assert_array_equal(codes, golden["codes"])
+    result["embedding"] = codec(variables, codes, method="embed")
+    result["embedding_first2"] = codec(variables, codes, 2, method="embed")
+    for name in ("latents", "quantized", "embedding", "embedding_first2"):
+        assert_close(result[name].transpose(0, 2, 1), golden[name], name)
+    assert_close(decode(variables, codes, frame_lengths), golden["reconstruction"], "reconstruction")
+
+
+def test_a_wave_that_is_no_multiple_of_the_hop_equals_the_reference(variables):
+    golden = np.load(GOLDEN)
+    wave, expected = golden["waveform_odd"], golden["latents_odd"].transpose(0, 2, 1)
+    # Behind padding: that is how it arrives in a batch.
+    padded = np.pad(wave, ((0, 1), (0, 11040 - wave.shape[1])), constant_values=1.0)
+    result, frame_lengths = encode(variables, jnp.asarray(padded), jnp.array([wave.shape[1], 11040], jnp.int32))
+    assert frame_lengths.tolist() == [expected.shape[1], 23]
+    assert_close(result["latents"][:1, : expected.shape[1]], expected, "latents")
+
+
+@pytest.mark.parametrize("samples", [1, 479, 480, 481, 5403, 11040])
+def test_the_encoder_makes_as_many_frames_as_promised(samples):
+    promised = num_frames(samples, CONFIG.strides)
+    encoder = WaveEncoder(CONFIG, Policy())
+    latents, lengths = jax.eval_shape(
+        lambda: encoder.init_with_output(
+            jax.random.key(0), jnp.zeros((1, samples), jnp.float32), jnp.array([samples], jnp.int32)
+        )[0]
+    )
+    assert latents.shape == (1, promised, CONFIG.latent_width)
+    assert num_frames(jnp.array([samples]), CONFIG.strides).tolist() == [promised]
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_padding_and_neighbours_change_nothing(variables, seed):
+    draw = np.random.default_rng(seed)
+    samples = int(draw.integers(500, 11040))
+    wave, other = draw.normal(size=(2, 2, 11040)).astype(np.float32) * 0.1
+    other[0, :samples] = wave[0, :samples]
+    first, lengths = encode(variables, jnp.asarray(wave), jnp.array([samples, 11040], jnp.int32))
+    second, _ = encode(variables, jnp.asarray(other), jnp.array([samples, 3000], jnp.int32))
+    t = int(lengths[0])
+    for name, actual in first.items():
+        np.testing.assert_allclose(actual[0, :t], second[name][0, :t], atol=1e-5, err_msg=name)
+    waves = [decode(variables, x["codes"], lengths)[0, : t * CONFIG.hop] for x in (first, second)]
+    np.testing.assert_allclose(waves[0], waves[1], rtol=1e-4, atol=1e-4)
+
+
+def test_a_row_is_decoded_in_a_batch_as_it_is_alone(variables):
+    codes = jnp.asarray(np.random.default_rng(1).integers(0, CONFIG.codebook_size, (2, 23, 4)), jnp.int32)
+    batched = decode(variables, codes, jnp.array([9, 23], jnp.int32))
+    alone = decode(variables, codes[:1, :9], jnp.array([9], jnp.int32))
+    assert alone.shape == (1, 9 * CONFIG.hop)
+    assert_close(batched[:1, : 9 * CONFIG.hop], alone, "wave")
+
+
+def test_a_latent_sees_exactly_the_samples_of_its_convolutions():
+    config = dataclasses.replace(CONFIG, encoder_width=4, strides=(2, 3), latent_width=4)
+    encoder = WaveEncoder(config, Policy())
+    wave = jax.random.normal(jax.random.key(1), (1, 600))
+    lengths = jnp.array([600], jnp.int32)
+    variables = jax.jit(lambda: nn.unbox(encoder.init(jax.random.key(0), wave, lengths)))()
+    frame = 50
+    slopes = jax.jit(jax.grad(lambda wave: jnp.sum(encoder.apply(variables, wave, lengths)[0][0, frame])))(wave)
+    first, last = frame - 1, frame + 1
+    for stride in reversed(config.strides):
+        side = math.ceil(stride / 2)
+        first, last = first * stride - side, last * stride - side + 2 * stride - 1
+        units = 3 * (1 + 3 + 9)
+        first, last = first - units, last + units
+    seen = np.flatnonzero(slopes[0])
+    assert (seen[0], seen[-1]) == (first - 3, last + 3)
+
+
+def test_conversion_is_lossless_and_finds_the_sizes(official, variables):
+    found = config_from_shapes({name: tensor.shape for name, tensor in official.items()})
+    assert found == CONFIG
+    back = to_tensors(rules(CONFIG), variables)
+    assert back.keys() == official.keys()
+    assert all(np.array_equal(back[name], tensor) for name, tensor in official.items())
+
+
+def test_published_size():
+    sizes = {}
+    for path, leaf in abstract_variables(AcousticCodecConfig()).items():
+        collection, module, _ = path.split("/", 2)
+        part = (collection, module == "encoder")
+        sizes[part] = sizes.get(part, 0) + math.prod(leaf.shape)
+    assert sizes == {("params", True): 42_540_224, ("params", False): 128_198_082 - 1920, ("buffers", False): 1920}
+
+
+def test_every_parameter_gets_a_finite_gradient(variables):
+    config = dataclasses.replace(CONFIG, quantizer_dropout=0.5)
+    wave = jnp.asarray(np.random.default_rng(2).normal(size=(4, 1440)), jnp.float32) * 0.1
+    lengths = jnp.array([1440, 1440, 1000, 480], jnp.int32)
+
+    def loss(params, policy):
+        reconstruction, output = AcousticCodec(config, policy).apply(
+            variables | {"params": params},
+            wave,
+            lengths,
+            deterministic=False,
+            rngs={"codebook_dropout": jax.random.key(0)},
+        )
+        return jnp.mean(jnp.abs(reconstruction - wave)) + jnp.sum(output.commitment_loss + output.codebook_loss)
+
+    gradients = jax.jit(jax.grad(loss), static_argnums=1)(variables["params"], Policy(remat="full"))
+    for path, gradient in jax.tree_util.tree_leaves_with_path(gradients):
+        assert np.isfinite(gradient).all() and np.abs(gradient).max() > 0, jax.tree_util.keystr(path)
+
+
+def test_an_overflowing_magnitude_is_clipped_with_a_finite_gradient(variables):
+    params = variables["params"]
+    out = params["decoder"]["out"]
+    loud = params | {"decoder": params["decoder"] | {"out": out | {"bias": out["bias"] + 200}}}
+    codes = jnp.zeros((1, 3, 4), jnp.int32)
+
+    def energy(params):
+        wave = codec(variables | {"params": params}, codes, jnp.array([3], jnp.int32), method="decode")
+        return jnp.mean(jnp.square(wave))
+
+    value, gradient = jax.jit(jax.value_and_grad(energy))(loud)
+    assert 0 < value < 100**2 * CONFIG.n_fft
+    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(gradient))

@@ -10,7 +10,6 @@ STATISTICS = "amphion/MaskGCT/wav2vec2bert_stats.npz"
 BASE = "semantic_generator_base"
 
 
-
 @dataclasses.dataclass(frozen=True)
 class Published:
     """One component of ours in the authors' layout.

@@ -43,6 +43,9 @@ class _Rule:
 
 
 _SURNAME = "姓"
+# Pinyin without its tone marks.
+_TONE_MARKS = str.maketrans("āáǎàēéěèīíǐìōóǒòūúǔùǖǘǚǜ", "aaaaeeeeiiiioooouuuuüüüü")
+
 # The first rule that holds decides; a rule without conditions is the usual reading.
 _ALONE: dict[str, tuple[_Rule, ...]] = {
     "得": (
@@ -101,12 +104,15 @@ _ALONE: dict[str, tuple[_Rule, ...]] = {
 _WORDS = {
     "大夫": "dai4 fu5",
     "落下": "luo4 xia4",
+    "处处": "chu4 chu4",
+    "空格": "kong4 ge2",
     "数一数": "shu3 yi1 shu3",
     "教一教": "jiao1 yi1 jiao1",
     "长一长": "zhang3 yi1 zhang3",
 }
 
-# (phrases and single characters of the text, index of the character) -> pinyin such as `hang2`, or nothing to leave it to the table.
+# (phrases and single characters of the text, index of the character) -> pinyin such as `hang2`; nothing leaves the
+# choice to the table.
 PolyphoneModel = Callable[[Sequence[str], int], str | None]
 _model: PolyphoneModel | None = None
 
@@ -130,7 +136,15 @@ def _phrases() -> dict[str, str]:
         if re.search(r"\.large_pinyin_\d+$", module.name):
             found = runpy.run_module(module.name)["phrases_dict"]
             phrases.update((word, " ".join(syllable[0] for syllable in syllables)) for word, syllables in found.items())
+    for word, syllables in require("pypinyin.phrases_dict").phrases_dict.items():
+        if word in phrases and len(syllables) == len(word):
+            phrases[word] = _lighter(phrases[word].split(), [syllable[0] for syllable in syllables])
     return phrases
+
+
+def _lighter(one: list[str], other: list[str]) -> str:
+    """Two pinyin readings as one: a neutral tone where either has it, which neither list marks reliably."""
+    return " ".join(b if a != b and b == a.translate(_TONE_MARKS) else a for a, b in zip(one, other, strict=True))
 
 
 @functools.cache

@@ -12,6 +12,7 @@ import threading
 
 from metis_jax.text.errors import require
 from metis_jax.text.morae import MARKS, phones
+from metis_jax.text.punctuation import is_silent
 
 _MARK_NAMES = {
     "：": ":",
@@ -91,21 +92,21 @@ def _katakana(text: str) -> tuple[list[str], list[str]]:
     with _lock:
         parsed = _openjtalk().run_frontend(text, use_vanilla=True)
     kana, dropped = [], []
-    following = iter(parsed[1:] + [{"string": ""}])
     skip = False
-    for word, after in zip(parsed, following, strict=True):
+    for i, word in enumerate(parsed):
         if skip:
             skip = False
             continue
         surface = word["string"]
-        if after["string"] in _REPEAT_SIGNS:
-            surface, skip = surface + after["string"], True
+        if i + 1 < len(parsed) and parsed[i + 1]["string"] in _REPEAT_SIGNS:
+            surface, skip = surface + parsed[i + 1]["string"], True
         reading = _REFERENCE_READINGS.get(surface) or word["pron"].replace("’", "")
         if _SPELLED_Z.fullmatch(surface):
             reading = reading.replace("ゼット", "ズィー")
         # A nought that is read as a digit is not spoken by the reference.
         surface = _NOUGHTS.sub("", surface) if _DIGITS.fullmatch(surface) else _marks(surface)
         if not surface:
+            dropped += [char for char in word["string"] if not is_silent(char)]
             continue
         if not _KATAKANA.fullmatch(reading):
             reading = surface if surface in MARKS else _read_by_sudachi(surface)

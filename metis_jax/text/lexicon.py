@@ -28,7 +28,7 @@ class Lexicon:
                 raise TextError(f"lexicon, word {word!r}: {error}") from None
             self._words[word.strip().casefold()] = vocabulary.SEPARATOR.join(vocabulary.split(phonemes))
         # The longest word first, so that a word inside another does not win.
-        found = "|".join(re.escape(word) for word in sorted(self._words, key=len, reverse=True))
+        found = "|".join(re.escape(word.strip()) for word in sorted(words, key=len, reverse=True))
         self._anywhere = re.compile(f"({found})", re.IGNORECASE) if found else None
         self._whole_words = re.compile(rf"(?<!\w)({found})(?!\w)", re.IGNORECASE) if found else None
 
@@ -66,7 +66,7 @@ class Lexicon:
         boundary = "|" if language in _WITHOUT_SPACES else "|_|"
         spoken, dropped = "", []
         for index, part in enumerate(pattern.split(text)):
-            if index % 2:
+            if index % 2 and part.casefold() in self._words:
                 phonemes = self._words[part.casefold()]
             elif part.strip():
                 phonemes, missing = read(part)

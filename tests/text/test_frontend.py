@@ -1,0 +1,191 @@
+"""The front end as a whole: language, lexicon, reports, refusals, a missing extra, and no text that breaks it."""
+
+import logging
+import subprocess
+import sys
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from metis_jax.text import languages
+from metis_jax.text.errors import TextError
+from metis_jax.text.lexicon import Lexicon
+
+FULL = ("phonemizer", "inflect", "jieba", "cn2an", "pypinyin_dict", "pyopenjtalk", "py3langid")
+
+
+@pytest.fixture
+def front_end():
+    for package in FULL:
+        pytest.importorskip(package, reason="needs the text extra")
+    from metis_jax.text.frontend import TextFrontEnd
+
+    return TextFrontEnd()
+
+
+@pytest.mark.parametrize(
+    ("text", "language"),
+    [
+        ("こんにちは東京", "ja"),
+        ("カタカナ", "ja"),
+        ("안녕 world", "ko"),
+        ("东京", "zh"),
+        ("我喜欢music", "zh"),
+        ("Where is the station?", "en"),
+        ("Wo ist der Bahnhof, bitte?", "de"),
+        ("Où est la gare, s'il vous plaît ?", "fr"),
+        ("12345", "en"),
+    ],
+)
+def test_detection(text, language):
+    pytest.importorskip("py3langid", reason="needs the text extra")
+    assert languages.detect(text) == language
+
+
+def test_han_alone_is_what_the_user_says():
+    assert languages.detect("東京", han="ja") == "ja"
+
+
+@pytest.mark.parametrize(
+    ("text", "passages"),
+    [
+        ("我喜欢听music，你呢？", [("我喜欢听", "zh"), ("music，", "en"), ("你呢？", "zh")]),
+        ("2024年 is now", [("2024年 ", "zh"), ("is now", "en")]),
+        ("123", [("123", "zh")]),
+        ("", [("", "zh")]),
+    ],
+)
+def test_passages(text, passages):
+    assert list(languages.chinese_and_english(text, otherwise="zh")) == passages
+
+
+@pytest.mark.parametrize("text", ["", "  \n", "\ud800"])
+def test_empty_text_is_refused(front_end, text):
+    with pytest.raises(TextError, match="^text: it is empty"):
+        front_end.read(text, "en")
+
+
+def test_an_unknown_language_is_refused(front_end):
+    with pytest.raises(TextError, match="'xx' is not known; use one of en, zh, de, fr, ko, ja or auto"):
+        front_end.read("hello", "xx")
+
+
+def test_unsupported_characters_are_reported_once(front_end, caplog):
+    with caplog.at_level(logging.WARNING, "metis_jax"):
+        assert front_end.read("I love 🍕, 🍕!", "en").unsupported == ("🍕",)
+        front_end.read("more 🍕", "en")
+    assert [record.getMessage() for record in caplog.records] == ["left out, not readable as 'en': 🍕"]
+
+
+def test_unsupported_everywhere(front_end):
+    for language in languages.LANGUAGES:
+        reading = front_end.read("🍕", language)
+        assert reading.unsupported == ("🍕",) and reading.ids == ()
+
+
+def test_the_lexicon_wins(front_end):
+    from metis_jax.text.frontend import TextFrontEnd
+
+    own = TextFrontEnd({"Metis": "m|ɛ|t|ɪ|s", "东京": "t⁼|ʊŋ→"})
+    assert own.read("METIS is metisse", "en").phonemes.startswith("m|ɛ|t|ɪ|s|_|ɪ|z|_|m|")
+    assert own.read("I know Metis.", "en").phonemes == "aɪ|_|n|oʊ|_|m|ɛ|t|ɪ|s|.|"
+    assert own.read("去东京吧", "zh").phonemes == "tʃʰ|ɥ↓|t⁼|ʊŋ→|p⁼|a|"
+    assert own.read("hello", "en") == front_end.read("hello", "en")
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("a.json", "{", "is not JSON"),
+        ("a.json", "[]", "should hold one object"),
+        ("a.json", '{"a": "zz"}', "word 'a': phonemes: 'zz' not in the table"),
+        ("a.txt", "hello h|ə", "line 1: expected a word, a tab"),
+    ],
+)
+def test_bad_lexicon_files(tmp_path, name, content, message):
+    (tmp_path / name).write_text(content, encoding="utf-8")
+    with pytest.raises(TextError, match=message):
+        Lexicon.from_file(tmp_path / name)
+
+
+def test_lexicon_file_of_lines(tmp_path):
+    (tmp_path / "words.txt").write_text("# mine\n\nMetis\tm|ɛ|t|ɪ|s\n", encoding="utf-8")
+    lexicon = Lexicon.from_file(tmp_path / "words.txt")
+    assert lexicon.read_around("metis", "de", lambda text: ("?", [])) == ("m|ɛ|t|ɪ|s", [])
+
+
+ODD = st.sampled_from(
+    list(
+        "0123456789.,/%$£€'’‘“”!?;:…-—()[]{}<>&@#_|~ \n\t一二不儿々ー０１ヴッんゝ、。！？ａＺｚabcxyz第月日百千万½²①😀👩"
+    )
+    + ["👩‍👩‍👧", "שלום", "مرحبا", "ไทย", "안녕", "1/0", "$1.2.3", "\x00", "\x1b", "\u202e", "ſt", "İ"]
+)
+
+
+@pytest.mark.parametrize("language", [*languages.LANGUAGES, languages.AUTO])
+def test_no_text_breaks_it(front_end, language):
+    @settings(max_examples=40, deadline=None, database=None, suppress_health_check=list(HealthCheck))
+    @given(st.lists(st.one_of(ODD, st.characters()), max_size=40).map("".join))
+    def check(text):
+        try:
+            reading = front_end.read(text, language)
+        except TextError:
+            assert not text.encode("utf-8", "ignore").decode().strip()
+        else:
+            assert all(0 <= i < 363 for i in reading.ids)
+
+    check()
+
+
+@pytest.mark.parametrize("language", languages.LANGUAGES)
+@pytest.mark.parametrize("unit", ["1", "1,", "word. ", "不", "一", "ー", "あ", "안녕 ", "שלום ", "😀", "'"])
+def test_very_long_text(front_end, language, unit):
+    front_end.read(unit * 3000, language)
+
+
+BLOCKED = "import sys; sys.modules.update(dict.fromkeys({packages!r}));"
+WITHOUT = (
+    "phonemizer",
+    "inflect",
+    "jieba",
+    "cn2an",
+    "pypinyin",
+    "pypinyin_dict",
+    "pyopenjtalk",
+    "py3langid",
+    "sudachipy",
+)
+
+
+def test_without_the_extra_one_line_names_the_command():
+    code = BLOCKED.format(packages=WITHOUT) + (
+        "import metis_jax, metis_jax.text.frontend; from metis_jax.text.__main__ import main;"
+        "main(['--language=' + sys.argv[1], '你好 hello 안녕 はい'])"
+    )
+    for language in ("en", "zh", "ja", "ko", "de", "fr"):
+        ran = subprocess.run([sys.executable, "-c", code, language], capture_output=True, text=True)
+        assert ran.returncode == 2 and ran.stdout == ""
+        assert ran.stderr.count("\n") == 1 and ran.stderr.endswith(': pip install "metis_jax[text]"\n')
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "stdout", "stderr"),
+    [
+        (["--phonemes=h|ə|l|oʊ"], 0, '{"phonemes": "h|ə|l|oʊ", "ids": [41, 57, 50, 23]}\n', ""),
+        (["--language=xx", "hi"], 2, "", "language: 'xx' is not known"),
+        ([""], 2, "", "text: it is empty"),
+        ([], 2, "", "give a text or --phonemes"),
+        (["--nonsense"], 2, "", "unrecognized arguments"),
+    ],
+)
+def test_command(capsys, arguments, status, stdout, stderr):
+    from metis_jax.text.__main__ import main
+
+    try:
+        returned = main(arguments)
+    except SystemExit as exit:
+        returned = exit.code
+    captured = capsys.readouterr()
+    assert (returned, captured.out) == (status, stdout)
+    assert stderr in captured.err and captured.err.count("\n") <= 1

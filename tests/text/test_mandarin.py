@@ -1,0 +1,116 @@
+"""Chinese: numbers, tone rules and polyphones."""
+
+import pytest
+
+pytest.importorskip("jieba", reason="needs the text extra")
+pytest.importorskip("pypinyin_dict", reason="needs the text extra")
+pytest.importorskip("cn2an", reason="needs the text extra")
+
+from metis_jax.text import hanzi, mandarin
+from metis_jax.text.bopomofo import Syllable
+from metis_jax.text.frontend import TextFrontEnd
+
+
+def tones(word: str) -> list[int]:
+    """Tones of one word after all rules."""
+    spoken = mandarin.phonemes(word)[0]
+    arrows = {"→": 1, "↑": 2, "↓↑": 3, "↓": 4}
+    return [arrows[symbol.lstrip("".join(c for c in symbol if c not in "→↑↓"))]
+            for symbol in spoken.split("|") if symbol[-1] in "→↑↓"]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("zhuyin", "symbols"),
+    [
+        ("ㄓㄨㄥ", "ts`⁼|ʊŋ→"),
+        ("ㄅㄛˊ", "p⁼wo↑"),
+        ("ㄕˋ", "s`ɹ↓"),
+        ("ㄗ˙", "ts⁼"),
+        ("ㄦˊ", "əɹ↑"),
+        ("ㄩㄝˋ", "ɥɛ↓"),
+        ("ㄌㄜ˙", "l|ə"),
+        ("ㄧㄛ", "i|o→"),
+    ],
+)
+def test_syllables(zhuyin, symbols):
+    assert Syllable.from_zhuyin(zhuyin).symbols() == symbols
+
+
+@pytest.mark.parametrize(
+    ("text", "read"),
+    [
+        ("2024年3月15日", "二零二四年三月十五日"),
+        ("1/3，20%", "三分之一,百分之二十"),
+        ("25℃", "二十五摄氏度"),
+        ("12345678901234567890", "一二三四五六七八九零一二三四五六七八九零"),
+        ("你好 ！ · a", "你好!"),
+    ],
+)
+def test_normalise(text, read):
+    assert mandarin.normalise(text)[0] == read
+
+
+@pytest.mark.parametrize(
+    ("words", "joined"),
+    [
+        (["看", "一", "看"], ["看一看"]),
+        (["一", "个"], ["一个"]),
+        (["不", "知道"], ["不知道"]),
+        (["去", "不"], ["去"]),
+        (["花", "儿"], ["花儿"]),
+    ],
+)
+def test_words_join(words, joined):
+    assert mandarin._join_er(mandarin._join_bu(mandarin._join_yi(words))) == joined
+
+
+@pytest.mark.parametrize(
+    ("word", "expected"),
+    [
+        ("你好", [2, 3]),
+        ("不是", [2, 4]),
+        ("不来", [4, 2]),
+        ("一样", [2, 4]),
+        ("一起", [4, 3]),
+        ("第一", [4, 1]),
+        ("一月", [1, 4]),
+        ("一百", [4, 3]),
+    ],
+)
+def test_tone_rules(word, expected):
+    assert tones(word) == expected
+
+
+def test_three_third_tones_keep_their_sound():
+    assert mandarin.phonemes("展览馆")[0].count("|↑") == 2
+    assert TextFrontEnd().read("展览馆", "zh").without_id == ()
+
+
+@pytest.mark.parametrize(
+    ("words", "index", "zhuyin"),
+    [
+        (["我", "得", "走"], 1, "ㄉㄟˇ"),
+        (["跑", "得", "快"], 1, "ㄉㄜ˙"),
+        (["还", "钱"], 0, "ㄏㄨㄢˊ"),
+        (["两", "只", "鸡"], 1, "ㄓ"),
+        (["只", "有"], 0, "ㄓˇ"),
+        (["银行", "行长"], 1, "ㄏㄤˊ"),
+        (["姓", "单"], 1, "ㄕㄢˋ"),
+    ],
+)
+def test_polyphones(words, index, zhuyin):
+    assert hanzi.readings(words)[index][0] == zhuyin
+
+
+def test_a_polyphone_model_decides_first():
+    hanzi.set_polyphone_model(lambda units, index: "hang2" if units[index] == "行" else None)
+    try:
+        assert hanzi.readings(["行", "不"])[0] == ("ㄏㄤˊ",)
+    finally:
+        hanzi.set_polyphone_model(None)
+    assert hanzi.readings(["行", "不"])[0] == ("ㄒㄧㄥˊ",)
+
+
+def test_english_inside_chinese():
+    phonemes = TextFrontEnd().read("我用Python写code。", "zh").phonemes
+    assert "p|aɪ|θ|ə|n|_|ʃ|iɛ↓↑" in phonemes and phonemes.endswith("k|oʊ|d|.|")

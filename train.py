@@ -1,4 +1,4 @@
-"""python train.py --config=configs/X.py[:words] --workdir=DIR [--config.key=value ...]; see `metis_jax/cli/train.py`."""
+"""Train any stage: see `metis_jax/cli/train.py`."""
 
 import sys
 

@@ -6,6 +6,11 @@ The argument is a list of words, `--config=configs/pretrain.py:tiny,quicktest`:
     quicktest   the reduced models for twenty steps on synthetic records: no data needed
 
 Any value can be set on the command line, `--config.data.shards='("/data/shards",)' --config.batch_size=16`.
+Fine-tuning files also know
+
+    full        every parameter of the generator moves (the default)
+    lora        low-rank adapters and the condition adapter move, the base stays; set the rank by
+                --config.model.lora.rank=16 --config.model.lora.alpha=32
 """
 
 import dataclasses
@@ -13,7 +18,7 @@ from typing import Any
 
 import ml_collections
 
-from metis_jax.config import SIZES, to_dict
+from metis_jax.config import SIZES, LoraConfig, SemanticCodecConfig, SemanticGeneratorConfig, SslEncoderConfig, to_dict
 from metis_jax.training.optim import OptimizerConfig
 from metis_jax.types import Policy
 
@@ -94,4 +99,58 @@ def experiment(given: frozenset[str], **values: Any) -> ml_collections.ConfigDic
         config.sample_every, config.checkpoint_every = 20, 10
     if "tiny_buckets" in config.data:
         del config.data.tiny_buckets
+    return config
+
+
+# First match wins: with LoRA only these leaves of the generator move.
+ADAPTERS_ONLY = ((r"params/.*/lora/(down|up)", True), (r"params/condition_adapter/.*", True), (r".*", False))
+
+
+def finetuning(
+    given: frozenset[str],
+    parts: tuple[dict[str, Any], ...],
+    *,
+    condition: str = "gated",
+    condition_width: int | None = None,
+    phones: bool = False,
+    tasks: tuple[str, ...],
+    prompt_probability: float = 0.85,
+    **example: Any,
+) -> ml_collections.ConfigDict:
+    """Stage-1 fine-tuning with a task's conditions (Metis section 3.2); `parts` is the mixture of the data."""
+    has_lora, tiny = "lora" in given, is_tiny(given)
+    generator = sized(SemanticGeneratorConfig, given, condition=condition)
+    if condition_width is not None:
+        generator["condition_width"] = condition_width
+    if phones:
+        generator["phone_vocabulary"] = 1024
+    needs_features = any(part["task"] in ("se", "tse", "vc") for part in parts)
+    rules = {"trainable": ADAPTERS_ONLY} if has_lora else {}
+    rate = dict(learning_rate=1e-4 if has_lora else 1e-5, warmup_steps=2000)
+    config = experiment(
+        given,
+        stage="semantic_generator",
+        model=dict(
+            generator=generator,
+            lora=to_dict(LoraConfig(rank=4, alpha=8.0) if tiny else LoraConfig()) if has_lora else None,
+            ssl_encoder=sized(SslEncoderConfig, given) if needs_features else None,
+            semantic_codec=sized(SemanticCodecConfig, given) if needs_features else None,
+            policy=policy(given),
+            encoder_policy=policy(given, remat="none"),
+            prompt_probability=prompt_probability,
+        ),
+        data=dict(
+            stage="finetune",
+            buckets=(250, 500, 750, 1000),
+            parts=parts,
+            example=dict(target="wave" if needs_features else "tokens", **example),
+        ),
+        optimizers=dict(semantic_generator=optimizer(given, **rate, **rules)),
+        initial=dict(semantic_generator="")
+        | (dict(ssl_encoder="", semantic_codec="") if needs_features else {}),
+        half_precision=("ssl_encoder",) if needs_features and not tiny else (),
+        steps=100_000,
+        batch_size=64,
+        tasks=tasks,
+    )
     return config

@@ -1,8 +1,8 @@
 """Speech-like records made from nothing: for quick tests of a trainer, and for machines without a corpus.
 
-A record is a train of glottal pulses with a wandering pitch, through three moving resonances, with pauses.  A speaker has
-a pitch and resonances of their own.  The arrays that other commands would add are random, but repeat with a period of a
-few frames, so that a masked model has something to learn.
+A record is a train of glottal pulses with a wandering pitch, through three moving resonances, with pauses.  A speaker
+has a pitch and resonances of their own.  The arrays that other commands would add are random, but repeat with a period
+of a few frames, so that a masked model has something to learn.
 """
 
 import io

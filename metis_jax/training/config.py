@@ -78,7 +78,7 @@ class TrainConfig:
         return from_config_dict(PipelineConfig, {**self.data, "batch_size": self.batch_size}, where="config.data")
 
 
-# What a continued run may change: how far, how often, where.  The data section has rules of its own (`data/pipeline.py`).
+# What a continued run may change: how far, how often, where.  The data section has its own rules (`data/pipeline.py`).
 FREE = (
     *("steps", "mesh", "resume", "initial", "data", "tasks", "license"),
     *("log_every", "eval_every", "eval_batches", "sample_every", "checkpoint_every", "keep_checkpoints", "keep_period"),

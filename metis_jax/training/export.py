@@ -2,18 +2,19 @@
 
 import dataclasses
 import pathlib
-from typing import Any
 
 import flax
 import jax
 import numpy as np
 
 from metis_jax.bundle import TaskAdapterConfig, write_bundle
-from metis_jax.config import SslEncoderConfig
 from metis_jax.training.config import TrainConfig
-from metis_jax.training.run import Run, start_run
+from metis_jax.training.run import Run, make_pipeline, pipeline_config, start_run
+from metis_jax.training.stages.ssl_encoder import SslEncoderStage
 from metis_jax.training.state import all_params
 from metis_jax.types import Variables
+
+STATISTICS_BATCHES = 32  # over which mean and variance of a new SSL encoder's features are taken
 
 
 def export_bundle(config: TrainConfig, workdir: pathlib.Path, path: pathlib.Path) -> None:
@@ -35,6 +36,9 @@ def write_components(run: Run, path: pathlib.Path, step: int) -> None:
     """The models of a run as a bundle."""
     config = run.config
     params = all_params(run.averaged, run.frozen)
+    if isinstance(run.stage, SslEncoderStage):
+        pipeline = make_pipeline(pipeline_config(config, run.workdir))
+        params = run.stage.finish(params, (pipeline[index] for index in range(STATISTICS_BATCHES)))
     provenance = f"metis_jax, {config.stage}, step {step}, seed {config.seed}"
     adapter_name = None
     with write_bundle(path, license=config.license, provenance=provenance) as writer:
@@ -42,7 +46,7 @@ def write_components(run: Run, path: pathlib.Path, step: int) -> None:
             variables = _on_host(params[name])
             lora = getattr(run.stage, "lora", None) if name == "semantic_generator" else None
             if lora is None:
-                writer.add(name, _stored(model_config), variables)
+                writer.add(name, model_config, variables)
                 continue
             base, adapter = _split_adapter(variables)
             writer.add(name, dataclasses.replace(model_config, condition="none"), base)
@@ -53,13 +57,6 @@ def write_components(run: Run, path: pathlib.Path, step: int) -> None:
             writer.add(adapter_name, adapter_config, adapter)
         for task in config.tasks:
             writer.task(task, "semantic_generator", adapter_name)
-
-
-def _stored(config: Any) -> Any:
-    """The config of what is in memory: an SSL encoder without the layers that nobody runs."""
-    if isinstance(config, SslEncoderConfig):
-        return dataclasses.replace(config, num_layers=config.hidden_layer)
-    return config
 
 
 def _split_adapter(variables: Variables) -> tuple[Variables, Variables]:

@@ -186,7 +186,7 @@ class Loop:
         self.writer.scalars(pending.step, values)
         last = self.run.checkpoints.latest()
         raise NonFiniteLoss(
-            f"step {pending.step}: {', '.join(bad)} not finite; the batch is in {path}, the last checkpoint is of step {last}"
+            f"step {pending.step}: {', '.join(bad)} not finite; the batch is in {path}, the last checkpoint is {last}"
         )
 
     def save(self, data_state: dict[str, Any]) -> None:

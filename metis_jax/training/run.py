@@ -91,6 +91,8 @@ def load_initial(initial: Mapping[str, str]) -> dict[str, dict[str, np.ndarray]]
     """{component: {path: array}} from bundles: "BUNDLE", or "BUNDLE:name" of the component there."""
     result = {}
     for component, place in initial.items():
+        if not place:
+            raise ValueError(f"config.initial.{component} is empty; give the bundle that holds it")
         path, _, name = place.partition(":")
         _, variables = Bundle(path).load(name or component)
         result[component] = flax.traverse_util.flatten_dict(variables, sep="/")

@@ -176,9 +176,11 @@ class StateMaker:
 
     def target(self) -> TrainState:
         """Shapes with shardings: what a checkpoint is restored into."""
-        return jax.tree.map(
-            lambda leaf, place: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=place), self.shapes, self.shardings
-        )
+
+        def placed(leaf: Any, place: Any) -> jax.ShapeDtypeStruct:
+            return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=place)
+
+        return jax.tree.map(placed, self.shapes, self.shardings)
 
 
 def all_params(trainable: Params, frozen: Params) -> Params:

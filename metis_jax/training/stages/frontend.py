@@ -3,6 +3,7 @@
 import jax
 import jax.numpy as jnp
 
+from metis_jax.config import SslEncoderConfig
 from metis_jax.models.semantic_codec import SemanticCodec
 from metis_jax.models.ssl_encoder import SslEncoder
 from metis_jax.ops.mel import log_mel
@@ -16,6 +17,11 @@ def ssl_features(
     mel, attended = log_mel(wave, wave_lengths, mel_bins=encoder.config.mel_bins)
     features = encoder.apply(variables, mel, attended, method="features")
     return jax.lax.stop_gradient(features[:, :t])
+
+
+def encoder_frames(samples: int, config: SslEncoderConfig) -> int:
+    """Frames of a padded 16 kHz wave; the data pads waves to a whole number of frames and 15 ms for the last window."""
+    return (samples - config.sample_rate * 15 // 1000) // config.hop
 
 
 def ssl_tokens(

@@ -5,10 +5,16 @@ from typing import Any
 
 from metis_jax.config import from_config_dict
 from metis_jax.training.stage import Stage
+from metis_jax.training.stages.acoustic_codec import AcousticCodecStage
 from metis_jax.training.stages.acoustic_generator import AcousticGeneratorStage
+from metis_jax.training.stages.semantic_codec import SemanticCodecStage
 from metis_jax.training.stages.semantic_generator import SemanticGeneratorStage
+from metis_jax.training.stages.ssl_encoder import SslEncoderStage
 
 STAGES: dict[str, type] = {
+    "ssl_encoder": SslEncoderStage,
+    "semantic_codec": SemanticCodecStage,
+    "acoustic_codec": AcousticCodecStage,
     "semantic_generator": SemanticGeneratorStage,
     "acoustic_generator": AcousticGeneratorStage,
 }

@@ -1,7 +1,7 @@
 """Stage 1: pre-training of the semantic generator on SSL tokens, and its fine-tuning with conditions.
 
 Metis sections 3.1 and 3.2.  Fine-tuning makes its conditions inside the step: SSL features of the degraded wave, from
-the frozen SSL encoder.  Its targets are SSL tokens of the clean wave, from the shards or from the frozen semantic codec.
+the frozen SSL encoder.  Its targets are SSL tokens of the clean wave, from the shards or from the frozen codec.
 """
 
 import dataclasses
@@ -21,7 +21,7 @@ from metis_jax.objectives.masked_tokens import masked_token_loss
 from metis_jax.ops.lengths import valid_mask
 from metis_jax.ops.masking import MINIMUM_MASK_RATE, PROMPT_PROBABILITY, SEMANTIC_PROMPT_SHARE
 from metis_jax.training.stage import Batch, Metrics, Params, Samples
-from metis_jax.training.stages.frontend import ssl_features, ssl_tokens, upsample_twice
+from metis_jax.training.stages.frontend import encoder_frames, ssl_features, ssl_tokens, upsample_twice
 from metis_jax.training.stages.masking import Masks, draw_masks
 from metis_jax.types import Array, Float, Int, Key, Policy
 
@@ -77,7 +77,9 @@ class SemanticGeneratorStage:
         return found
 
     def configs(self) -> dict[str, Any]:
-        found = {GENERATOR: self.generator, ENCODER: self.ssl_encoder, CODEC: self.semantic_codec}
+        found = {GENERATOR: self.generator, CODEC: self.semantic_codec}
+        if self.ssl_encoder:
+            found[ENCODER] = dataclasses.replace(self.ssl_encoder, num_layers=self.ssl_encoder.hidden_layer)
         return {name: config for name, config in found.items() if config is not None}
 
     def targets(self, params: Params, batch: Batch) -> tuple[Int[Array, "b t"], Float[Array, "b t c"] | None]:
@@ -94,7 +96,7 @@ class SemanticGeneratorStage:
         if not waves:
             return tokens, None
         if self.ssl_encoder is None or (tokens is None and self.semantic_codec is None):
-            raise ValueError("the batch has waves; give config.model.ssl_encoder and config.model.semantic_codec for them")
+            raise ValueError("the batch has waves; give config.model.ssl_encoder and semantic_codec for them")
         encoder, lengths = self._encoder, batch["lengths"]
         t = encoder_frames(waves[0].shape[1], self.ssl_encoder) if tokens is None else tokens.shape[1]
         both = jnp.concatenate(waves, axis=0)
@@ -155,8 +157,3 @@ class SemanticGeneratorStage:
 
     def seconds(self, batch: Mapping[str, np.ndarray]) -> float:
         return float(np.sum(batch["lengths"])) / FRAME_RATE
-
-
-def encoder_frames(samples: int, config: SslEncoderConfig) -> int:
-    """Frames of a padded 16 kHz wave; the data pads waves to a whole number of them."""
-    return (samples - config.sample_rate * 15 // 1000) // config.hop

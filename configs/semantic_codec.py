@@ -1,0 +1,37 @@
+r"""The semantic codec: one token per 20 ms of SSL features, codebook 8192 (MaskGCT section 3.2.1).
+
+Command:   python train.py --config=configs/semantic_codec.py --workdir=DIR \
+               --config.data.shards='("SHARDS",)' --config.initial.ssl_encoder=BUNDLE
+Data:      shards of speech (data/prepare.py).
+Hardware:  one 80 GB device; the frozen SSL encoder runs inside the step in bfloat16.
+Expected:  no published number; watch `code_perplexity`, which falls when the codebook collapses.
+Words:     tiny, quicktest (configs/common.py).
+"""
+
+from configs import common
+from metis_jax.config import SemanticCodecConfig, SslEncoderConfig
+
+
+def get_config(arg: str | None = None):
+    given = common.words(arg)
+    return common.experiment(
+        given,
+        stage="semantic_codec",
+        model=dict(
+            semantic_codec=common.sized(SemanticCodecConfig, given),
+            ssl_encoder=common.sized(SslEncoderConfig, given),
+            policy=common.policy(given, dtype="float32", remat="none"),
+            encoder_policy=common.policy(given, remat="none"),
+        ),
+        data=dict(stage="semantic_codec", buckets=(250,)),
+        optimizers=dict(
+            semantic_codec=common.optimizer(
+                given, learning_rate=1e-4, schedule="cosine", warmup_steps=1000, total_steps=400_000
+            )
+        ),
+        initial=dict(ssl_encoder=""),
+        half_precision=() if common.is_tiny(given) else ("ssl_encoder",),
+        steps=400_000,
+        batch_size=64,
+        ema_decay=0.999,
+    )

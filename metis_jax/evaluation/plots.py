@@ -21,22 +21,22 @@ from metis_jax.audio import Wave, read_wave
 from metis_jax.evaluation.errors import EvaluationError
 
 _WINDOW_SECONDS, _SHIFT_SECONDS = 0.032, 0.008
-_RANGE_DB = 80
+_RANGE_DB = 70
 _LOG_SUFFIXES = (".jsonl", ".json")
 
 
 def spectrogram(wave: Float[np.ndarray, " l"], rate: int) -> Float[np.ndarray, "f t"]:
-    """Power in dB of Hann frames of 32 ms every 8 ms, from frequency 0 up."""
+    """Power in dB below that of a full-scale tone, of Hann frames of 32 ms every 8 ms, from frequency 0 up."""
     width, shift = round(_WINDOW_SECONDS * rate), round(_SHIFT_SECONDS * rate)
     wave = np.pad(wave, (0, max(0, width - len(wave))))
-    frames = np.lib.stride_tricks.sliding_window_view(wave, width)[::shift] * np.hanning(width)
-    return 10 * np.log10(np.square(np.abs(np.fft.rfft(frames, axis=-1))).T + 1e-10)
+    window = np.hanning(width) / (0.5 * np.sum(np.hanning(width)))  # waves of different rates stay comparable
+    frames = np.lib.stride_tricks.sliding_window_view(wave, width)[::shift] * window
+    return 10 * np.log10(np.square(np.abs(np.fft.rfft(frames, axis=-1))).T + 1e-12)
 
 
-def spectrogram_figure(waves: Mapping[str, Wave], *, highest_hertz: float | None = None) -> Figure:
-    """One spectrogram under another, all on one time axis, one frequency axis and one colour scale of 80 dB."""
+def spectrogram_figure(waves: Mapping[str, Wave], *, highest_hertz: float = 8000.0) -> Figure:
+    """One spectrogram under another, all on one time axis, one frequency axis and one colour scale of 70 dB."""
     pictures = {title: spectrogram(wave.samples, wave.rate) for title, wave in waves.items()}
-    top = highest_hertz or max(wave.rate for wave in waves.values()) / 2
     loudest = max(picture.max() for picture in pictures.values())
     figure = Figure(figsize=(8, 0.6 + 1.9 * len(pictures)), layout="constrained")
     rows = figure.subplots(len(pictures), 1, sharex=True, sharey=True, squeeze=False)[:, 0]
@@ -55,14 +55,17 @@ def spectrogram_figure(waves: Mapping[str, Wave], *, highest_hertz: float | None
         axes.set_ylabel("kHz")
         axes.set_facecolor("black")
     rows[-1].set_xlabel("seconds")
-    rows[-1].set_ylim(0, top / 1000)
+    rows[-1].set_ylim(0, highest_hertz / 1000)
     rows[-1].set_xlim(0, max(wave.seconds for wave in waves.values()))
     figure.colorbar(image, ax=list(rows), label="dB", fraction=0.03)
     return figure
 
 
 def read_curves(log: str | os.PathLike) -> dict[str, tuple[list[int | float], list[int | float]]]:
-    """Steps and values of every finite number in a log of JSON lines that have a `step`."""
+    """Steps and values of every finite number in a log of JSON lines that have a `step`.
+
+    Numbers of a `split` other than "train" are named with it: "eval/loss".
+    """
     curves: dict[str, tuple[list[int | float], list[int | float]]] = {}
     for number, line in enumerate(Path(log).read_text(encoding="utf-8").splitlines(), start=1):
         try:
@@ -72,7 +75,8 @@ def read_curves(log: str | os.PathLike) -> dict[str, tuple[list[int | float], li
             raise EvaluationError(f"{log}: line {number} is no JSON object with a step ({error})") from None
         for key, value in entry.items():
             if key != "step" and isinstance(value, int | float) and np.isfinite(value):
-                steps, values = curves.setdefault(key, ([], []))
+                split = entry.get("split", "train")
+                steps, values = curves.setdefault(key if split == "train" else f"{split}/{key}", ([], []))
                 steps.append(step)
                 values.append(value)
     return curves
@@ -129,6 +133,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description="Spectrograms of waves, or curves of training logs, as one picture.")
     parser.add_argument("inputs", nargs="+", help="[NAME=]PATH of a wave, or of a log of JSON lines")
     parser.add_argument("--output", required=True, help="the picture: .png, .svg or .pdf")
+    parser.add_argument("--highest_hertz", type=float, default=8000.0, help="top of the spectrograms")
     parser.add_argument("--keys", default="loss", help="which numbers of the logs, comma separated")
     given = parser.parse_args(arguments)
     named = {entry.rpartition("=")[0] or Path(entry).stem: entry.rpartition("=")[2] for entry in given.inputs}
@@ -136,7 +141,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if all(Path(path).suffix in _LOG_SUFFIXES for path in named.values()):
             figure = curves_figure(named, given.keys.split(","))
         else:
-            figure = spectrogram_figure({name: read_wave(path) for name, path in named.items()})
+            waves = {name: read_wave(path) for name, path in named.items()}
+            figure = spectrogram_figure(waves, highest_hertz=given.highest_hertz)
         save_figure(figure, given.output)
     except (ValueError, OSError) as error:
         print(f"plots: {error}", file=sys.stderr)

@@ -12,13 +12,12 @@ def _noise(seconds: float = 2.0) -> np.ndarray:
     return (0.1 * np.random.default_rng(0).normal(size=int(seconds * RATE))).astype(np.float32)
 
 
-def test_dnsmos_of_noise_is_bad_and_repeatable():
+def test_dnsmos_of_loud_noise_is_bad():
     pytest.importorskip("speechmos", reason="needs the eval extra")
     from metis_jax.evaluation.quality import dnsmos
 
-    first, second = (dnsmos(20 * _noise(), RATE) for _ in range(2))
-    assert first == second
-    assert 1 <= first.overall < 2
+    opinion = dnsmos(20 * _noise(), RATE)  # beyond full scale, which the package alone would refuse
+    assert 1 <= opinion.overall < 2
     with pytest.raises(Unmeasurable, match="shorter"):
         dnsmos(_noise(0.2), RATE)
 

@@ -20,6 +20,7 @@ def _tone(hertz: float, seconds: float = 0.5) -> np.ndarray:
 def test_spectrogram_peaks_at_the_tone():
     picture = plots.spectrogram(_tone(2000.0), RATE)
     bins = picture.shape[0] - 1
+    assert picture.max() == pytest.approx(20 * np.log10(0.5), abs=0.1)  # the amplitude of the tone
     assert np.all(np.abs(np.argmax(picture, axis=0) / bins * RATE / 2 - 2000) < RATE / 2 / bins)
 
 
@@ -49,6 +50,17 @@ def test_commands_write_pictures(tmp_path, capsys):
     assert plots.main(["--output", str(tmp_path / "d.png"), "--keys=accuracy", str(log)]) == 2
     assert "there are loss" in capsys.readouterr().err
     assert sorted(path.suffix for path in tmp_path.iterdir()) == [".jsonl", ".png", ".png", ".wav"]
+
+
+def test_splits_are_separate_curves(tmp_path):
+    log = tmp_path / "metrics.jsonl"
+    lines = [
+        {"step": 1, "split": "train", "loss": 2.0},
+        {"step": 1, "split": "eval", "loss": 3.0},
+        {"step": 2, "loss": 1},
+    ]
+    log.write_text("\n".join(map(json.dumps, lines)))
+    assert plots.read_curves(log) == {"loss": ([1, 2], [2.0, 1]), "eval/loss": ([1], [3.0])}
 
 
 def test_a_log_without_steps_is_refused(tmp_path):

@@ -1,0 +1,152 @@
+"""Arrows between the parts of the package point down, read from the syntax trees: nothing is imported to find out."""
+
+import ast
+import functools
+import graphlib
+import sys
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+ROOT = Path(__file__).parents[1] / "metis_jax"
+
+# Bottom to top: a part may import from the lines above its own, and from itself.
+LEVELS = (
+    ("types", "config", "tensor_files"),
+    ("ops",),
+    ("layers",),
+    ("models",),
+    ("objectives", "decoding", "sharding", "data", "text", "video"),
+    ("audio", "bundle"),
+    ("engine",),
+    ("synthesis",),
+    ("training", "convert", "evaluation"),
+    ("cli",),
+)
+LEVEL = {part: level for level, parts in enumerate(LEVELS) for part in parts}
+
+# Parts that stay free of what would weigh on them: data workers and text run without a device, objectives and the
+# decoding loop are tested without a model.
+NEVER = {
+    "data": ("jax", "flax", "optax", "torch", "tensorflow", "metis_jax.types", "metis_jax.ops", "metis_jax.models"),
+    "text": ("jax", "flax", "torch", "tensorflow"),
+    "objectives": ("metis_jax.models", "metis_jax.layers", "optax"),
+    "decoding/masked_decode.py": ("metis_jax.models", "metis_jax.layers"),
+    "decoding/guidance.py": ("metis_jax.models", "metis_jax.layers"),
+    "ops": ("flax",),
+}
+
+# Late imports of packages that are always there: each saves seconds for those who do not get that far.
+LATE_ON_PURPOSE = {
+    "cli/train.py": "bad flags are refused before jax starts",
+    "data/tfds_records.py": "most corpora are plain shards",
+}
+
+
+class Import(NamedTuple):
+    """One imported module and where it stands."""
+
+    file: str
+    line: int
+    module: str
+    is_deferred: bool
+
+    def __str__(self):
+        return f"metis_jax/{self.file}:{self.line} imports {self.module}"
+
+
+@functools.cache
+def all_imports() -> tuple[Import, ...]:
+    """Every import statement of the package; `from package import module` counts as the module."""
+    found = []
+    for path in sorted(ROOT.rglob("*.py")):
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        inside = {
+            id(node)
+            for outer in ast.walk(tree)
+            if isinstance(outer, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda)
+            for node in ast.walk(outer)
+        }
+        file = path.relative_to(ROOT).as_posix()
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Import):
+                modules = [alias.name for alias in node.names]
+            elif isinstance(node, ast.ImportFrom):
+                package = ("metis_jax", *Path(file).parts[:-1])[: len(Path(file).parts) + 1 - node.level]
+                base = ".".join([*(package if node.level else ()), *([node.module] if node.module else [])])
+                modules = [f"{base}.{alias.name}" for alias in node.names]
+            else:
+                continue
+            found += [Import(file, node.lineno, module, id(node) in inside) for module in modules]
+    return tuple(found)
+
+
+def _part(file: str) -> str:
+    return Path(file).parts[0].removesuffix(".py")
+
+
+def _imported_part(module: str) -> str | None:
+    pieces = module.split(".")
+    return pieces[1] if pieces[0] == "metis_jax" and len(pieces) > 1 else None
+
+
+def test_every_part_has_a_level():
+    parts = {_part(path.relative_to(ROOT).as_posix()) for path in ROOT.rglob("*.py")}
+    assert parts - {"__init__"} <= set(LEVEL), "add the new part to LEVELS"
+
+
+def test_imports_point_down():
+    upward = [
+        str(found)
+        for found in all_imports()
+        if (part := _imported_part(found.module)) is not None
+        and part != _part(found.file)
+        and LEVEL.get(part, len(LEVELS)) >= LEVEL.get(_part(found.file), -1)
+    ]
+    assert not upward
+
+
+def test_deferred_imports_are_for_optional_packages():
+    requirements = (ROOT.parent / "requirements.txt").read_text().splitlines()
+    names = {line.split("#")[0].strip() for line in requirements}
+    always = {name.split(">")[0].split("[")[0].replace("-", "_").casefold() for name in names if name}
+    always |= {"metis_jax", "absl", "orbax"} | set(sys.stdlib_module_names)
+    late = [found for found in all_imports() if found.is_deferred and found.module.split(".")[0] in always]
+    assert not [str(found) for found in late if found.file not in LATE_ON_PURPOSE]
+    assert {found.file for found in late} == set(LATE_ON_PURPOSE), "an exception that is needed no more"
+
+
+def test_no_module_imports_itself_through_others():
+    known = {".".join(("metis_jax", *path.relative_to(ROOT).with_suffix("").parts)) for path in ROOT.rglob("*.py")}
+    graph: dict[str, set[str]] = {}
+    for found in all_imports():
+        importer = ".".join(("metis_jax", *Path(found.file).with_suffix("").parts))
+        targets = {found.module, found.module.rpartition(".")[0]} & known
+        graph.setdefault(importer, set()).update(targets)
+    graphlib.TopologicalSorter(graph).prepare()  # raises CycleError, which names the cycle
+
+
+@pytest.mark.parametrize("place", NEVER)
+def test_parts_stay_free_of(place):
+    heavy = [
+        str(found)
+        for found in all_imports()
+        if (found.file == place or found.file.startswith(place + "/"))
+        and any(found.module == name or found.module.startswith(name + ".") for name in NEVER[place])
+    ]
+    assert not heavy
+
+
+def test_torch_is_imported_by_convert_alone_and_late():
+    eager = [
+        str(found)
+        for found in all_imports()
+        if found.module.split(".")[0] in ("torch", "torchaudio", "transformers")
+        and (_part(found.file) != "convert" or not found.is_deferred)
+    ]
+    assert not eager
+
+
+def test_packages_import_nothing_by_themselves():
+    assert not [str(found) for found in all_imports() if found.file.endswith("__init__.py")]

@@ -1,0 +1,86 @@
+"""`extract_tokens`: shards of audio to shards with SSL tokens, acoustic tokens and SSL features."""
+
+import argparse
+import hashlib
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import jax
+
+from metis_jax.bundle import CONFIG_FILE, Bundle
+from metis_jax.cli.runtime import CACHE_HELP, use_compilation_cache
+from metis_jax.data.extract import ARRAYS, ExtractConfig, extract
+from metis_jax.engine import Engine
+from metis_jax.types import Policy
+
+_NEEDS = {"ssl_features": ("ssl_encoder",), "ssl_tokens": ("ssl_encoder", "semantic_codec")}
+_NEEDS["acoustic_tokens"] = ("acoustic_codec",)
+
+
+def identity(bundle: Bundle, components: Sequence[str]) -> str:
+    """Changes with the weights that make the tokens, and with nothing else."""
+    digest = hashlib.blake2b(digest_size=16)
+    for name in sorted(set(components)):
+        digest.update(repr(bundle.components[name]).encode())
+        with open(Path(bundle.path) / f"{name}.safetensors", "rb") as file:
+            digest.update(hashlib.file_digest(file, "blake2b").digest())
+    return digest.hexdigest()
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(description="Shards to token shards; the same command resumes.")
+    parser.add_argument("--bundle", required=True, help=f"the encoders: a folder with {CONFIG_FILE}")
+    parser.add_argument("--input", required=True, help="folder of shards, as `prepare` writes them")
+    parser.add_argument("--output", required=True, help="folder for the token shards")
+    parser.add_argument("--arrays", default="ssl_tokens,acoustic_tokens", help=f"some of {','.join(ARRAYS)}")
+    parser.add_argument("--drop_audio", action="store_true", help="leave the audio out of the token shards")
+    parser.add_argument("--rows", type=int, default=0, help="rows per batch (0: 64 on accelerators, 8 on CPU)")
+    parser.add_argument("--dtype", default="", choices=("", "float32", "bfloat16"), help="of the SSL encoder")
+    parser.add_argument("--process_index", type=int, default=0)
+    parser.add_argument("--process_count", type=int, default=1, help="processes that share the work, started alike")
+    parser.add_argument("--threads", type=int, default=os.cpu_count() or 1, help="that decode audio")
+    parser.add_argument("--compilation_cache", default=None, help=CACHE_HELP)
+    return parser
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    flags = _parser().parse_args(arguments)
+    use_compilation_cache(flags.compilation_cache)
+    try:
+        config = ExtractConfig(arrays=tuple(flags.arrays.split(",")), keep_audio=not flags.drop_audio)
+        bundle = Bundle(flags.bundle)
+        components = [part for name in config.arrays for part in _NEEDS[name]]
+        for name in components:
+            bundle.file(name)
+        on_cpu = jax.default_backend() == "cpu"
+        engine = Engine(
+            bundle,
+            policy=Policy(dtype=flags.dtype or ("float32" if on_cpu else "bfloat16")),
+            devices=jax.local_devices(),
+            rows=flags.rows or (8 if on_cpu else 64),
+        )
+        report = extract(
+            flags.input,
+            flags.output,
+            engine,
+            config,
+            bundle=identity(bundle, components),
+            process_index=flags.process_index,
+            process_count=flags.process_count,
+            threads=flags.threads,
+        )
+    except (ValueError, OSError) as error:
+        print(f"extract_tokens: {error}", file=sys.stderr)
+        return 2
+    print(
+        f"{report['records']} records, {report['audio_hours']:.3f} audio hours in {report['elapsed_seconds']:.0f} s: "
+        f"{report['audio_hours_per_hour']:.1f} audio hours per hour; {report['done_before']} of {report['shards']} "
+        f"shards were there, {len(report['skipped'])} records skipped"
+    )
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,284 @@
+"""Shards of audio to shards of tokens: the same records with arrays added, by any number of processes, resumable.
+
+A process takes every n-th shard.  A shard is written whole or not at all, so a killed run loses the shards it was
+working on, does them again, and neither loses nor doubles a record.  Waves are decoded by threads while the encoder
+works on the ones before.
+"""
+
+import concurrent.futures
+import dataclasses
+import hashlib
+import json
+import logging
+import os
+import pathlib
+import time
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+import tqdm
+from jaxtyping import Float, Int
+
+from metis_jax.data import shards
+from metis_jax.data.audio import (
+    CODEC_HOP,
+    CODEC_RATE,
+    FRAME_RATE,
+    SSL_HOP,
+    SSL_RATE,
+    read_wave,
+    resample,
+    ssl_frames,
+    ssl_samples,
+)
+from metis_jax.data.records import Record, RecordError, decode_record
+from metis_jax.data.sources import BadRecordGuard, BadRecordLimit
+
+log = logging.getLogger(__name__)
+
+ARRAYS = ("ssl_tokens", "acoustic_tokens", "ssl_features")
+_KINDS = ("speech", "video", "demo")  # noise and rooms are passed on as they are
+_WINDOW = 30 * FRAME_RATE  # the models were trained on up to 30 s; longer recordings are encoded in windows
+_SETTINGS = "extract.json"
+
+
+WavePair = tuple[np.ndarray, np.ndarray]
+
+
+@runtime_checkable
+class Encoder(Protocol):
+    """What turns lists of waves into lists of arrays, however it batches them."""
+
+    def ssl_features(self, waves: Sequence[Float[np.ndarray, " l"]]) -> list[Float[np.ndarray, "t c"]]: ...
+
+    def semantic_tokens(self, features: Sequence[Float[np.ndarray, "t c"]]) -> list[Int[np.ndarray, " t"]]: ...
+
+    def acoustic_tokens(self, waves: Sequence[Float[np.ndarray, " l"]]) -> list[Int[np.ndarray, "t q"]]: ...
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ExtractConfig:
+    """What is added to the records.
+
+    Attributes:
+      arrays: some of `ARRAYS`.
+      keep_audio: tokens alone are enough for pre-training and stage 2; fine-tuning needs the audio too.
+      chunk: records encoded together; more of them make fuller batches.
+    """
+
+    arrays: tuple[str, ...] = ("ssl_tokens", "acoustic_tokens")
+    keep_audio: bool = True
+    chunk: int = 128
+
+    def __post_init__(self):
+        unknown = sorted(set(self.arrays) - set(ARRAYS))
+        if unknown or not self.arrays:
+            raise ValueError(f"arrays is {self.arrays}; use some of {', '.join(ARRAYS)}")
+        if self.chunk < 1:
+            raise ValueError(f"chunk is {self.chunk}; it must be positive")
+
+
+def _in_windows(
+    encode: Callable[[list[np.ndarray]], list[np.ndarray]],
+    inputs: Sequence[np.ndarray],
+    frames: Sequence[int],
+    hop: int,
+    overhang: int = 0,
+) -> list[np.ndarray]:
+    """`encode` over windows of at most `_WINDOW` frames of `hop`, the results joined input by input.
+
+    A window may look at `overhang` samples beyond its last frame.
+    """
+    starts = [range(0, max(1, count), _WINDOW) for count in frames]
+    windows = [
+        one[start * hop : (start + _WINDOW) * hop + overhang]
+        for one, own in zip(inputs, starts, strict=True)
+        for start in own
+    ]
+    encoded = iter(encode(windows))
+    return [np.concatenate([next(encoded) for _ in own]) for own in starts]
+
+
+def encode_records(
+    encoder: Encoder, records: Sequence[Record], waves: Sequence[WavePair], config: ExtractConfig
+) -> list[Record]:
+    """The records with their arrays.  `waves` holds a (16 kHz, 24 kHz) pair for each."""
+    added: list[dict[str, np.ndarray]] = [dict(record.arrays) for record in records]
+
+    def add(name: str, arrays: Sequence[np.ndarray], dtype: type) -> None:
+        for known, array in zip(added, arrays, strict=True):
+            known[name] = np.asarray(array, dtype)
+
+    if {"ssl_tokens", "ssl_features"} & set(config.arrays):
+        narrow = [pair[0] for pair in waves]
+        frames = [ssl_frames(len(wave)) for wave in narrow]
+        overhang = ssl_samples(_WINDOW) - _WINDOW * SSL_HOP
+        features = _in_windows(encoder.ssl_features, narrow, frames, SSL_HOP, overhang)
+        if "ssl_features" in config.arrays:
+            add("ssl_features", features, np.float16)
+        if "ssl_tokens" in config.arrays:
+            add("ssl_tokens", _in_windows(encoder.semantic_tokens, features, frames, hop=1), np.uint16)
+    if "acoustic_tokens" in config.arrays:
+        wide = [pair[1] for pair in waves]
+        frames = [len(wave) // CODEC_HOP for wave in wide]
+        add("acoustic_tokens", _in_windows(encoder.acoustic_tokens, wide, frames, CODEC_HOP), np.uint16)
+    return [
+        dataclasses.replace(
+            record,
+            arrays=arrays,
+            audio=record.audio if config.keep_audio else b"",
+            source_audio=record.source_audio if config.keep_audio else b"",
+        )
+        for record, arrays in zip(records, added, strict=True)
+    ]
+
+
+def _read(reader: Any, position: int, where: str) -> tuple[Record, WavePair | None] | tuple[str, str]:
+    """A record with its waves (None for kinds that are passed on), or (name, reason) of a bad one."""
+    try:
+        record = decode_record(reader.read([position])[0])
+    except (RuntimeError, RecordError) as error:
+        return where, str(error)
+    if record.kind not in _KINDS:
+        return record, None
+    try:
+        wave, rate = read_wave(record.audio, record.id)
+        if rate != record.sample_rate:
+            raise RecordError(f"{record.id}: audio at {rate} Hz, the record says sample_rate {record.sample_rate}")
+        pair = resample(wave, rate, SSL_RATE), resample(wave, rate, CODEC_RATE)
+        if ssl_frames(len(pair[0])) < 1:
+            raise RecordError(f"{record.id}: {len(wave)} samples are less than one frame")
+    except RecordError as error:
+        return record.id, str(error)
+    return record, pair
+
+
+def _extract_shard(
+    path: pathlib.Path,
+    encoder: Encoder,
+    config: ExtractConfig,
+    guard: BadRecordGuard,
+    pool: concurrent.futures.Executor,
+    advance: Callable[[float], None],
+) -> Iterator[Record]:
+    reader = shards.open_reader(path)
+    columns = shards.read_index(path)
+    # Neighbours in length share a batch.
+    order = np.argsort(columns["samples"], kind="stable")
+    chunks = [order[start : start + config.chunk] for start in range(0, len(order), config.chunk)]
+
+    def start_reading(chunk: np.ndarray) -> list[concurrent.futures.Future]:
+        return [pool.submit(_read, reader, int(at), f"{path.name} record {at}") for at in chunk]
+
+    pending = start_reading(chunks[0]) if chunks else []
+    for index in range(len(chunks)):
+        read = [future.result() for future in pending]
+        pending = start_reading(chunks[index + 1]) if index + 1 < len(chunks) else []
+        speech = []
+        for one in read:
+            if isinstance(one[0], str):
+                guard.skip(*one)
+                continue
+            guard.good()
+            if one[1] is None:
+                yield one[0]
+            else:
+                speech.append(one)
+        if speech:
+            yield from encode_records(encoder, [record for record, _ in speech], [pair for _, pair in speech], config)
+            advance(sum(record.seconds for record, _ in speech))
+    reader.close()
+
+
+def _claim(output: pathlib.Path, settings: dict) -> None:
+    path = output / _SETTINGS
+    output.mkdir(parents=True, exist_ok=True)
+    if path.exists():
+        found = json.loads(path.read_text(encoding="utf-8"))
+        different = sorted(name for name in {*found, *settings} if found.get(name) != settings.get(name))
+        if different:
+            raise shards.ShardError(f"{output}: holds tokens of other {', '.join(different)}; use a new folder")
+        return
+    shards.write_json(path, settings)
+
+
+def _input_fingerprint(paths: Sequence[pathlib.Path]) -> str:
+    digest = hashlib.blake2b(digest_size=8)
+    for path in paths:
+        digest.update(f"{path.name} {path.stat().st_size}\n".encode())
+    return digest.hexdigest()
+
+
+def extract(
+    source: str | os.PathLike,
+    output: str | os.PathLike,
+    encoder: Encoder,
+    config: ExtractConfig = ExtractConfig(),
+    *,
+    bundle: str,
+    process_index: int = 0,
+    process_count: int = 1,
+    threads: int = 4,
+    limit: BadRecordLimit | None = None,
+) -> dict:
+    """Writes the token shards of this process's share; what was done.
+
+    `bundle` identifies the weights, which may not change between runs into one folder.  Bad records are left out,
+    counted, logged and listed in `<shard>.skipped.json`.
+    """
+    if not 0 <= process_index < process_count:
+        raise ValueError(f"process_index is {process_index} of {process_count} processes")
+    output = pathlib.Path(output)
+    paths = shards.find_shards([source])
+    names = [path.name for path in paths]
+    if len(set(names)) < len(names):
+        raise shards.ShardError(f"{source}: two shards of one name")
+    _claim(output, {"bundle": bundle, "input": _input_fingerprint(paths), "config": json.loads(_as_json(config))})
+    own = paths[process_index::process_count]
+    todo = [path for path in own if not shards.index_path(output / path.name).exists()]
+    guard = BadRecordGuard(limit or BadRecordLimit())
+    started, seconds, records = time.monotonic(), 0.0, 0
+    with (
+        concurrent.futures.ThreadPoolExecutor(threads) as pool,
+        tqdm.tqdm(desc="extract", unit=" audio s", disable=None, mininterval=1.0) as bar,
+    ):
+
+        def advance(amount: float) -> None:
+            nonlocal seconds
+            seconds += amount
+            bar.update(round(amount, 1))
+
+        for path in todo:
+            known = len(guard.bad)
+            # A run that was killed here left the shard without its index: it is written again from the start.
+            for stale in (output / path.name, output / f"{path.name}.tmp"):
+                stale.unlink(missing_ok=True)
+            skipped = output / f"{path.name.removesuffix(shards.SUFFIX)}.skipped.json"
+            skipped.unlink(missing_ok=True)
+            stream = _extract_shard(path, encoder, config, guard, pool, advance)
+            written = _with_skips(stream, guard, known, skipped)
+            records += shards.write_shard(output / path.name, written)
+    elapsed = time.monotonic() - started
+    return {
+        "shards": len(own),
+        "done_before": len(own) - len(todo),
+        "records": records,
+        "skipped": dict(guard.bad),
+        "audio_hours": round(seconds / 3600, 4),
+        "elapsed_seconds": round(elapsed, 1),
+        "audio_hours_per_hour": round(seconds / max(elapsed, 1e-9), 1),
+    }
+
+
+def _with_skips(stream: Iterator[Record], guard: BadRecordGuard, known: int, path: pathlib.Path) -> Iterator[Record]:
+    """The stream; at its end, and so before the shard counts as complete, what it skipped is written down."""
+    yield from stream
+    new = dict(list(guard.bad.items())[known:])
+    if new:
+        shards.write_json(path, new)
+
+
+def _as_json(config: ExtractConfig) -> str:
+    # How many records are encoded together changes no token.
+    return json.dumps({name: value for name, value in dataclasses.asdict(config).items() if name != "chunk"})

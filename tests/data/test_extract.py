@@ -1,0 +1,166 @@
+"""Token extraction: kept fields, windows, processes, bad records, kill -9, and one run through real (tiny) encoders."""
+
+import dataclasses
+import json
+import pathlib
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+from fake_encoder import FakeEncoder
+from mini_chain import write_mini_bundle
+
+from metis_jax.cli import extract_tokens as command
+from metis_jax.data import shards
+from metis_jax.data.audio import ssl_frames, write_flac
+from metis_jax.data.extract import ExtractConfig, extract
+from metis_jax.data.pipeline import Pipeline, PipelineConfig
+from metis_jax.data.records import Record
+from metis_jax.data.sources import BadRecordLimit, Corpus, TooManyBadRecords
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+
+
+def by_id(folder) -> dict[str, Record]:
+    records = [record for path in shards.find_shards([folder]) for record in shards.read_shard(path)]
+    assert len(records) == len({record.id for record in records})
+    return {record.id: record for record in records}
+
+
+def test_every_record_once_with_its_fields_and_tokens(audio_shards, tmp_path):
+    report = extract(audio_shards, tmp_path, FakeEncoder(), ExtractConfig(chunk=5), bundle="b")
+    before, after = by_id(audio_shards), by_id(tmp_path)
+    assert before.keys() == after.keys() and report["records"] == len(after) and not report["skipped"]
+    for name, record in after.items():
+        assert dataclasses.replace(record, arrays={}) == before[name]
+        if record.kind == "speech":
+            assert len(record.arrays["ssl_tokens"]) == ssl_frames(record.samples)
+            assert record.arrays["acoustic_tokens"].shape[1] == 12
+            assert record.arrays["acoustic_tokens"].dtype == np.uint16
+        else:
+            assert not record.arrays
+    hours = sum(record.seconds for record in after.values() if record.kind == "speech") / 3600
+    assert abs(report["audio_hours"] - hours) < 1e-3 and report["audio_hours_per_hour"] > 0
+    batch = Pipeline(PipelineConfig(stage="stage2", shards=(str(tmp_path),), batch_size=2, buckets=(100,)))[0]
+    assert batch["acoustic_tokens"].shape == (2, 100, 12)
+
+
+def test_features_without_audio(audio_shards, tmp_path):
+    config = ExtractConfig(arrays=("ssl_features",), keep_audio=False)
+    extract(audio_shards, tmp_path, FakeEncoder(), config, bundle="b")
+    speech = [record for record in by_id(tmp_path).values() if record.kind == "speech"]
+    assert speech and all(not record.audio for record in speech)
+    assert all(record.arrays.keys() == {"ssl_features"} for record in speech)
+
+
+def test_long_recordings_are_encoded_in_windows(tmp_path):
+    wave = (0.9 * np.random.default_rng(0).random(16_000 * 70)).astype(np.float32)
+    record = Record(id="long", audio=write_flac(wave, 16_000), sample_rate=16_000, samples=len(wave))
+    shards.write_shard(tmp_path / "in.array_record", [record])
+    encoder = FakeEncoder()
+    extract(tmp_path / "in.array_record", tmp_path / "out", encoder, ExtractConfig(), bundle="b")
+    tokens = by_id(tmp_path / "out")["long"].arrays
+    assert encoder.longest == 1500
+    assert len(tokens["ssl_tokens"]) == ssl_frames(len(wave)) and len(tokens["acoustic_tokens"]) == 70 * 50
+    # Each token still stands at its place in the recording.
+    expected = np.round(np.abs(wave[: 320 * len(tokens["ssl_tokens"]) : 320]) * 8000)
+    assert np.abs(tokens["ssl_tokens"] - expected).max() <= 1
+
+
+def test_shares_of_processes_make_the_whole(audio_shards, tmp_path):
+    extract(audio_shards, tmp_path / "one", FakeEncoder(), bundle="b")
+    for index in (1, 0):
+        share = {"process_index": index, "process_count": 2}
+        report = extract(audio_shards, tmp_path / "two", FakeEncoder(), bundle="b", **share)
+        assert report["shards"] < len(shards.find_shards([audio_shards]))
+    assert Corpus([tmp_path / "one"]).fingerprint() == Corpus([tmp_path / "two"]).fingerprint()
+    assert {path.name: path.read_bytes() for path in (tmp_path / "one").iterdir()} == {
+        path.name: path.read_bytes() for path in (tmp_path / "two").iterdir()
+    }
+    with pytest.raises(ValueError, match="process_index is 2 of 2"):
+        extract(audio_shards, tmp_path / "two", FakeEncoder(), bundle="b", process_index=2, process_count=2)
+
+
+def test_bad_records_are_left_out_and_listed(audio_shards, tmp_path):
+    (tmp_path / "in").mkdir()
+    for path in shards.find_shards([audio_shards]):
+        records = [
+            dataclasses.replace(record, audio=b"noise") if record.id in ("s1_0", "s2_0") else record
+            for record in shards.read_shard(path)
+        ]
+        shards.write_shard(tmp_path / "in" / path.name, records)
+    report = extract(tmp_path / "in", tmp_path / "out", FakeEncoder(), bundle="b")
+    assert set(report["skipped"]) == {"s1_0", "s2_0"}
+    listed = {}
+    for path in (tmp_path / "out").glob("*.skipped.json"):
+        listed |= json.loads(path.read_text())
+    assert listed == report["skipped"]
+    assert by_id(audio_shards).keys() - by_id(tmp_path / "out").keys() == {"s1_0", "s2_0"}
+    with pytest.raises(TooManyBadRecords):
+        strict = BadRecordLimit(count=1, share=0.0)
+        extract(tmp_path / "in", tmp_path / "strict", FakeEncoder(), bundle="b", limit=strict)
+    assert not list((tmp_path / "strict").glob("*.tmp"))
+
+
+def test_other_weights_or_settings_may_not_share_a_folder(audio_shards, tmp_path):
+    extract(audio_shards, tmp_path, FakeEncoder(), bundle="b")
+    again = extract(audio_shards, tmp_path, FakeEncoder(), ExtractConfig(chunk=3), bundle="b")
+    assert again["done_before"] == again["shards"] and again["records"] == 0
+    with pytest.raises(shards.ShardError, match="tokens of other bundle"):
+        extract(audio_shards, tmp_path, FakeEncoder(), bundle="c")
+    with pytest.raises(shards.ShardError, match="tokens of other config"):
+        extract(audio_shards, tmp_path, FakeEncoder(), ExtractConfig(keep_audio=False), bundle="b")
+    with pytest.raises(ValueError, match="arrays is"):
+        ExtractConfig(arrays=("tokens",))
+
+
+RUN = """
+import sys
+sys.path[:0] = [{here!r}, {root!r}]
+from fake_encoder import FakeEncoder
+from metis_jax.data.extract import ExtractConfig, extract
+extract(sys.argv[1], sys.argv[2], FakeEncoder(pause=0.02), ExtractConfig(chunk=4), bundle="b")
+"""
+
+
+def test_killed_at_any_moment_it_ends_with_the_same_shards(audio_shards, tmp_path):
+    many = tmp_path / "in"
+    many.mkdir()
+    records = list(by_id(audio_shards).values())
+    for index in range(11):
+        shards.write_shard(many / shards.shard_name(index, 11), records[4 * index : 4 * index + 4])
+    extract(many, tmp_path / "whole", FakeEncoder(), ExtractConfig(chunk=4), bundle="b")
+    script = RUN.format(here=str(ROOT / "tests/data"), root=str(ROOT))
+    output = tmp_path / "out"
+    for done in (1, 5):
+        process = subprocess.Popen([sys.executable, "-c", script, str(many), str(output)], stderr=subprocess.DEVNULL)
+        while process.poll() is None and len(list(output.glob("*.array_record"))) < done:
+            time.sleep(0.002)
+        process.kill()
+        assert process.wait() == -signal.SIGKILL, "it finished before it could be killed"
+    extract(many, output, FakeEncoder(), ExtractConfig(chunk=4), bundle="b")
+    assert {path.name: path.read_bytes() for path in (tmp_path / "whole").iterdir()} == {
+        path.name: path.read_bytes() for path in output.iterdir()
+    }
+    assert by_id(output).keys() == by_id(audio_shards).keys()
+
+
+def test_the_command_through_tiny_encoders(audio_shards, tmp_path, capsys):
+    bundle = write_mini_bundle(tmp_path / "bundle", tasks=())
+    few = [record for record in by_id(audio_shards).values() if record.kind == "speech"][:3]
+    shards.write_shard(tmp_path / "in.array_record", few)
+    arguments = [f"--bundle={bundle}", f"--input={tmp_path / 'in.array_record'}", f"--output={tmp_path / 'out'}"]
+    assert command.main([*arguments, "--rows=1"]) == 0
+    assert "audio hours per hour" in capsys.readouterr().out
+    for record in by_id(tmp_path / "out").values():
+        assert len(record.arrays["ssl_tokens"]) == ssl_frames(record.samples)
+        assert 0 <= len(record.arrays["acoustic_tokens"]) - len(record.arrays["ssl_tokens"]) <= 2
+    assert command.main([f"--bundle={tmp_path / 'none'}", *arguments[1:]]) == 2
+    assert capsys.readouterr().err.count("\n") == 1
+    (bundle / "acoustic_codec.safetensors").unlink()
+    assert command.main([*arguments[:2], f"--output={tmp_path / 'other'}"]) == 2
+    assert "acoustic_codec.safetensors: file is missing" in capsys.readouterr().err
+    assert not (tmp_path / "other").exists()

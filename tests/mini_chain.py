@@ -17,6 +17,8 @@ from metis_jax.config import (
 )
 from metis_jax.convert.components import rules_for
 from metis_jax.convert.rules import to_variables
+from metis_jax.data.audio import CODEC_HOP, ssl_frames
+from metis_jax.engine import Engine
 
 TINY = SIZES["tiny"]
 TASKS = ("se", "tse", "vc")
@@ -48,3 +50,46 @@ def write_mini_bundle(path: Path, tasks=TASKS) -> Path:
         for task in tasks:
             bundle.task(task, "semantic_generator")
     return path
+
+
+class CountingEngine(Engine):
+    """In place of the models: tokens are frame numbers, and every frame of a wave holds its token."""
+
+    def __init__(self):
+        pass
+
+    @property
+    def num_levels(self):
+        return 1
+
+    @property
+    def largest_batch(self):
+        return 2
+
+    def require(self, task):
+        pass
+
+    def load(self, task):
+        pass
+
+    def semantic_tokens(self, features):
+        return [np.arange(len(one), dtype=np.int32) for one in features]
+
+    def acoustic_tokens(self, waves):
+        return [np.arange(len(one) // CODEC_HOP, dtype=np.int32)[:, None] for one in waves]
+
+    def ssl_features(self, waves):
+        return [np.zeros((ssl_frames(len(wave)), 1), np.float32) for wave in waves]
+
+    def semantic_stage(self, task, jobs, settings, progress):
+        return [np.concatenate([job.known, self._new(job.known, job.length)]) for job in jobs]
+
+    def acoustic_stage(self, jobs, first, full, progress):
+        return [np.concatenate([job.known, self._new(job.known[:, 0], len(job.semantic))[:, None]]) for job in jobs]
+
+    def waves(self, tokens):
+        return [np.repeat(one[:, 0].astype(np.float32), CODEC_HOP) for one in tokens]
+
+    def _new(self, known, length):
+        start = int(known[-1]) + 1 if len(known) else 0
+        return np.arange(start, start + length - len(known), dtype=np.int32)

@@ -1,0 +1,181 @@
+"""The command line of inference: what it refuses and how, lists, and one run with real models."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+from mini_chain import CountingEngine, write_mini_bundle
+
+from metis_jax.cli import infer
+from metis_jax.synthesis import Metis
+
+
+def noise(seconds, rate=16000, channels=1):
+    return 0.1 * np.random.default_rng(0).normal(size=(int(seconds * rate), channels))
+
+
+@pytest.fixture
+def files(tmp_path):
+    """Recordings good and bad; commands run beside them."""
+    wave = noise(1.0)
+    hole = wave.copy()
+    hole[7] = np.nan
+    for name, samples in {
+        "good": wave,
+        "long": noise(70),
+        "wide": noise(1.0, 48000, 8),
+        "short": wave[:800],
+        "empty": wave[:0],
+        "silent": 0 * wave,
+        "nan": hole,
+        "long_prompt": noise(25),
+    }.items():
+        rate = 48000 if name == "wide" else 16000
+        soundfile.write(tmp_path / f"{name}.wav", samples, rate, subtype="FLOAT")
+    (tmp_path / "text.wav").write_text("no audio")
+    (tmp_path / "empty.jsonl").write_text("\n")
+    return tmp_path
+
+
+@pytest.fixture
+def run(files, monkeypatch, capsys):
+    """Runs the command with counting in place of models: (exit status, lines of stdout, lines of stderr)."""
+    monkeypatch.chdir(files)
+    monkeypatch.setattr(Metis, "from_bundle", lambda *args, **kwargs: Metis(CountingEngine()))
+
+    def command(*arguments):
+        status = infer.main(["infer.py", "--compilation_cache=off", "--bundle=none", *arguments])
+        captured = capsys.readouterr()
+        return status, captured.out.splitlines(), captured.err.splitlines()
+
+    return command
+
+
+@pytest.mark.parametrize("source, seconds", [("good", 1.0), ("wide", 1.0), ("long", 70.0)])
+def test_one_file(run, source, seconds):
+    status, out, err = run("--task=se", f"--source={source}.wav", "--output=out.wav")
+    assert status == 0 and not err
+    assert out[-1].startswith(f"audio {seconds - 0.02:.1f} s, compute") and "RTF" in out[-1]
+    info = soundfile.info("out.wav")
+    assert (info.samplerate, info.channels) == (24000, 1)
+    assert info.duration == pytest.approx(seconds, abs=0.05)
+
+
+@pytest.mark.parametrize("task", ["vc", "tse"])
+def test_with_a_prompt(run, task):
+    status, _, err = run(f"--task={task}", "--source=good.wav", "--prompt=wide.wav", "--output=out.flac")
+    assert status == 0 and not err and soundfile.info("out.flac").duration == pytest.approx(1, abs=0.05)
+
+
+BAD = {
+    "no task": ("--source=good.wav", "give --task"),
+    "unknown task": ("--task=xy --source=good.wav --output=out.wav", "--task"),
+    "unknown flag": ("--task=se --sorce=good.wav --output=out.wav", "sorce"),
+    "stray word": ("--task=se good.wav", "unexpected argument 'good.wav'"),
+    "no source": ("--task=se --output=out.wav", "task se needs --source=FILE"),
+    "no output": ("--task=se --source=good.wav", "task se needs --output=FILE"),
+    "no prompt": ("--task=vc --source=good.wav --output=out.wav", "task vc needs --prompt=FILE"),
+    "prompt of se": ("--task=se --source=good.wav --prompt=good.wav --output=out.wav", "task se takes no prompt"),
+    "missing": ("--task=se --source=none.wav --output=out.wav", "none.wav: no such file"),
+    "not audio": ("--task=se --source=text.wav --output=out.wav", "text.wav: is not audio"),
+    "empty": ("--task=se --source=empty.wav --output=out.wav", "empty.wav: 0.000 s of audio; at least 0.1 s"),
+    "short": ("--task=se --source=short.wav --output=out.wav", "short.wav: 0.050 s of audio; at least 0.1 s"),
+    "silent": ("--task=se --source=silent.wav --output=out.wav", "silent.wav: is silent"),
+    "nan": ("--task=se --source=nan.wav --output=out.wav", "nan.wav: contains samples that are not finite"),
+    "long prompt": (
+        "--task=vc --source=good.wav --prompt=long_prompt.wav --output=out.wav",
+        "long_prompt.wav: 25.0 s of audio; at most 20 s",
+    ),
+    "missing prompt": ("--task=vc --source=good.wav --prompt=none.wav --output=out.wav", "none.wav: no such file"),
+    "bad output": ("--task=se --source=good.wav --output=none/out.wav", "directory none does not exist"),
+    "bad suffix": ("--task=se --source=good.wav --output=out.doc", "unknown kind of audio file '.doc'"),
+    "steps": ("--task=se --source=good.wav --output=out.wav --steps=0", "steps"),
+    "guidance": ("--task=se --source=good.wav --output=out.wav --guidance=-1", "guidance"),
+    "list and source": ("--task=se --source=good.wav --list=jobs.jsonl", "--list stands instead of"),
+    "missing list": ("--task=se --list=none.jsonl", "none.jsonl: can not be read"),
+    "empty list": ("--task=se --list=empty.jsonl", "empty.jsonl: has no jobs"),
+}
+
+
+@pytest.mark.parametrize("arguments, message", BAD.values(), ids=BAD)
+def test_bad_input_is_one_line_and_leaves_nothing(run, files, arguments, message):
+    before = set(files.iterdir())
+    status, out, err = run(*arguments.split())
+    assert status == 2 and not out
+    assert len(err) == 1 and err[0].startswith("infer: ") and message in err[0]
+    assert set(files.iterdir()) == before
+
+
+def test_a_failure_keeps_the_old_output(run, files):
+    (files / "out.wav").write_text("before")
+    status, _, _ = run("--task=se", "--source=nan.wav", "--output=out.wav")
+    assert status == 2 and (files / "out.wav").read_text() == "before"
+
+
+def test_bundles_are_checked(files, monkeypatch, capsys):
+    monkeypatch.chdir(files)
+    arguments = ["--task=se", "--source=good.wav", "--output=out.wav", "--compilation_cache=off", "--bundle=none"]
+    assert infer.main(["infer.py", *arguments]) == 2
+    assert capsys.readouterr().err.splitlines() == ["infer: none: not a bundle, config.json is missing"]
+
+
+def write_list(path, *jobs):
+    path.write_text("\n".join(job if isinstance(job, str) else json.dumps(job) for job in jobs))
+
+
+def test_a_list_reports_what_fails_and_does_the_rest(run, files):
+    write_list(
+        files / "jobs.jsonl",
+        {"source": "good.wav", "prompt": "good.wav", "output": "a.wav"},
+        "{not json",
+        {"source": "none.wav", "prompt": "good.wav", "output": "b.wav"},
+        "",
+        {"source": "nan.wav", "prompt": "good.wav", "output": "c.wav"},
+        {"source": "long.wav", "prompt": "good.wav", "output": "d.wav"},
+        ["good.wav"],
+        {"source": "good.wav", "prompt": "silent.wav", "output": "e.wav"},
+        {"source": "good.wav", "prompt": "good.wav", "output": "f.wav", "speed": 2},
+        {"source": "good.wav", "output": "g.wav"},
+        {"source": "wide.wav", "prompt": "wide.wav", "output": "h.wav"},
+    )
+    status, out, err = run("--task=vc", "--list=jobs.jsonl")
+    assert status == 1
+    assert sorted(path.name for path in files.glob("?.wav")) == ["a.wav", "d.wav", "h.wav"]
+    assert soundfile.info("d.wav").duration == pytest.approx(70, abs=0.05)
+    expected = {
+        2: "not valid JSON",
+        3: "none.wav: no such file",
+        5: "not finite",
+        7: "a job is a JSON object, not list",
+        8: "silent.wav: is silent",
+        9: "unknown key 'speed'",
+        10: "needs the key 'prompt'",
+    }
+    assert len(err) == len(expected)
+    for number, message in expected.items():
+        assert any(line.startswith(f"infer: line {number}: ") and message in line for line in err), number
+    assert out[-1].startswith("audio 71.9 s")
+
+
+def test_a_list_without_failures(run, files):
+    write_list(files / "jobs.jsonl", *({"source": "good.wav", "output": f"{i}.wav"} for i in range(5)))
+    status, _, err = run("--task=se", "--list=jobs.jsonl")
+    assert status == 0 and not err and len(list(files.glob("?.wav"))) == 5
+
+
+@pytest.mark.slow
+def test_real_models_and_a_second_start_from_the_cache(files, tmp_path):
+    bundle = write_mini_bundle(tmp_path / "bundle")
+    root = Path(__file__).parents[2]
+    compiled = []
+    for name in ("first.wav", "second.wav"):
+        command = [sys.executable, root / "infer.py", "--task=vc", "--source=good.wav", "--prompt=good.wav"]
+        command += [f"--output={name}", f"--bundle={bundle}", f"--compilation_cache={tmp_path / 'cache'}"]
+        done = subprocess.run(command, cwd=files, capture_output=True, text=True, check=True)
+        compiled.append(float(done.stdout.split("compile ")[1].split(" s")[0]))
+    assert (files / "first.wav").read_bytes() == (files / "second.wav").read_bytes()
+    assert compiled[1] < 0.5 * compiled[0]

@@ -1,0 +1,155 @@
+"""The chain from wave to wave: the authors' mini pipelines, lists, prompts and windows."""
+
+import dataclasses
+import tracemalloc
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+from mini_chain import COMPONENTS, CountingEngine, write_mini_bundle
+
+from metis_jax.audio import AudioError, Wave
+from metis_jax.bundle import Bundle
+from metis_jax.data.audio import CODEC_HOP, ssl_frames
+from metis_jax.decoding.jobs import StageSettings
+from metis_jax.decoding.windows import WindowPlan
+from metis_jax.engine import Engine
+from metis_jax.synthesis import Metis, Prompt, Settings, doubled
+from metis_jax.tensor_files import WeightsError
+from metis_jax.types import Policy
+
+GOLDEN = Path(__file__).parent / "golden"
+LEVELS = COMPONENTS["acoustic_codec"].num_levels
+QUICK = Settings(
+    semantic=StageSettings((3,), 1.0, 0.9),
+    first_level=StageSettings((3,), 0.0, 1.5),
+    other_levels=StageSettings((2, 1), 2.5, 1.5),
+)
+
+
+@pytest.fixture(scope="module")
+def engine(tmp_path_factory):
+    path = write_mini_bundle(tmp_path_factory.mktemp("models") / "bundle", tasks=("se", "vc"))
+    return Engine(Bundle(path), policy=Policy(), devices=jax.local_devices()[:2], rows=2)
+
+
+def speech_like(seconds, seed):
+    draw = np.random.default_rng(seed)
+    return Wave(0.1 * draw.normal(size=int(seconds * 16000)).astype(np.float32), 16000)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("task, steps, guidance", [("se", 10, 0.0), ("vc", 20, 1.0)])
+def test_golden_pipelines(engine, task, steps, guidance):
+    with np.load(GOLDEN / f"mini_pipeline_{task}.npz") as arrays:
+        golden = dict(arrays)
+    settings = Settings(
+        semantic=StageSettings((steps,), guidance, 0.0, 0.0),
+        first_level=StageSettings((10,), 0.0, 0.0, 0.0),
+        other_levels=StageSettings((4, 1), 2.5, 0.0, 0.0),
+    )
+    metis, prompt = Metis(engine), None
+    if task == "vc":
+        prompt = metis.encode_prompt_waves(golden["prompt_16k"], golden["prompt_24k"])
+        np.testing.assert_array_equal(prompt.semantic, golden["prompt_semantic"][0])
+        np.testing.assert_array_equal(prompt.acoustic, golden["prompt_acoustic"][0])
+    speech = metis.transform(task, Wave(golden["source_16k"], 16000), prompt, settings=settings)
+    np.testing.assert_array_equal(speech.semantic, golden["semantic"][0])
+    np.testing.assert_array_equal(speech.acoustic, golden["acoustic"][0])
+    error = np.linalg.norm(speech.wave.samples - golden["wave"][0])
+    assert error <= 1e-3 * np.linalg.norm(golden["wave"][0])
+
+
+@pytest.mark.slow
+def test_alone_and_in_a_list_over_devices(engine):
+    metis = Metis(engine)
+    prompts = [metis.encode_prompt(speech_like(0.5, 10)), metis.encode_prompt(speech_like(0.4, 11))]
+    sources = [speech_like(seconds, i) for i, seconds in enumerate((1.0, 0.3, 1.7, 0.8))]
+    voices = [prompts[0], prompts[1], prompts[1], prompts[0]]
+    heard = []
+    together = metis.convert(sources, voices, settings=QUICK, progress=heard.append)
+    assert sum(heard) == 4 * QUICK.total_steps(LEVELS)
+    for i in (1, 2):
+        alone = metis.convert(sources[i], voices[i], settings=QUICK)
+        np.testing.assert_array_equal(alone.semantic, together[i].semantic)
+        np.testing.assert_array_equal(alone.acoustic, together[i].acoustic)
+        np.testing.assert_allclose(alone.wave.samples, together[i].wave.samples, atol=1e-5)
+        assert len(alone.wave.samples) == CODEC_HOP * len(alone.acoustic)
+
+
+def test_windows_join_without_a_seam(engine):
+    # The mini decoder sees 14 frames to either side, so half an overlap of 32 is enough.
+    metis = Metis(engine, WindowPlan(frames=100, overlap=32))
+    source = speech_like(4.1, 3)
+    settings = dataclasses.replace(QUICK, other_levels=StageSettings((2, 1), 0.0, 1.5))
+    pieces = list(metis.stream("se", [source.samples], settings=settings))
+    assert len(pieces) == metis._windows.count(len(source.samples), samples=32240, hop=320) == 3
+    tokens = np.concatenate([piece.acoustic for piece in pieces])
+    wave = np.concatenate([piece.wave.samples for piece in pieces])
+    assert len(tokens) == ssl_frames(len(source.samples))
+    [at_once] = engine.waves([tokens])
+    np.testing.assert_allclose(wave, at_once, atol=1e-5 * np.abs(at_once).max())
+    again = metis.enhance(source, settings=settings)
+    np.testing.assert_array_equal(again.acoustic, tokens)
+
+
+def test_speech_from_phones_and_from_lips_needs_their_models(engine):
+    metis = Metis(engine)
+    prompt = Prompt(np.zeros(0, np.float32), np.zeros(3, np.int32), np.zeros((3, LEVELS), np.int32))
+    with pytest.raises(WeightsError, match="no model for task 'tts'; it has: se, vc"):
+        metis.speak(np.arange(5), prompt, seconds=1.0)
+    with pytest.raises(WeightsError, match="no model for task 'l2s'"):
+        metis.lip_read(np.zeros((10, 64), np.float32), prompt)
+    with pytest.raises(ValueError, match="prompt and speech are 31.1 s long; at most 30 s"):
+        metis.speak(np.arange(5), prompt, seconds=31.0)
+
+
+def test_a_bundle_without_a_component_is_refused_before_loading(tmp_path):
+    path = write_mini_bundle(tmp_path / "bundle", tasks=("se",))
+    metis = Metis.from_bundle(path)
+    metis.engine.require("se")
+    with pytest.raises(WeightsError, match="no model for task 'tse'; it has: se"):
+        metis.engine.require("tse")
+    (path / "acoustic_generator_full.safetensors").unlink()
+    with pytest.raises(WeightsError, match="acoustic_generator_full.safetensors: file is missing"):
+        metis.engine.require("se")
+
+
+@pytest.mark.parametrize(
+    "wave, message",
+    [
+        (Wave(np.ones(21 * 16000, np.float32), 16000), "prompt: 21.0 s long; at most 20 s"),
+        (Wave(np.ones(100, np.float32), 16000), "prompt: 0.006 s of audio"),
+        (Wave(np.zeros(16000, np.float32), 16000), "prompt: is silent"),
+    ],
+)
+def test_bad_prompts_are_named(engine, wave, message):
+    with pytest.raises(AudioError, match=message):
+        Metis(engine).encode_prompt(wave)
+
+
+def test_lip_features_are_doubled_linearly():
+    features = np.array([[0.0], [4.0], [8.0]], np.float32)
+    np.testing.assert_array_equal(doubled(features)[:, 0], [0, 1, 3, 5, 7, 8])
+
+
+def streamed(minutes):
+    """Whether all frames came out in order, and the peak of memory."""
+    metis = Metis(CountingEngine())
+    chunks = (np.zeros(160000, np.float32) for _ in range(6 * minutes))
+    expected, in_order = 0, True
+    tracemalloc.start()
+    for piece in metis.stream("se", chunks):
+        frames = piece.wave.samples[::CODEC_HOP]
+        in_order &= np.array_equal(frames, np.arange(expected, expected + len(frames)))
+        expected += len(frames)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    return in_order and expected == ssl_frames(960000 * minutes), peak
+
+
+def test_memory_does_not_grow_with_length():
+    (_, short), (is_complete, long) = streamed(1), streamed(10)
+    assert is_complete
+    assert long < 1.2 * short

@@ -1,0 +1,68 @@
+"""Sizes and data that all nano experiments share.
+
+All components together have 15.2M parameters, 30 MB as float16.  The one word of an argument is `quicktest`: the
+reduced models of the library for twenty steps, on synthetic records unless the chain gives real ones.
+"""
+
+from typing import Any
+
+from configs import common
+from metis_jax.config import (
+    SIZES,
+    AcousticCodecConfig,
+    AcousticGeneratorConfig,
+    SemanticCodecConfig,
+    SemanticGeneratorConfig,
+    SslEncoderConfig,
+    to_dict,
+)
+
+_GENERATOR = {"width": 192, "num_layers": 4, "num_heads": 6, "mlp_width": 576}
+
+NANO: dict[type, Any] = {
+    SslEncoderConfig: SslEncoderConfig(width=128, num_layers=4, hidden_layer=3, num_heads=4, mlp_width=384),
+    SemanticCodecConfig: SemanticCodecConfig(
+        feature_width=128, codebook_size=512, width=128, mlp_width=384, num_layers=2
+    ),
+    # Large strides first: nearly all the work of a codec is at the high rates.
+    AcousticCodecConfig: AcousticCodecConfig(
+        encoder_width=8,
+        strides=(8, 5, 4, 3),
+        latent_width=64,
+        num_levels=8,
+        codebook_size=512,
+        decoder_width=256,
+        decoder_mlp_width=768,
+        decoder_layers=5,
+        quantizer_dropout=0.25,
+    ),
+    SemanticGeneratorConfig: SemanticGeneratorConfig(**_GENERATOR, codebook_size=512, condition_width=128),
+    AcousticGeneratorConfig: AcousticGeneratorConfig(
+        **_GENERATOR, num_levels=8, codebook_size=512, semantic_codebook_size=512
+    ),
+}
+
+# What is trained on may be shipped: share-alike prompts and one noise whose licence is not stated are left out.
+SPEECH = {"exclude_licenses": ("by-sa",)}
+NOISE = {"kinds": ("noise",), "exclude_licenses": ("by-sa", "freesound"), "split": "train", "held_out_share": 0.2}
+
+
+def sized(cls: type, given: frozenset[str], **changes: Any) -> dict[str, Any]:
+    """All fields of a model's config."""
+    base = SIZES["tiny"] if common.is_tiny(given) else NANO
+    return to_dict(base[cls]) | changes
+
+
+def optimizer(given: frozenset[str], steps: int, **changes: Any) -> dict[str, Any]:
+    """AdamW that is back to a twentieth of its rate at the last step."""
+    defaults = dict(learning_rate=1e-3, schedule="cosine", warmup_steps=100, total_steps=steps, final_fraction=0.05)
+    return common.optimizer(given, **(defaults | changes))
+
+
+def experiment(given: frozenset[str], **values: Any):
+    """A config with the defaults of short runs on a CPU."""
+    data = dict(parts=(dict(select=SPEECH),), noise=NOISE, cached_seconds=30_000.0, threads=1, prefetch=4)
+    values["data"] = data | values["data"]
+    defaults = dict(ema_decay=0.995, eval_every=500, eval_batches=8, sample_every=0, checkpoint_every=100)
+    defaults["license"] = "MIT; trained on CC BY, public-domain and freely licensed speech"
+    return common.experiment(given, **(defaults | values))

@@ -1,0 +1,24 @@
+"""Nano stage-1 pre-training: masked generative modelling of SSL tokens.
+
+Command:   python train.py --config=configs/nano/pretrain.py --workdir=DIR --config.data.shards='("TOKEN_SHARDS",)'
+Hardware:  two CPU cores.
+"""
+
+from configs import common
+from configs.nano import common as nano
+from metis_jax.config import SemanticGeneratorConfig
+
+STEPS = 1500
+
+
+def get_config(arg: str | None = None):
+    given = common.words(arg)
+    return nano.experiment(
+        given,
+        stage="semantic_generator",
+        model=dict(generator=nano.sized(SemanticGeneratorConfig, given)),
+        data=dict(stage="pretrain", buckets=(150, 250)),
+        optimizers=dict(semantic_generator=nano.optimizer(given, STEPS)),
+        steps=STEPS,
+        batch_size=12,
+    )

@@ -1,0 +1,29 @@
+"""Nano semantic codec: one of 512 codes per 20 ms of SSL features.
+
+Command:   python train.py --config=configs/nano/semantic_codec.py --workdir=DIR \
+               --config.data.shards='("SHARDS",)' --config.initial.ssl_encoder=BUNDLE
+Hardware:  two CPU cores.
+"""
+
+from configs import common
+from configs.nano import common as nano
+from metis_jax.config import SemanticCodecConfig, SslEncoderConfig
+
+STEPS = 1200
+
+
+def get_config(arg: str | None = None):
+    given = common.words(arg)
+    return nano.experiment(
+        given,
+        stage="semantic_codec",
+        model=dict(
+            semantic_codec=nano.sized(SemanticCodecConfig, given),
+            ssl_encoder=nano.sized(SslEncoderConfig, given),
+        ),
+        data=dict(stage="semantic_codec", buckets=(150,), example=dict(gain_db=(-6.0, 3.0))),
+        optimizers=dict(semantic_codec=nano.optimizer(given, STEPS)),
+        initial=dict(ssl_encoder=""),
+        steps=STEPS,
+        batch_size=8,
+    )

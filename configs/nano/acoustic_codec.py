@@ -4,7 +4,6 @@ Command:   python train.py --config=configs/nano/acoustic_codec.py --workdir=DIR
 Hardware:  two CPU cores.  Discriminators would multiply the cost of a step and are left out.
 """
 
-from configs import common
 from configs.nano import common as nano
 from metis_jax.config import AcousticCodecConfig
 
@@ -12,7 +11,7 @@ STEPS = 4000
 
 
 def get_config(arg: str | None = None):
-    given = common.words(arg)
+    given = nano.words(arg)
     return nano.experiment(
         given,
         stage="acoustic_codec",

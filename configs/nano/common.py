@@ -1,10 +1,12 @@
 """Sizes and data that all nano experiments share.
 
-All components together have 15.2M parameters, 30 MB as float16.  The one word of an argument is `quicktest`: the
-reduced models of the library for twenty steps, on synthetic records unless the chain gives real ones.
+All components together have 15.2M parameters, 30 MB as float16.  Words of an argument: `tiny` and `quicktest` of
+`configs/common.py`; and `chain`, with which a quick test takes the shards and bundles of the steps before it.
 """
 
 from typing import Any
+
+import ml_collections
 
 from configs import common
 from metis_jax.config import (
@@ -47,6 +49,10 @@ SPEECH = {"exclude_licenses": ("by-sa",)}
 NOISE = {"kinds": ("noise",), "exclude_licenses": ("by-sa", "freesound"), "split": "train", "held_out_share": 0.2}
 
 
+def words(arg: str | None) -> frozenset[str]:
+    return common.words(arg, "chain")
+
+
 def sized(cls: type, given: frozenset[str], **changes: Any) -> dict[str, Any]:
     """All fields of a model's config."""
     base = SIZES["tiny"] if common.is_tiny(given) else NANO
@@ -59,10 +65,14 @@ def optimizer(given: frozenset[str], steps: int, **changes: Any) -> dict[str, An
     return common.optimizer(given, **(defaults | changes))
 
 
-def experiment(given: frozenset[str], **values: Any):
+def experiment(given: frozenset[str], **values: Any) -> ml_collections.ConfigDict:
     """A config with the defaults of short runs on a CPU."""
     data = dict(parts=(dict(select=SPEECH),), noise=NOISE, cached_seconds=30_000.0, threads=1, prefetch=4)
     values["data"] = data | values["data"]
     defaults = dict(ema_decay=0.995, eval_every=500, eval_batches=8, sample_every=0, checkpoint_every=100)
     defaults["license"] = "MIT; trained on CC BY, public-domain and freely licensed speech"
-    return common.experiment(given, **(defaults | values))
+    config = common.experiment(given, **(defaults | values))
+    if "chain" in given:
+        config.synthetic = 0
+        config.initial = values.get("initial", {})
+    return config

@@ -4,7 +4,6 @@ Command:   python train.py --config=configs/nano/pretrain.py --workdir=DIR --con
 Hardware:  two CPU cores.
 """
 
-from configs import common
 from configs.nano import common as nano
 from metis_jax.config import SemanticGeneratorConfig
 
@@ -12,7 +11,7 @@ STEPS = 1500
 
 
 def get_config(arg: str | None = None):
-    given = common.words(arg)
+    given = nano.words(arg)
     return nano.experiment(
         given,
         stage="semantic_generator",

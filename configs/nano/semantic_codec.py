@@ -5,7 +5,6 @@ Command:   python train.py --config=configs/nano/semantic_codec.py --workdir=DIR
 Hardware:  two CPU cores.
 """
 
-from configs import common
 from configs.nano import common as nano
 from metis_jax.config import SemanticCodecConfig, SslEncoderConfig
 
@@ -13,7 +12,7 @@ STEPS = 1200
 
 
 def get_config(arg: str | None = None):
-    given = common.words(arg)
+    given = nano.words(arg)
     return nano.experiment(
         given,
         stage="semantic_codec",

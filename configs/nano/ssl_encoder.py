@@ -5,7 +5,6 @@ Export:    the same command with --export=BUNDLE.
 Hardware:  two CPU cores.
 """
 
-from configs import common
 from configs.nano import common as nano
 from metis_jax.config import SslEncoderConfig
 
@@ -13,7 +12,7 @@ STEPS = 1500
 
 
 def get_config(arg: str | None = None):
-    given = common.words(arg)
+    given = nano.words(arg)
     optimizer = nano.optimizer(given, STEPS)
     return nano.experiment(
         given,

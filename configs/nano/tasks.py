@@ -5,7 +5,6 @@ Command:   python train.py --config=configs/nano/tasks.py --workdir=DIR --config
 Hardware:  two CPU cores.
 """
 
-from configs import common
 from configs.nano import common as nano
 from metis_jax.config import SemanticGeneratorConfig, SslEncoderConfig
 
@@ -15,7 +14,7 @@ SHARES = {"se": 0.5, "tse": 0.35, "vc": 0.15}
 
 
 def get_config(arg: str | None = None):
-    given = common.words(arg)
+    given = nano.words(arg)
     return nano.experiment(
         given,
         stage="semantic_generator",

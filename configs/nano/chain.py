@@ -1,0 +1,250 @@
+"""The whole nano chain, from a manifest of recordings to a bundle.
+
+    python configs/nano/chain.py --manifest=CORPUS/manifest.jsonl --workdir=DIR [--jobs=2] [--until=STEP]
+    python configs/nano/chain.py --workdir=DIR --quicktest
+
+The same command goes on where it stopped: every step is a command of its own that resumes (training from its last
+checkpoint, extraction from its last shard), and a step that has ended leaves DIR/STEP.done.  What a step says is in
+DIR/STEP.log.  Steps whose inputs are ready run side by side, `--jobs` at a time, each on its share of the cores.
+`--quicktest` runs every step on synthetic speech with the reduced models, in minutes.
+
+Expected times for eight hours of speech: `docs/nano.md`.
+"""
+
+import argparse
+import concurrent.futures
+import dataclasses
+import os
+import pathlib
+import shlex
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+LICENSE = "MIT; trained on CC BY, public-domain and freely licensed speech"
+PROVENANCE = "metis_jax, configs/nano/chain.py: every component trained from nothing by this repository"
+SYNTHETIC_RECORDS = 48
+
+
+@dataclasses.dataclass(frozen=True)
+class Step:
+    """Commands in a row, once the steps in `needs` have ended.  A command ends early if what it makes is there."""
+
+    name: str
+    needs: tuple[str, ...]
+    commands: tuple[tuple[str, ...], ...]
+    makes: pathlib.Path | None = None
+
+
+class Chain:
+    """The steps of one working folder."""
+
+    def __init__(self, workdir: pathlib.Path, manifest: str, *, quicktest: bool, overrides: dict[str, tuple[str, ...]]):
+        self.workdir, self.manifest, self.quicktest, self.overrides = workdir, manifest, quicktest, overrides
+
+    def at(self, *parts: str) -> str:
+        return str(self.workdir.joinpath(*parts))
+
+    def steps(self) -> list[Step]:
+        shards, tokens, all_tokens = self.at("shards"), self.at("ssl_tokens"), self.at("all_tokens")
+        encoders = self.bundle("semantic_codec")
+        return [
+            Step("prepare", (), (self._prepare(shards),)),
+            self._train("ssl_encoder", ("prepare",), shards),
+            self._train("semantic_codec", ("ssl_encoder",), shards, ssl_encoder=self.bundle("ssl_encoder")),
+            self._extract("ssl_tokens", ("semantic_codec",), encoders, shards),
+            self._train("acoustic_codec", ("prepare",), shards),
+            self._extract("all_tokens", ("ssl_tokens", "acoustic_codec"), self.bundle("acoustic_codec"), tokens),
+            self._train("pretrain", ("ssl_tokens",), tokens),
+            self._train(
+                "tasks", ("pretrain",), tokens, semantic_generator=self.bundle("pretrain"), ssl_encoder=encoders
+            ),
+            self._train("s2a_first", ("all_tokens",), all_tokens),
+            self._train("s2a_full", ("all_tokens",), all_tokens),
+            self._assemble(("tasks", "s2a_first", "s2a_full")),
+        ]
+
+    def bundle(self, step: str) -> str:
+        return self.at(step, "bundle")
+
+    def _prepare(self, output: str) -> tuple[str, ...]:
+        if self.quicktest:
+            code = "import sys; from metis_jax.data.synthetic import write_synthetic_shards as write; "
+            return (sys.executable, "-c", code + f"write(sys.argv[1], {SYNTHETIC_RECORDS}, 0)", output)
+        return (sys.executable, "data/prepare.py", f"--input={self.manifest}", f"--output={output}")
+
+    def _train(self, name: str, needs: tuple[str, ...], shards: str, **initial: str) -> Step:
+        """Trains and exports an experiment of this folder."""
+        word = ":quicktest,chain" if self.quicktest else ""
+        command = (
+            sys.executable,
+            "train.py",
+            f"--config=configs/nano/{name}.py{word}",
+            f"--workdir={self.at(name)}",
+            f"--config.data.shards=({shards!r},)",
+            *(f"--config.initial.{component}={place}" for component, place in initial.items()),
+            *self.overrides.get(name, ()),
+        )
+        made = self.bundle(name)
+        return Step(name, needs, (command, (*command, f"--export={made}")), pathlib.Path(made))
+
+    def _extract(self, name: str, needs: tuple[str, ...], bundle: str, shards: str) -> Step:
+        arrays = "ssl_tokens" if name == "ssl_tokens" else "acoustic_tokens"
+        flags = (f"--bundle={bundle}", f"--input={shards}", f"--output={self.at(name)}", f"--arrays={arrays}")
+        return Step(name, needs, ((sys.executable, "data/extract_tokens.py", *flags),))
+
+    def _assemble(self, needs: tuple[str, ...]) -> Step:
+        sources = {
+            "ssl_encoder": self.bundle("semantic_codec"),
+            "semantic_codec": self.bundle("semantic_codec"),
+            "acoustic_codec": self.bundle("acoustic_codec"),
+            "semantic_generator": self.bundle("tasks"),
+            "acoustic_generator_first": f"{self.bundle('s2a_first')}:acoustic_generator",
+            "acoustic_generator_full": f"{self.bundle('s2a_full')}:acoustic_generator",
+        }
+        command = (
+            sys.executable,
+            "-m",
+            "metis_jax.cli.assemble",
+            f"--output={self.at('bundle')}",
+            "--dtype=float16",
+            "--task=se,tse,vc",
+            f"--license={LICENSE}",
+            f"--provenance={PROVENANCE}",
+            *(f"--component={name}={place}" for name, place in sources.items()),
+        )
+        return Step("assemble", needs, (command,), self.workdir / "bundle")
+
+
+class StepFailed(RuntimeError):
+    """A command of a step ended with an error, or was stopped."""
+
+
+class Runner:
+    """Runs steps as their inputs become ready; on a signal tells every running command to stop and save."""
+
+    def __init__(self, workdir: pathlib.Path, jobs: int):
+        self.workdir, self.jobs = workdir, jobs
+        self.running: set[subprocess.Popen] = set()
+        self.stopped = False
+
+    def stop(self, *_: object) -> None:
+        self.stopped = True
+        for process in tuple(self.running):
+            process.send_signal(signal.SIGTERM)
+
+    def is_done(self, name: str) -> bool:
+        return (self.workdir / f"{name}.done").exists()
+
+    def run_all(self, steps: Sequence[Step]) -> None:
+        waiting = [step for step in steps if not self.is_done(step.name)]
+        futures: dict[concurrent.futures.Future, Step] = {}
+        with concurrent.futures.ThreadPoolExecutor(self.jobs) as pool:
+            while (waiting or futures) and not self.stopped:
+                ready = [step for step in waiting if all(map(self.is_done, step.needs))]
+                for step in ready[: self.jobs - len(futures)]:
+                    waiting.remove(step)
+                    futures[pool.submit(self.run, step)] = step
+                if not futures:
+                    raise StepFailed(f"step {waiting[0].name!r} waits for {waiting[0].needs}, which are left out")
+                done, _ = concurrent.futures.wait(futures, return_when=concurrent.futures.FIRST_COMPLETED)
+                for future in done:
+                    del futures[future]
+                    if future.exception():
+                        self.stop()
+                        raise future.exception()
+
+    def run(self, step: Step) -> None:
+        started = time.monotonic()
+        print(f"{step.name}: begins", flush=True)
+        log = self.workdir / f"{step.name}.log"
+        if not (step.makes and step.makes.exists()):
+            for command in step.commands:
+                self._call(step.name, command, log)
+        (self.workdir / f"{step.name}.done").touch()
+        print(f"{step.name}: done in {time.monotonic() - started:.0f} s", flush=True)
+
+    def _call(self, name: str, command: Sequence[str], log: pathlib.Path) -> None:
+        with open(log, "a", encoding="utf-8") as file:
+            file.write(f"$ {shlex.join(command)}\n")
+            file.flush()
+            # A group of its own: an interrupt from the keyboard reaches the commands through `stop`, once.
+            streams = {"stdout": file, "stderr": file}
+            process = subprocess.Popen(command, cwd=ROOT, env=self._environment(), start_new_session=True, **streams)
+            self.running.add(process)
+            try:
+                status = process.wait()
+            finally:
+                self.running.discard(process)
+        if self.stopped:
+            raise StepFailed(f"{name}: stopped; the same command goes on from here")
+        if status:
+            tail = log.read_text(encoding="utf-8").strip().splitlines()[-1]
+            raise StepFailed(f"{name}: exit status {status}: {tail} (see {log})")
+
+    def _environment(self) -> dict[str, str]:
+        environment = dict(os.environ)
+        environment["PYTHONPATH"] = os.pathsep.join(filter(None, (str(ROOT), environment.get("PYTHONPATH"))))
+        if self.jobs > 1 and (os.cpu_count() or 1) <= 2 * self.jobs:
+            # Side by side on few cores, threads of one step only get into the other's way.
+            limit = "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1"
+            environment["XLA_FLAGS"] = f"{environment.get('XLA_FLAGS', '')} {limit}".strip()
+        return environment
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description="The nano chain, from a manifest to a bundle; resumes.")
+    parser.add_argument("--manifest", default="", help="JSON lines, or a folder, as data/prepare.py takes it")
+    parser.add_argument("--workdir", required=True, type=pathlib.Path)
+    parser.add_argument("--jobs", type=int, default=1, help="steps side by side")
+    parser.add_argument("--until", default="", help="end after this step and what it needs")
+    parser.add_argument("--quicktest", action="store_true", help="reduced models, synthetic speech")
+    parser.add_argument(
+        "--set", action="append", default=[], help="STEP:key=value, an override of that step's config, repeatable"
+    )
+    flags = parser.parse_args(arguments)
+    overrides: dict[str, tuple[str, ...]] = {}
+    for text in flags.set:
+        name, _, rest = text.partition(":")
+        overrides[name] = (*overrides.get(name, ()), f"--config.{rest}")
+    try:
+        if not flags.quicktest and not flags.manifest:
+            raise ValueError("give --manifest, or --quicktest for synthetic speech")
+        manifest = flags.manifest and str(pathlib.Path(flags.manifest).resolve())
+        workdir = flags.workdir.resolve()
+        steps = Chain(workdir, manifest, quicktest=flags.quicktest, overrides=overrides).steps()
+        known = [step.name for step in steps]
+        for name in (*overrides, *filter(None, (flags.until,))):
+            if name not in known:
+                raise ValueError(f"there is no step {name!r}; the steps are {', '.join(known)}")
+        workdir.mkdir(parents=True, exist_ok=True)
+        runner = Runner(workdir, max(1, flags.jobs))
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, runner.stop)
+        runner.run_all(_needed(steps, flags.until))
+    except (ValueError, OSError) as error:
+        print(f"chain: {error}", file=sys.stderr)
+        return 2
+    except StepFailed as error:
+        print(f"chain: {error}", file=sys.stderr)
+        return 1
+    print(f"done: {workdir}")
+    return 0
+
+
+def _needed(steps: Sequence[Step], last: str) -> list[Step]:
+    """All steps, or `last` and those it rests on."""
+    if not last:
+        return list(steps)
+    wanted = {last}
+    for step in reversed(steps):
+        if step.name in wanted:
+            wanted.update(step.needs)
+    return [step for step in steps if step.name in wanted]
+
+
+if __name__ == "__main__":
+    sys.exit(main())

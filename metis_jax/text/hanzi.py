@@ -69,8 +69,7 @@ _ALONE: dict[str, tuple[_Rule, ...]] = {
     "冲": (_Rule("chong4", after="着"), _Rule("chong1")),
     "种": (_Rule("zhong4", after="树 花 草 菜 地 田 瓜 下 在 了 着 上 出 水稻 小麦"), _Rule("zhong3")),
     "为": (
-        _Rule("wei2", after=_COUNTS),
-        _Rule("wei4", before="start " + _PRONOUNS),
+        _Rule("wei4", before="start 要 能 会 可以 允许 将 也 都 就 想 愿 来 去 并 而 才 再 " + _PRONOUNS),
         _Rule("wei4", after=_PRONOUNS + " 此 何"),
         _Rule("wei2"),
     ),

@@ -1,7 +1,7 @@
 """Sentence ends in six languages, and parts that are short enough."""
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from metis_jax.text.errors import TextError
@@ -42,6 +42,7 @@ def test_a_length_below_one_is_refused():
         split_text("a", longest=0)
 
 
+@settings(database=None, deadline=None, max_examples=50)
 @given(st.text(max_size=200), st.integers(3, 40))
 def test_nothing_but_space_is_lost(text, longest):
     parts = split_text(text, longest)

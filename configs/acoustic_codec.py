@@ -27,11 +27,12 @@ def get_config(arg: str | None = None):
         data=dict(
             stage="acoustic_codec",
             buckets=(50,),
-            tiny_buckets=(25,),
             recipe=dict(min_frames=25),
             example=dict(gain_db=(-12.0, 3.0)),
         ),
         optimizers=dict(acoustic_codec=common.optimizer(given, **gan), discriminators=common.optimizer(given, **gan)),
+        tiny_buckets=(25,),
+        quick_buckets=(25,),
         steps=400_000,
         batch_size=72,
         ema_decay=0.999,

@@ -56,7 +56,13 @@ def optimizer(given: frozenset[str], **changes: Any) -> dict[str, Any]:
     return to_dict(OptimizerConfig(**changes))
 
 
-def experiment(given: frozenset[str], **values: Any) -> ml_collections.ConfigDict:
+def experiment(
+    given: frozenset[str],
+    *,
+    tiny_buckets: tuple[int, ...] = (100, 200),
+    quick_buckets: tuple[int, ...] = (100,),
+    **values: Any,
+) -> ml_collections.ConfigDict:
     """A config with the defaults of long runs, made small where the words ask for it."""
     config = ml_collections.ConfigDict(
         dict(
@@ -84,21 +90,19 @@ def experiment(given: frozenset[str], **values: Any) -> ml_collections.ConfigDic
     if is_tiny(given):
         config.steps = 500
         config.batch_size = 8
-        config.data.buckets = tuple(config.data.get("tiny_buckets", (100, 200)))
+        config.data.buckets = tiny_buckets
         config.log_every, config.eval_every, config.eval_batches = 10, 100, 2
         config.sample_every, config.checkpoint_every = 250, 100
     if "quicktest" in given:
         config.steps = 20
         config.synthetic = 32
         config.initial = {}
-        config.data.buckets = (50,)
+        config.data.buckets = quick_buckets
         config.data.recipe = dict(min_frames=20, prompt_frames=(10, 20))
         config.data.block_batches = 2
         config.data.threads = 2
         config.log_every, config.eval_every, config.eval_batches = 5, 10, 1
         config.sample_every, config.checkpoint_every = 20, 10
-    if "tiny_buckets" in config.data:
-        del config.data.tiny_buckets
     return config
 
 

@@ -1,7 +1,8 @@
-r"""Lip-to-speech: fine-tuning of the pre-trained generator (Metis section 3.2); condition = lip features at 25 fps.
+r"""Lip-to-speech: fine-tuning of the pre-trained generator (Metis section 3.2).
 
 Command:   python train.py --config=configs/finetune_l2s.py[:lora] --workdir=DIR \
                --config.data.shards='("SHARDS",)' --config.initial.semantic_generator=BASE
+Condition: lip features at 25 fps.
 Data:      token shards with `visual_features` [t, 768].
 Hardware:  8 x 80 GB for full fine-tuning, one for LoRA.
 Expected:  LRS2 WER 32.28, SIM 59.73, from the paper's 300K-hour base.

@@ -1,8 +1,9 @@
-r"""Target speaker extraction: fine-tuning of the pre-trained generator (Metis section 3.2); prompt = another utterance of the target, condition = features of prompt and mixture.
+r"""Target speaker extraction: fine-tuning of the pre-trained generator (Metis section 3.2).
 
 Command:   python train.py --config=configs/finetune_tse.py[:lora] --workdir=DIR \
                --config.data.shards='("SHARDS",)' --config.initial.semantic_generator=BASE \
                --config.initial.ssl_encoder=BUNDLE --config.initial.semantic_codec=BUNDLE
+Condition: SSL features of the prompt (another utterance of the target) and the mixture.
 Data:      speech of several utterances per speaker, noise and rooms.
 Hardware:  8 x 80 GB for full fine-tuning, one for LoRA.
 Expected:  WER 6.31 on LibriMix (text-guided 2.70), from the paper's 300K-hour base.

@@ -1,8 +1,9 @@
-r"""Zero-shot voice conversion: fine-tuning of the pre-trained generator (Metis section 3.2); condition = features of the source with its timbre perturbed.
+r"""Zero-shot voice conversion: fine-tuning of the pre-trained generator (Metis section 3.2).
 
 Command:   python train.py --config=configs/finetune_vc.py[:lora] --workdir=DIR \
                --config.data.shards='("SHARDS",)' --config.initial.semantic_generator=BASE \
                --config.initial.ssl_encoder=BUNDLE --config.initial.semantic_codec=BUNDLE
+Condition: SSL features of the prompt and the source with its timbre perturbed.
 Data:      speech of several utterances per speaker, or records with `source_audio`.
 Hardware:  8 x 80 GB for full fine-tuning, one for LoRA.
 Expected:  VCTK WER 4.49, SIM 0.55, from the paper's 300K-hour base.

@@ -52,7 +52,7 @@ def synthetic_record(
     seed: int,
     *,
     kind: str = "speech",
-    seconds: tuple[float, float] = (1.5, 4.0),
+    seconds: tuple[float, float] = (1.0, 1.9),
     codebook: int = 128,
     levels: int = 5,
     acoustic_codebook: int = 64,

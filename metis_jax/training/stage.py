@@ -57,4 +57,7 @@ class Stage(Protocol):
 def init_component(stage: Stage, component: str, key: Key[Array, ""]) -> Variables:
     """Fresh variables of one model, with their logical axis names."""
     model, inputs, options = stage.models()[component]
-    return model.init(key, *inputs, **options)
+    # Under rules Flax would constrain every parameter as it is made, and refuses names that occur twice in one kernel;
+    # `sharding.parameter_spec` decides where parameters lie.
+    with nn.logical_axis_rules(()):
+        return model.init(key, *inputs, **options)

@@ -4,6 +4,7 @@ The argument is a list of words, `--config=configs/pretrain.py:tiny,quicktest`:
 
     tiny        the reduced models (seconds on a CPU), trained on your data
     quicktest   the reduced models for twenty steps on synthetic records: no data needed
+    samples     (generators) load the codec too, for sample waves or pictures: --config.initial.X_codec=BUNDLE
 
 Any value can be set on the command line, `--config.data.shards='("/data/shards",)' --config.batch_size=16`.
 Fine-tuning files also know
@@ -23,6 +24,7 @@ from metis_jax.training.optim import OptimizerConfig
 from metis_jax.types import Policy
 
 SIZE_WORDS = ("tiny", "quicktest")
+SAMPLES = "samples"
 
 
 def words(arg: str | None, *known: str) -> frozenset[str]:
@@ -104,6 +106,13 @@ def experiment(
         config.log_every, config.eval_every, config.eval_batches = 5, 10, 1
         config.sample_every, config.checkpoint_every = 20, 10
     return config
+
+
+def sample_codec(given: frozenset[str], name: str, cls: type) -> dict[str, dict[str, Any]]:
+    """The sections that give a generator the codec its samples are shown with."""
+    if SAMPLES not in given:
+        return {}
+    return {"model": {name: sized(cls, given)}, "initial": {name: ""}}
 
 
 # First match wins: with LoRA only these leaves of the generator move.

@@ -16,6 +16,8 @@ from metis_jax.bundle import Bundle
 from metis_jax.data.pipeline import Pipeline, PipelineConfig
 from metis_jax.data.synthetic import write_synthetic_shards
 from metis_jax.sharding import activate, check_batch_size, make_mesh
+from metis_jax.text.frontend import TextFrontEnd
+from metis_jax.text.languages import AUTO
 from metis_jax.training.checkpoint import Checkpoints, Restored
 from metis_jax.training.config import TrainConfig, check_same_run, defining
 from metis_jax.training.stage import Params, Stage
@@ -82,9 +84,25 @@ def pipeline_config(config: TrainConfig, workdir: pathlib.Path) -> PipelineConfi
     return dataclasses.replace(config.pipeline, shards=(str(folder),))
 
 
+class _Phonemizer:
+    """Phone ids of a text; a class of its own so that worker processes can receive it."""
+
+    def __init__(self) -> None:
+        self._front_end = TextFrontEnd()
+
+    def __call__(self, text: str, language: str) -> tuple[int, ...]:
+        return self._front_end.read(text, language or AUTO).ids
+
+
 def make_pipeline(config: PipelineConfig) -> Pipeline:
     """This process's share of the data."""
-    return Pipeline(config, process_index=jax.process_index(), process_count=jax.process_count())
+    speaks = any(part.task == "tts" for part in config.parts) or config.example.text_guided > 0
+    return Pipeline(
+        config,
+        process_index=jax.process_index(),
+        process_count=jax.process_count(),
+        phonemize=_Phonemizer() if speaks else None,
+    )
 
 
 def load_initial(initial: Mapping[str, str]) -> dict[str, dict[str, np.ndarray]]:

@@ -21,8 +21,8 @@ from metis_jax.models.discriminators import Discriminators
 from metis_jax.objectives.adversarial import discriminator_loss, feature_matching_loss, generator_loss
 from metis_jax.objectives.codec_reconstruction import mel_loss
 from metis_jax.ops.lengths import valid_mask
-from metis_jax.ops.stft import log_mel_magnitude
 from metis_jax.training.stage import Batch, Metrics, Params, Samples
+from metis_jax.training.stages.pictures import spectrogram
 from metis_jax.training.stages.semantic_codec import code_usage
 from metis_jax.types import Array, Float, Key, Policy
 
@@ -123,8 +123,7 @@ class AcousticCodecStage:
             for name, x in (("original", wave), ("decoded", fake)):
                 own = np.asarray(x[index, :samples], np.float32)
                 waves[f"{name}_{index}"] = (own, rate)
-                mel = log_mel_magnitude(jnp.asarray(own)[None], sample_rate=rate, width=1024, mel_bins=80)
-                pictures[f"{name}_{index}"] = np.asarray(mel[0]).T
+                pictures[f"{name}_{index}"] = spectrogram(own, rate)
         return Samples(waves, pictures)
 
     def seconds(self, batch: Mapping[str, np.ndarray]) -> float:

@@ -9,15 +9,19 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from metis_jax.config import AcousticGeneratorConfig
+from metis_jax.config import AcousticCodecConfig, AcousticGeneratorConfig
+from metis_jax.decoding.masked_decode import make_schedule
+from metis_jax.decoding.stages import AcousticInputs, Sampling, jitted_acoustic_steps, run_stage
+from metis_jax.models.acoustic_codec import AcousticCodec
 from metis_jax.models.acoustic_generator import AcousticGenerator
 from metis_jax.objectives.masked_tokens import masked_token_loss
 from metis_jax.ops.masking import ACOUSTIC_PROMPT_SHARE, PROMPT_PROBABILITY, level_weights, sample_levels
 from metis_jax.training.stage import Batch, Metrics, Params, Samples
 from metis_jax.training.stages.masking import draw_masks
+from metis_jax.training.stages.pictures import spectrogram
 from metis_jax.types import Array, Float, Key, Policy
 
-GENERATOR = "acoustic_generator"
+GENERATOR, CODEC = "acoustic_generator", "acoustic_codec"
 FRAME_RATE = 50
 
 
@@ -27,10 +31,12 @@ class AcousticGeneratorStage:
 
     Attributes:
       first_level: lowest level that is drawn: 0 for the one-level model, 1 for the full one, which is given level 0.
+      acoustic_codec: turns samples into waves; the loss does without.
     """
 
     generator: AcousticGeneratorConfig
     first_level: int = 1
+    acoustic_codec: AcousticCodecConfig | None = None
     policy: Policy = Policy()
     prompt_probability: float = PROMPT_PROBABILITY
     prompt_share: float = ACOUSTIC_PROMPT_SHARE
@@ -46,10 +52,17 @@ class AcousticGeneratorStage:
 
     def models(self) -> dict[str, tuple[nn.Module, tuple[Any, ...], dict[str, Any]]]:
         tokens = jnp.zeros((1, 2, self.generator.num_levels), jnp.int32)
-        return {GENERATOR: (self._model, (tokens,), {"method": "init_all"})}
+        found: dict[str, tuple[nn.Module, tuple[Any, ...], dict[str, Any]]] = {
+            GENERATOR: (self._model, (tokens,), {"method": "init_all"})
+        }
+        if self.acoustic_codec:
+            samples = 2 * self.acoustic_codec.hop
+            wave, lengths = jnp.zeros((1, samples), jnp.float32), jnp.full((1,), samples, jnp.int32)
+            found[CODEC] = (AcousticCodec(self.acoustic_codec), (wave, lengths), {})
+        return found
 
     def configs(self) -> dict[str, Any]:
-        return {GENERATOR: self.generator}
+        return {GENERATOR: self.generator} | ({CODEC: self.acoustic_codec} if self.acoustic_codec else {})
 
     def loss(
         self, params: Params, batch: Batch, key: Key[Array, ""], *, deterministic: bool
@@ -89,7 +102,31 @@ class AcousticGeneratorStage:
         return result.loss, {"accuracy": result.accuracy}
 
     def samples(self, params: Params, batch: Batch, key: Key[Array, ""]) -> Samples:
-        return Samples()
+        """Two recordings, decoded from their SSL tokens and the first quarter as prompt, beside their own tokens."""
+        if not self.acoustic_codec:
+            return Samples()
+        q, rate = self.generator.num_levels, self.acoustic_codec.sample_rate
+        codec = AcousticCodec(self.acoustic_codec)
+        lengths, truth = batch["lengths"][:2], batch["acoustic_tokens"][:2, :, :q]
+        levels = q - self.first_level
+        codes = run_stage(
+            jitted_acoustic_steps,
+            self._model,
+            params[GENERATOR],
+            make_schedule([16] + [1] * (levels - 1), first_level=self.first_level),
+            AcousticInputs(lengths // 4, lengths, batch["tokens"][:2]),
+            truth,
+            jax.random.split(key, truth.shape[0]),
+            Sampling(jnp.float32(1.5), jnp.float32(1.0)),
+        )
+        waves, pictures = {}, {}
+        for name, tokens in (("original_tokens", truth), ("generated_tokens", codes)):
+            decoded = codec.apply(params[CODEC], tokens, lengths, method="decode")
+            for index, frames in enumerate(np.asarray(lengths)):
+                own = np.asarray(decoded[index, : frames * self.acoustic_codec.hop], np.float32)
+                waves[f"{name}_{index}"] = (own, rate)
+                pictures[f"{name}_{index}"] = spectrogram(own, rate)
+        return Samples(waves, pictures)
 
     def seconds(self, batch: Mapping[str, np.ndarray]) -> float:
         return float(np.sum(batch["lengths"])) / FRAME_RATE

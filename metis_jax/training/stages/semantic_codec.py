@@ -19,6 +19,7 @@ from metis_jax.objectives.codec_reconstruction import feature_loss
 from metis_jax.ops.lengths import valid_mask
 from metis_jax.training.stage import Batch, Metrics, Params, Samples
 from metis_jax.training.stages.frontend import encoder_frames, ssl_features
+from metis_jax.training.stages.pictures import feature_picture
 from metis_jax.types import Array, Bool, Float, Int, Key, Policy
 
 ENCODER, CODEC = "ssl_encoder", "semantic_codec"
@@ -89,7 +90,7 @@ class SemanticCodecStage:
         decoded, _ = self._codec.apply(params[CODEC], features, row["lengths"])
         count = int(row["lengths"][0])
         pictures = {"features": features[0, :count], "decoded": decoded[0, :count]}
-        return Samples(pictures={name: np.asarray(x, np.float32).T for name, x in pictures.items()})
+        return Samples(pictures={name: feature_picture(np.asarray(x)) for name, x in pictures.items()})
 
     def seconds(self, batch: Mapping[str, np.ndarray]) -> float:
         return float(np.sum(batch["wave_lengths"])) / self.ssl_encoder.sample_rate

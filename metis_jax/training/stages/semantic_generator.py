@@ -14,6 +14,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from metis_jax.config import LoraConfig, SemanticCodecConfig, SemanticGeneratorConfig, SslEncoderConfig
+from metis_jax.decoding.masked_decode import make_schedule
+from metis_jax.decoding.stages import Sampling, SemanticInputs, jitted_semantic_steps, run_stage
 from metis_jax.models.semantic_codec import SemanticCodec
 from metis_jax.models.semantic_generator import SemanticGenerator
 from metis_jax.models.ssl_encoder import SslEncoder
@@ -23,6 +25,7 @@ from metis_jax.ops.masking import MINIMUM_MASK_RATE, PROMPT_PROBABILITY, SEMANTI
 from metis_jax.training.stage import Batch, Metrics, Params, Samples
 from metis_jax.training.stages.frontend import encoder_frames, ssl_features, ssl_tokens, upsample_twice
 from metis_jax.training.stages.masking import Masks, draw_masks
+from metis_jax.training.stages.pictures import feature_picture
 from metis_jax.types import Array, Float, Int, Key, Policy
 
 GENERATOR, ENCODER, CODEC = "semantic_generator", "ssl_encoder", "semantic_codec"
@@ -36,7 +39,7 @@ class SemanticGeneratorStage:
     Attributes:
       lora: adapters on the generator; which leaves move is said by the optimizer's rules.
       ssl_encoder: needed where a batch has waves; runs in `encoder_policy`, without gradient.
-      semantic_codec: needed where targets are waves.
+      semantic_codec: needed where targets are waves; with it, samples are shown as features.
       prompt_probability, prompt_share, minimum_rate: of the masks, see `draw_masks`.
     """
 
@@ -153,7 +156,38 @@ class SemanticGeneratorStage:
         return result.loss, {"accuracy": result.accuracy}
 
     def samples(self, params: Params, batch: Batch, key: Key[Array, ""]) -> Samples:
-        return Samples()
+        """SSL features of two recordings, generated behind a prompt of a quarter, beside their own."""
+        if not self.semantic_codec:
+            return Samples()
+        batch = {name: x[:2] for name, x in batch.items()}
+        lengths = batch["lengths"]
+        truth, features = self.targets(params, batch)
+        prompts = lengths // 4
+        if "prompt_lengths" in batch:
+            prompts = jnp.where(batch["prompt_lengths"] >= 0, batch["prompt_lengths"], prompts)
+        is_masked = jnp.zeros(truth.shape, bool)
+        tokens = run_stage(
+            jitted_semantic_steps,
+            self._model,
+            params[GENERATOR],
+            make_schedule([16]),
+            SemanticInputs(
+                prompts,
+                lengths,
+                batch.get("phones"),
+                batch.get("phone_lengths"),
+                self.condition(batch, features, Masks(jnp.ones(lengths.shape, jnp.float32), is_masked, prompts)),
+            ),
+            truth[:, :, None],
+            jax.random.split(key, truth.shape[0]),
+            Sampling(jnp.float32(0.9), jnp.float32(1.0)),
+        )[:, :, 0]
+        pictures = {}
+        for name, codes in (("original_tokens", truth), ("generated_tokens", tokens)):
+            decoded = self._codec.apply(params[CODEC], codes, lengths, method="decode")
+            for index, frames in enumerate(np.asarray(lengths)):
+                pictures[f"{name}_{index}"] = feature_picture(np.asarray(decoded[index, :frames]))
+        return Samples(pictures=pictures)
 
     def seconds(self, batch: Mapping[str, np.ndarray]) -> float:
         return float(np.sum(batch["lengths"])) / FRAME_RATE

@@ -22,6 +22,7 @@ from metis_jax.objectives.masked_tokens import masked_token_loss
 from metis_jax.ops.lengths import valid_mask
 from metis_jax.ops.mel import log_mel
 from metis_jax.training.stage import Batch, Metrics, Params, Samples
+from metis_jax.training.stages.pictures import feature_picture
 from metis_jax.types import EMBED, VOCAB, Array, Float, Int, Key, Policy, Variables
 
 ENCODER, HEAD = "ssl_encoder", "head"
@@ -120,7 +121,7 @@ class SslEncoderStage:
         hidden = self._encoder.apply(params[ENCODER], mel, lengths, deterministic=True)
         count = int(lengths[0])
         pictures = {"log_mel": mel[0, :count], "last_layer": hidden[0, :count]}
-        return Samples(pictures={name: np.asarray(x, np.float32).T for name, x in pictures.items()})
+        return Samples(pictures={name: feature_picture(np.asarray(x)) for name, x in pictures.items()})
 
     def seconds(self, batch: Mapping[str, np.ndarray]) -> float:
         return float(np.sum(batch["wave_lengths"])) / self.ssl_encoder.sample_rate

@@ -52,6 +52,7 @@ KINDS: dict[str, type] = {
     "semantic_generator": configs.SemanticGeneratorConfig,
     "acoustic_generator": configs.AcousticGeneratorConfig,
     "visual_encoder": configs.VisualEncoderConfig,
+    "duration_predictor": configs.DurationPredictorConfig,
     "task_adapter": TaskAdapterConfig,
 }
 _KIND_OF = {cls: kind for kind, cls in KINDS.items()}

@@ -245,6 +245,16 @@ class VisualEncoderConfig:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
+class DurationPredictorConfig:
+    """How long phones last: ConvNeXt blocks over a phone sequence.  Ours: the authors released none."""
+
+    phone_vocabulary: int = 1024
+    width: int = 256
+    mlp_width: int = 1024
+    num_layers: int = 4
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class DiscriminatorConfig:
     """Multi-period and multi-band multi-scale STFT discriminators (arXiv 2306.06546 section 3.3)."""
 
@@ -278,6 +288,7 @@ SIZES: dict[str, dict[type, Any]] = {
             **_TINY_GENERATOR, num_levels=5, codebook_size=64, semantic_codebook_size=128
         ),
         VisualEncoderConfig: VisualEncoderConfig(width=64, num_layers=2, num_heads=4, mlp_width=128),
+        DurationPredictorConfig: DurationPredictorConfig(width=32, mlp_width=64, num_layers=2),
         DiscriminatorConfig: DiscriminatorConfig(
             periods=(2, 3),
             period_channels=(4, 8),

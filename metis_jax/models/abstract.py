@@ -11,6 +11,7 @@ import jax.numpy as jnp
 from metis_jax import config as configs
 from metis_jax.models.acoustic_codec import AcousticCodec
 from metis_jax.models.acoustic_generator import AcousticGenerator
+from metis_jax.models.duration_predictor import DurationPredictor
 from metis_jax.models.semantic_codec import SemanticCodec
 from metis_jax.models.semantic_generator import SemanticGenerator
 from metis_jax.models.ssl_encoder import SslEncoder
@@ -52,4 +53,6 @@ def _init(config: Any, lora: configs.LoraConfig | None) -> dict[str, Any]:
         case configs.VisualEncoderConfig():
             video = jnp.zeros((1, 2, config.crop, config.crop, 1), jnp.float32)
             return VisualEncoder(config).init(key, video, lengths, train=False)
+        case configs.DurationPredictorConfig():
+            return DurationPredictor(config).init(key, jnp.zeros((1, 2), jnp.int32), lengths)
     raise ValueError(f"no model is configured by {type(config).__name__}")

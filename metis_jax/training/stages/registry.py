@@ -7,6 +7,7 @@ from metis_jax.config import from_config_dict
 from metis_jax.training.stage import Stage
 from metis_jax.training.stages.acoustic_codec import AcousticCodecStage
 from metis_jax.training.stages.acoustic_generator import AcousticGeneratorStage
+from metis_jax.training.stages.duration_predictor import DurationPredictorStage
 from metis_jax.training.stages.semantic_codec import SemanticCodecStage
 from metis_jax.training.stages.semantic_generator import SemanticGeneratorStage
 from metis_jax.training.stages.ssl_encoder import SslEncoderStage
@@ -17,6 +18,7 @@ STAGES: dict[str, type] = {
     "acoustic_codec": AcousticCodecStage,
     "semantic_generator": SemanticGeneratorStage,
     "acoustic_generator": AcousticGeneratorStage,
+    "duration_predictor": DurationPredictorStage,
 }
 
 

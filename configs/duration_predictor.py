@@ -1,0 +1,31 @@
+r"""Lengths of speech from phones; the authors released no such model (metis_jax/models/duration_predictor.py).
+
+Command:   python train.py --config=configs/duration_predictor.py --workdir=DIR --config.data.shards='("TOKEN_SHARDS",)'
+Data:      shards with `ssl_tokens`, and `phones` or text.
+Hardware:  one device of any kind; 3M parameters.
+Expected:  not published as a number; watch `relative_error` on the held-out speakers.
+Words:     tiny, quicktest (configs/common.py).
+"""
+
+from configs import common
+from metis_jax.config import DurationPredictorConfig
+
+
+def get_config(arg: str | None = None):
+    given = common.words(arg)
+    return common.experiment(
+        given,
+        stage="duration_predictor",
+        model=dict(
+            predictor=common.sized(DurationPredictorConfig, given),
+            policy=common.policy(given, dtype="float32", remat="none"),
+        ),
+        data=dict(stage="finetune", buckets=(500, 1000, 1500), parts=(dict(task="tts"),)),
+        optimizers=dict(
+            duration_predictor=common.optimizer(
+                given, learning_rate=5e-4, schedule="cosine", warmup_steps=500, total_steps=20_000
+            )
+        ),
+        steps=20_000,
+        batch_size=64,
+    )

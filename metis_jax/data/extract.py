@@ -251,11 +251,7 @@ def extract(
 
         for path in todo:
             known = len(guard.bad)
-            # A run that was killed here left the shard without its index: it is written again from the start.
-            for stale in (output / path.name, output / f"{path.name}.tmp"):
-                stale.unlink(missing_ok=True)
             skipped = output / f"{path.name.removesuffix(shards.SUFFIX)}.skipped.json"
-            skipped.unlink(missing_ok=True)
             stream = _extract_shard(path, encoder, config, guard, pool, advance)
             written = _with_skips(stream, guard, known, skipped)
             records += shards.write_shard(output / path.name, written)

@@ -205,15 +205,6 @@ def _claim(output: pathlib.Path, fingerprint: str) -> pathlib.Path:
     return work
 
 
-def _sweep(output: pathlib.Path) -> None:
-    """Removes what a killed run left half-written, and shards that lack their index."""
-    for path in output.rglob("*.tmp"):
-        path.unlink()
-    for path in output.glob(f"*{shards.SUFFIX}"):
-        if not shards.index_path(path).exists():
-            path.unlink()
-
-
 def _without_duplicates(items: Sequence[Item], verdicts: Sequence[Verdict]) -> list[Verdict]:
     first: dict[tuple[str, str], str] = {}
     out = []
@@ -242,7 +233,6 @@ def prepare(
     output = pathlib.Path(output)
     fingerprint = _fingerprint(items, config)
     work = _claim(output, fingerprint)
-    _sweep(output)
 
     chunks = [items[start : start + _CHUNK] for start in range(0, len(items), _CHUNK)]
     scans = [work / "scan" / f"{number:06d}.json" for number in range(len(chunks))]

@@ -46,9 +46,10 @@ def run(files, monkeypatch, capsys):
     """Runs the command with counting in place of models: (exit status, lines of stdout, lines of stderr)."""
     monkeypatch.chdir(files)
     monkeypatch.setattr(Metis, "from_bundle", lambda *args, **kwargs: Metis(CountingEngine()))
+    monkeypatch.setattr(infer, "use_compilation_cache", lambda folder: None)
 
     def command(*arguments):
-        status = infer.main(["infer.py", "--compilation_cache=off", "--bundle=none", *arguments])
+        status = infer.main(["infer.py", "--bundle=none", *arguments])
         captured = capsys.readouterr()
         return status, captured.out.splitlines(), captured.err.splitlines()
 
@@ -118,7 +119,8 @@ def test_a_failure_keeps_the_old_output(run, files):
 
 def test_bundles_are_checked(files, monkeypatch, capsys):
     monkeypatch.chdir(files)
-    arguments = ["--task=se", "--source=good.wav", "--output=out.wav", "--compilation_cache=off", "--bundle=none"]
+    monkeypatch.setattr(infer, "use_compilation_cache", lambda folder: None)
+    arguments = ["--task=se", "--source=good.wav", "--output=out.wav", "--bundle=none"]
     assert infer.main(["infer.py", *arguments]) == 2
     assert capsys.readouterr().err.splitlines() == ["infer: none: not a bundle, config.json is missing"]
 

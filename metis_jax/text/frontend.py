@@ -6,6 +6,7 @@ under tests/golden/g2p.json; docs/text.md has the differences that remain.
 """
 
 import dataclasses
+import functools
 import importlib
 import logging
 from collections.abc import Mapping, Sequence
@@ -69,35 +70,35 @@ class TextFrontEnd:
             language = languages.detect(text, self.han)
 
         if language in ("zh", "en"):
-            phonemes, dropped = self._read_passages(text, language)
+            read = functools.partial(_read_passages, language=language)
         else:
-            phonemes, dropped = self._read_words(text, language)
+            read = functools.partial(_read_words, language=language)
+        phonemes, dropped = self.lexicon.read_around(text, read)
         ids, without_id = vocabulary.encode(phonemes)
         unsupported = tuple(dict.fromkeys(dropped))
         self._report(unsupported, language)
         return Reading(phonemes, tuple(ids), language, unsupported, tuple(without_id))
-
-    def _read_passages(self, text: str, language: str) -> tuple[str, list[str]]:
-        """Chinese and English passages one after the other, each closed by `|`."""
-        spoken, dropped, last = "", [], language
-        for passage, last in languages.chinese_and_english(text, otherwise=language):
-            phonemes, missing = self._read_words(passage, last)
-            spoken += phonemes + vocabulary.SEPARATOR
-            dropped += missing
-        if last == "en":
-            spoken = spoken.removesuffix("_|")
-        return spoken, dropped
-
-    def _read_words(self, text: str, language: str) -> tuple[str, list[str]]:
-        """One passage in one language, the lexicon's words set apart."""
-        module = importlib.import_module(f"metis_jax.text.{_MODULES[language]}")
-        return self.lexicon.read_around(text, language, module.phonemes)
 
     def _report(self, unsupported: Sequence[str], language: str) -> None:
         new = [what for what in unsupported if what not in self._reported]
         if new:
             self._reported.update(new)
             _log.warning("left out, not readable as %r: %s", language, " ".join(new))
+
+
+def _read_words(text: str, language: str) -> tuple[str, list[str]]:
+    """Symbols of a text in one language, and the characters that could not be spoken."""
+    return importlib.import_module(f"metis_jax.text.{_MODULES[language]}").phonemes(text)
+
+
+def _read_passages(text: str, language: str) -> tuple[str, list[str]]:
+    """Chinese and English passages one after the other, each closed by `|`."""
+    spoken, dropped, last = "", [], language
+    for passage, last in languages.chinese_and_english(text, otherwise=language):
+        phonemes, missing = _read_words(passage, last)
+        spoken += phonemes + vocabulary.SEPARATOR
+        dropped += missing
+    return (spoken.removesuffix("_|") if last == "en" else spoken), dropped
 
 
 def ids_of(phonemes: str) -> tuple[int, ...]:

@@ -73,7 +73,7 @@ def _openjtalk():
 
 @functools.cache
 def _sudachi():
-    return require("sudachipy").Dictionary().create()
+    return require("sudachipy").Dictionary().tokenizer()
 
 
 def _read_by_sudachi(word: str) -> str:

@@ -10,12 +10,13 @@ from metis_jax.text.errors import TextError
 
 Read = Callable[[str], tuple[str, list[str]]]
 
-_WITHOUT_SPACES = ("zh", "ja")
+# Where one of these stands beside a word that begins or ends in one, it is another word.
+_LETTER = "A-Za-z\u00c0-\u024f"
 _MARKS = frozenset(",.?!:;'…")
 
 
 class Lexicon:
-    """Words and their phonemes.  Letters match in any case, and in languages with spaces only as whole words."""
+    """Words and their phonemes.  Letters match in any case; Latin words only whole, all others anywhere."""
 
     def __init__(self, words: Mapping[str, str]):
         self._words: dict[str, str] = {}
@@ -28,9 +29,8 @@ class Lexicon:
                 raise TextError(f"lexicon, word {word!r}: {error}") from None
             self._words[word.strip().casefold()] = vocabulary.SEPARATOR.join(vocabulary.split(phonemes))
         # The longest word first, so that a word inside another does not win.
-        found = "|".join(re.escape(word.strip()) for word in sorted(words, key=len, reverse=True))
-        self._anywhere = re.compile(f"({found})", re.IGNORECASE) if found else None
-        self._whole_words = re.compile(rf"(?<!\w)({found})(?!\w)", re.IGNORECASE) if found else None
+        found = "|".join(map(_pattern, sorted((word.strip() for word in words), key=len, reverse=True)))
+        self._pattern = re.compile(f"({found})", re.IGNORECASE) if found else None
 
     @classmethod
     def from_file(cls, path: str | Path) -> "Lexicon":
@@ -58,29 +58,36 @@ class Lexicon:
             words[word] = phonemes
         return cls(words)
 
-    def read_around(self, text: str, language: str, read: Read) -> tuple[str, list[str]]:
+    def read_around(self, text: str, read: Read) -> tuple[str, list[str]]:
         """The text read by `read`, except for the words that are in here."""
-        pattern = self._anywhere if language in _WITHOUT_SPACES else self._whole_words
-        if pattern is None or not pattern.search(text):
+        if self._pattern is None or not self._pattern.search(text):
             return read(text)
-        boundary = "|" if language in _WITHOUT_SPACES else "|_|"
-        spoken, dropped = "", []
-        for index, part in enumerate(pattern.split(text)):
+        spoken, dropped, spaced = "", [], False
+        for index, part in enumerate(self._pattern.split(text)):
             if index % 2 and part.casefold() in self._words:
                 phonemes = self._words[part.casefold()]
             elif part.strip():
                 phonemes, missing = read(part)
                 dropped += missing
             else:
+                spaced = spaced or bool(part)
                 continue
-            spoken = _join(spoken, phonemes, boundary)
+            spoken = _join(spoken, phonemes, spaced or part[0].isspace())
+            spaced = part[-1].isspace()
         return spoken, dropped
 
 
-def _join(before: str, after: str, boundary: str) -> str:
-    """Two readings as one, with a word boundary between them unless a mark or a boundary is there already."""
+def _pattern(word: str) -> str:
+    """A regular expression for one word."""
+    before = rf"(?<![{_LETTER}])" if re.match(f"[{_LETTER}]", word) else ""
+    after = rf"(?![{_LETTER}])" if re.search(f"[{_LETTER}]$", word) else ""
+    return before + re.escape(word) + after
+
+
+def _join(before: str, after: str, spaced: bool) -> str:
+    """Two readings as one; a space between them is a word boundary, unless a mark or a boundary is there already."""
     before, after = before.rstrip("|"), after.strip("|")
     if not before or not after:
         return before or after
     at_border = {before.rpartition("|")[2], after.partition("|")[0]}
-    return before + ("|" if at_border & (_MARKS | {vocabulary.WORD_BOUNDARY}) else boundary) + after
+    return before + ("|_|" if spaced and not at_border & (_MARKS | {vocabulary.WORD_BOUNDARY}) else "|") + after

@@ -87,10 +87,13 @@ def test_unsupported_everywhere(front_end):
 def test_the_lexicon_wins(front_end):
     from metis_jax.text.frontend import TextFrontEnd
 
-    own = TextFrontEnd({"Metis": "m|ɛ|t|ɪ|s", "东京": "t⁼|ʊŋ→"})
+    own = TextFrontEnd({"Metis": "m|ɛ|t|ɪ|s", "东京": "t⁼|ʊŋ→", "卡拉OK": "k|a", "서울": "s|ʌ|u|ɫ"})
     assert own.read("METIS is metisse", "en").phonemes.startswith("m|ɛ|t|ɪ|s|_|ɪ|z|_|m|")
-    assert own.read("I know Metis.", "en").phonemes == "aɪ|_|n|oʊ|_|m|ɛ|t|ɪ|s|.|"
-    assert own.read("去东京吧", "zh").phonemes == "tʃʰ|ɥ↓|t⁼|ʊŋ→|p⁼|a|"
+    assert own.read("I know Metis.", "en").phonemes == "aɪ|_|n|oʊ|_|m|ɛ|t|ɪ|s|."
+    assert own.read("去东京吧", "zh").phonemes == "tʃʰ|ɥ↓|t⁼|ʊŋ→|p⁼|a"
+    assert own.read("我用Metis。", "zh").phonemes == "uo↓↑|jʊŋ↓|m|ɛ|t|ɪ|s|."
+    assert own.read("唱卡拉OK！", "zh").phonemes.endswith("|k|a|!")
+    assert own.read("서울에서", "ko").phonemes == "s|ʌ|u|ɫ|e|s|ʌ"
     assert own.read("hello", "en") == front_end.read("hello", "en")
 
 
@@ -112,7 +115,7 @@ def test_bad_lexicon_files(tmp_path, name, content, message):
 def test_lexicon_file_of_lines(tmp_path):
     (tmp_path / "words.txt").write_text("# mine\n\nMetis\tm|ɛ|t|ɪ|s\n", encoding="utf-8")
     lexicon = Lexicon.from_file(tmp_path / "words.txt")
-    assert lexicon.read_around("metis", "de", lambda text: ("?", [])) == ("m|ɛ|t|ɪ|s", [])
+    assert lexicon.read_around("metis", lambda text: ("?", [])) == ("m|ɛ|t|ɪ|s", [])
 
 
 ODD = st.sampled_from(

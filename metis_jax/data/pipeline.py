@@ -39,6 +39,7 @@ from typing import Any
 
 import grain
 import numpy as np
+from absl import flags
 
 from metis_jax.config import from_config_dict, to_dict
 from metis_jax.data.audio import CODEC_HOP, ssl_samples
@@ -75,7 +76,8 @@ class PipelineConfig:
       noise, rooms: where degradations find recorded noise and measured rooms.
       block_batches: batches planned together; more of them means less padding and a longer plan.
       cached_seconds: decoded speech kept in memory (64 KB a second at 16 kHz), for corpora that fit.
-      threads, prefetch: batches made at once and kept ready.  `workers`: processes, for machines with many cores.
+      threads, prefetch: batches made at once and kept ready.  `workers`: processes, for machines with many cores; each
+        then counts the bad records that it met itself.
     """
 
     stage: str
@@ -311,6 +313,9 @@ class BatchIterator(Iterator[Batch]):
         self._step = step
         dataset = grain.MapDataset.source(_From(self.pipeline, step)).map(_Make(self.pipeline))
         if config.workers:
+            # Grain's workers read absl's flags, which not every program that uses a pipeline has parsed.
+            if not flags.FLAGS.is_parsed():
+                flags.FLAGS.mark_as_parsed()
             # Workers read ahead on their own; each makes its batches with one thread.
             options = grain.ReadOptions(num_threads=1, prefetch_buffer_size=1)
             per_worker = max(1, config.prefetch // config.workers)

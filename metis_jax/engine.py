@@ -19,6 +19,7 @@ from metis_jax.decoding import stages
 from metis_jax.decoding.buckets import PHONE_BUCKETS, bucket, plan_batches
 from metis_jax.decoding.jobs import AcousticJob, SemanticJob, StageSettings
 from metis_jax.decoding.masked_decode import make_schedule
+from metis_jax.layers.dense import merge_lora
 from metis_jax.models import acoustic_codec
 from metis_jax.models.acoustic_codec import AcousticCodec
 from metis_jax.models.acoustic_generator import AcousticGenerator
@@ -105,6 +106,8 @@ class Engine:
         """Normalised SSL features of 16 kHz waves."""
         model, variables = self._component("ssl_encoder")
         frames = [ssl_frames(len(wave)) for wave in waves]
+        # Up to 159 samples after the last frame are seen by none, and may not fit into a bucket that is just full.
+        waves = [wave[: ssl_samples(t)] for wave, t in zip(waves, frames, strict=True)]
 
         def run(members: list[int], t: int) -> Array:
             samples = self._put(np.array([len(waves[i]) for i in members], np.int32))
@@ -261,9 +264,13 @@ class Engine:
         return _MODELS[name](config, policy), self._replicate(variables)
 
     def _load_generator(self, task: str):
-        generator = self.bundle.load_generator(task, dtype=self._policy.dtype)
-        model = SemanticGenerator(generator.config, self._policy, generator.lora)
-        return model, self._replicate(generator.variables)
+        """The generator of a task, its low-rank updates folded in so that they cost nothing per step."""
+        generator = self.bundle.load_generator(task)
+        params = generator.variables["params"]
+        if generator.lora is not None:
+            params = merge_lora(params, generator.lora)
+        variables = {"params": jax.tree.map(lambda x: np.asarray(x).astype(self._policy.compute_dtype), params)}
+        return SemanticGenerator(generator.config, self._policy), self._replicate(variables)
 
     def _replicate(self, variables: Variables) -> Variables:
         return jax.device_put(variables, NamedSharding(self._mesh, PartitionSpec()))

@@ -32,9 +32,9 @@ COMPONENTS = {
 }
 
 
-def variables_of(config):
-    """The variables that the recipe draws for the authors' names of a component."""
-    shapes = stored_shapes(config)
+def variables_of(config, base=None):
+    """The variables that the recipe draws for the authors' names of a component; a task adapter needs its base."""
+    shapes = stored_shapes(config, base)
     rules = [rule for rule in rules_for(config) if rule.ours in shapes]
     tensors = recipe.state_dict(recipe.official_shapes(rules, shapes))
     if isinstance(config, SslEncoderConfig):

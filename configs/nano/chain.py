@@ -72,8 +72,8 @@ class Chain:
 
     def _prepare(self, output: str) -> tuple[str, ...]:
         if self.quicktest:
-            code = "import sys; from metis_jax.data.synthetic import write_synthetic_shards as write; "
-            return (sys.executable, "-c", code + f"write(sys.argv[1], {SYNTHETIC_RECORDS}, 0)", output)
+            code = "import pathlib, sys; from metis_jax.data.synthetic import write_synthetic_shards as write; "
+            return (sys.executable, "-c", code + f"write(pathlib.Path(sys.argv[1]), {SYNTHETIC_RECORDS}, 0)", output)
         return (sys.executable, "data/prepare.py", f"--input={self.manifest}", f"--output={output}")
 
     def _train(self, name: str, needs: tuple[str, ...], shards: str, **initial: str) -> Step:

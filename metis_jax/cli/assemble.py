@@ -23,7 +23,8 @@ def stored_as(variables: Variables, dtype: str) -> Variables:
     """Variables with their parameters in the dtype they are to be stored in."""
 
     def cast(leaf: np.ndarray) -> np.ndarray:
-        result = np.asarray(leaf).astype(dtype)
+        with np.errstate(over="ignore"):
+            result = np.asarray(leaf).astype(dtype)
         if not np.all(np.isfinite(result)):
             raise ValueError(f"a parameter of shape {list(result.shape)} does not fit {dtype}; use --dtype=float32")
         return result

@@ -1,0 +1,136 @@
+"""Test sets of the nano model: speakers and noises that no nano experiment has seen, as files and job lists.
+
+    python benchmarks/nano_sets.py --shards=SHARDS --output=SETS [--items=10]
+
+    SETS/clean                     references, 16 kHz; SETS/texts.jsonl has what is said
+    SETS/se_{0,5,10}               the same with noise at that SNR in dB; SETS/se_*.jsonl for `infer.py --list`
+    SETS/tse/{mixture,target,interferer,prompt}   two speakers at 0 dB; SETS/tse.jsonl
+    SETS/vc/{source,prompt}        words of one speaker, voice of another; SETS/vc.jsonl
+
+Outputs of a job list go to SETS/nano/<set>.  The same shards give the same files.
+"""
+
+import argparse
+import json
+import pathlib
+import sys
+from collections.abc import Sequence
+
+import numpy as np
+from jaxtyping import Float
+
+from configs.nano.common import NOISE, SPEECH
+from metis_jax.audio import write_wave
+from metis_jax.data.audio import SSL_RATE, fit
+from metis_jax.data.batching import rng_of
+from metis_jax.data.degrade import add_at_snr, loop_to
+from metis_jax.data.examples import Waves
+from metis_jax.data.sources import Corpus, Selection
+
+SNRS = (0, 5, 10)
+SECONDS = 12.0  # longer recordings are cut: a test set need not take longer than training
+PROMPT_SECONDS = 5.0
+
+
+class Sets:
+    """Writes the sets into a folder."""
+
+    def __init__(self, corpus: Corpus, output: pathlib.Path):
+        self.corpus, self.output = corpus, output
+        self.waves = Waves(corpus, cached_seconds=3600.0)
+        self.noises = corpus.select(Selection(**(NOISE | {"split": "validation"})))
+        chosen = corpus.select(Selection(**SPEECH, split="validation", min_seconds=2.0))
+        self.by_speaker: dict[str, list[int]] = {}
+        for index in chosen.tolist():
+            self.by_speaker.setdefault(str(corpus.columns["speaker"][index]), []).append(index)
+
+    def wave(self, index: int, seconds: float = SECONDS) -> Float[np.ndarray, " l"]:
+        return self.waves.whole(index, SSL_RATE)[: int(seconds * SSL_RATE)]
+
+    def write(self, folder: str, name: str, wave: Float[np.ndarray, " l"]) -> str:
+        path = self.output / folder / f"{name}.wav"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        scaled = wave / np.float32(max(1.0, float(np.max(np.abs(wave), initial=0.0))))
+        with write_wave(path, SSL_RATE) as writer:
+            writer.write(scaled)
+        return str(path)
+
+    def jobs(self, name: str, jobs: Sequence[dict[str, str]]) -> None:
+        (self.output / "nano" / name).mkdir(parents=True, exist_ok=True)
+        lines = [json.dumps(job | {"output": str(self.output / "nano" / name / _stem(job["source"]))}) for job in jobs]
+        (self.output / f"{name}.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+    def enhancement(self, items: int) -> None:
+        """One recording per speaker, the speakers in the order of their names."""
+        texts, jobs = [], {snr: [] for snr in SNRS}
+        for name in sorted(self.by_speaker)[:items]:
+            index = self.by_speaker[name][0]
+            wave, rng = self.wave(index), rng_of("nano se", name)
+            noise = loop_to(rng, self.waves.whole(int(rng.choice(self.noises)), SSL_RATE), len(wave))
+            path = self.write("clean", name, wave)
+            record = self.corpus[index]
+            if record.seconds <= SECONDS:
+                texts.append({"path": path, "text": record.text})
+            for snr in SNRS:
+                noisy = add_at_snr(wave, noise, float(snr))
+                jobs[snr].append({"source": self.write(f"se_{snr}", name, noisy)})
+        for snr in SNRS:
+            self.jobs(f"se_{snr}", jobs[snr])
+        lines = "\n".join(map(json.dumps, texts))
+        (self.output / "texts.jsonl").write_text(lines + "\n", encoding="utf-8")
+
+    def pairs(self, items: int) -> list[tuple[str, int, int, int]]:
+        """(name, recording, another one of its speaker, one of another speaker)."""
+        speakers = sorted(name for name, own in self.by_speaker.items() if len(own) > 1)
+        found = []
+        for number in range(items):
+            first, second = speakers[number % len(speakers)], speakers[(number + 1) % len(speakers)]
+            place = number // len(speakers)
+            own, other = self.by_speaker[first], self.by_speaker[second]
+            found.append((f"{number:02d}_{first}", own[place], own[-1 - place], other[place]))
+        return found
+
+    def extraction(self, items: int) -> None:
+        jobs = []
+        for name, target, prompt, other in self.pairs(items):
+            wave = self.wave(target)
+            interferer = fit(self.wave(other), len(wave))
+            mixture = add_at_snr(wave, interferer, 0.0)
+            self.write("tse/target", name, wave)
+            self.write("tse/interferer", name, self.wave(other))
+            voice = self.write("tse/prompt", name, self.wave(prompt, PROMPT_SECONDS))
+            jobs.append({"source": self.write("tse/mixture", name, mixture), "prompt": voice})
+        self.jobs("tse", jobs)
+
+    def conversion(self, items: int) -> None:
+        jobs = []
+        for name, source, _, other in self.pairs(items):
+            voice = self.write("vc/prompt", name, self.wave(other, PROMPT_SECONDS))
+            jobs.append({"source": self.write("vc/source", name, self.wave(source)), "prompt": voice})
+        self.jobs("vc", jobs)
+
+
+def _stem(path: str) -> str:
+    return f"{pathlib.Path(path).stem}.wav"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description="Held-out test sets of the nano model.")
+    parser.add_argument("--shards", required=True, help="folder of shards, as data/prepare.py writes them")
+    parser.add_argument("--output", required=True, type=pathlib.Path)
+    parser.add_argument("--items", type=int, default=10, help="recordings per set")
+    flags = parser.parse_args(arguments)
+    try:
+        sets = Sets(Corpus([flags.shards]), flags.output.resolve())
+        sets.enhancement(flags.items)
+        sets.extraction(flags.items)
+        sets.conversion(flags.items)
+    except (ValueError, OSError) as error:
+        print(f"nano_sets: {error}", file=sys.stderr)
+        return 2
+    print(flags.output)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,88 @@
+"""What the tokens of a bundle keep of speech: waves decoded from them, for `evaluate.py`, and how many codes are used.
+
+    python benchmarks/nano_tokens.py --bundle=BUNDLE --inputs=clean/ --outputs=DIR [--levels=1,2,4,8] [--resynthesis]
+
+DIR/levels_<n> is the acoustic codec alone with its first n levels.  With --resynthesis DIR/ssl is speech from the SSL
+tokens: both acoustic generators without a prompt, then the codec.  Prints one JSON object.
+"""
+
+import argparse
+import json
+import pathlib
+import sys
+from collections.abc import Sequence
+
+import jax
+import numpy as np
+from jaxtyping import Float, Int
+
+from metis_jax.audio import read_wave, write_wave
+from metis_jax.bundle import Bundle
+from metis_jax.data.audio import CODEC_RATE, SSL_RATE
+from metis_jax.decoding.jobs import AcousticJob
+from metis_jax.engine import Engine
+from metis_jax.evaluation.pairing import find_audio
+from metis_jax.synthesis import Settings
+from metis_jax.types import Policy
+
+
+def usage(tokens: Sequence[Int[np.ndarray, " _"]], codebook_size: int) -> dict[str, float]:
+    """Share of the codes that occur, and entropy in nats of one code."""
+    counts = np.bincount(np.concatenate(tokens), minlength=codebook_size)
+    shares = counts[counts > 0] / counts.sum()
+    return {
+        "frames": int(counts.sum()),
+        "share_used": round(float(np.mean(counts > 0)), 4),
+        "entropy_nats": round(float(-np.sum(shares * np.log(shares))), 3),
+    }
+
+
+def _write(folder: pathlib.Path, names: Sequence[str], waves: Sequence[Float[np.ndarray, " _"]]) -> None:
+    for name, wave in zip(names, waves, strict=True):
+        path = folder / f"{name}.wav"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with write_wave(path, CODEC_RATE) as writer:
+            writer.write(wave)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description="Speech decoded from tokens, and the use of codes.")
+    parser.add_argument("--bundle", required=True)
+    parser.add_argument("--inputs", required=True, help="a folder or list of clean recordings")
+    parser.add_argument("--outputs", required=True, type=pathlib.Path)
+    parser.add_argument("--levels", default="", help="comma-separated numbers of levels; by default all levels")
+    parser.add_argument("--resynthesis", action="store_true", help="decode from SSL tokens, too")
+    flags = parser.parse_args(arguments)
+    try:
+        place = find_audio(flags.inputs, "--inputs")
+        waves = [read_wave(path) for path in place.paths]
+        bundle = Bundle(flags.bundle)
+        engine = Engine(bundle, policy=Policy(), devices=jax.local_devices()[:1], rows=1)
+        codec = bundle.components["acoustic_codec"]
+        acoustic = engine.acoustic_tokens([wave.at(CODEC_RATE) for wave in waves])
+        levels = [int(count) for count in flags.levels.split(",") if count] or [codec.num_levels]
+        for count in levels:
+            decoded = engine.waves([tokens[:, :count] for tokens in acoustic])
+            _write(flags.outputs / f"levels_{count}", place.names, decoded)
+        found = {
+            f"acoustic level {q + 1}": usage([tokens[:, q] for tokens in acoustic], codec.codebook_size)
+            for q in range(codec.num_levels)
+        }
+        if "semantic_codec" in bundle.components:
+            ssl = engine.semantic_tokens(engine.ssl_features([wave.at(SSL_RATE) for wave in waves]))
+            found["ssl"] = usage(ssl, bundle.components["semantic_codec"].codebook_size)
+        if flags.resynthesis:
+            settings = Settings.of("se")
+            nothing = np.zeros((0, codec.num_levels), np.int32)
+            jobs = [AcousticJob(tokens, nothing, (0, index)) for index, tokens in enumerate(ssl)]
+            tokens = engine.acoustic_stage(jobs, settings.first_level, settings.other_levels)
+            _write(flags.outputs / "ssl", place.names, engine.waves(tokens))
+    except (ValueError, OSError) as error:
+        print(f"nano_tokens: {error}", file=sys.stderr)
+        return 2
+    print(json.dumps(found, indent=1))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,63 @@
+"""Components of several bundles in one, in the precision that is asked for."""
+
+import dataclasses
+
+import flax
+import numpy as np
+import pytest
+from safetensors.numpy import load_file
+
+from metis_jax.bundle import Bundle, stored_shapes, write_bundle
+from metis_jax.cli import assemble
+from metis_jax.config import SIZES, AcousticCodecConfig, SemanticGeneratorConfig
+
+CODEC = SIZES["tiny"][AcousticCodecConfig]
+GENERATOR = dataclasses.replace(SIZES["tiny"][SemanticGeneratorConfig], condition="gated")
+
+
+def write(path, scale=1.0, **components):
+    with write_bundle(path, license="MIT", provenance="drawn for a test") as bundle:
+        for name, config in components.items():
+            draw = np.random.default_rng(len(name))
+            flat = {place: scale * draw.normal(size=shape) for place, shape in stored_shapes(config).items()}
+            flat = {place: leaf.astype(np.float32) for place, leaf in flat.items()}
+            bundle.add(name, config, flax.traverse_util.unflatten_dict(flat, sep="/"))
+    return path
+
+
+def command(tmp_path, *components, **flags):
+    flags = {"output": tmp_path / "all", "license": "MIT", "provenance": "a test"} | flags
+    return [f"--{name}={value}" for name, value in flags.items()] + [f"--component={text}" for text in components]
+
+
+def test_parameters_are_halved_and_the_rest_is_not(tmp_path):
+    codec = write(tmp_path / "one", acoustic_codec=CODEC)
+    generator = write(tmp_path / "two", renamed=GENERATOR)
+    components = f"acoustic_codec={codec}", f"semantic_generator={generator}:renamed"
+    assert assemble.main(command(tmp_path, *components, task="se,vc", dtype="float16")) == 0
+
+    found = Bundle(tmp_path / "all")
+    assert set(found.tasks) == {"se", "vc"}
+    stored = load_file(tmp_path / "all" / "acoustic_codec.safetensors")
+    assert {str(leaf.dtype) for name, leaf in stored.items() if name.startswith("params/")} == {"float16"}
+    assert stored["buffers/decoder/window"].dtype == np.float32
+    before = load_file(tmp_path / "two" / "renamed.safetensors")
+    after = flax.traverse_util.flatten_dict(found.load_generator("vc").variables, sep="/")
+    for name, leaf in before.items():
+        assert after[name].dtype == np.float32
+        np.testing.assert_allclose(after[name], leaf, rtol=1e-3, atol=1e-7)
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        ({"task": "se"}, "no component semantic_generator"),
+        ({"dtype": "float16"}, "does not fit float16"),
+    ],
+)
+def test_what_does_not_fit_is_refused_in_one_line(tmp_path, capsys, flags, message):
+    codec = write(tmp_path / "one", scale=1e6, acoustic_codec=CODEC)
+    assert assemble.main(command(tmp_path, f"acoustic_codec={codec}", **flags)) == 2
+    error = capsys.readouterr().err
+    assert message in error and error.count("\n") == 1
+    assert not (tmp_path / "all").exists()

@@ -1,0 +1,118 @@
+"""The nano experiments fit together and into 40 MB; the chain runs them from nothing to a bundle that is usable."""
+
+import dataclasses
+import importlib
+import math
+import pathlib
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import soundfile
+
+from configs.nano import chain
+from configs.nano.common import NANO
+from metis_jax.config import (
+    AcousticCodecConfig,
+    AcousticGeneratorConfig,
+    SemanticCodecConfig,
+    SemanticGeneratorConfig,
+    SslEncoderConfig,
+    from_config_dict,
+)
+from metis_jax.data.audio import CODEC_HOP
+from metis_jax.models.abstract import abstract_variables
+from metis_jax.training.config import TrainConfig
+from metis_jax.training.stages.registry import make_stage
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+EXPERIMENTS = ("ssl_encoder", "semantic_codec", "acoustic_codec", "pretrain", "tasks", "s2a_first", "s2a_full")
+
+
+def experiment(name, word=None):
+    config = importlib.import_module(f"configs.nano.{name}").get_config(word)
+    return from_config_dict(TrainConfig, config.to_dict(), where=name)
+
+
+@pytest.mark.parametrize("name", EXPERIMENTS)
+@pytest.mark.parametrize("word", [None, "quicktest", "quicktest,chain"])
+def test_every_experiment_is_a_sound_config(name, word):
+    config = experiment(name, word)
+    assert set(config.optimizers) <= set(make_stage(config.stage, config.model).models())
+    assert config.synthetic == (32 if word == "quicktest" else 0)
+    for part in config.pipeline.parts:
+        assert part.select.exclude_licenses == ("by-sa",)
+        assert part.select.split == "train"
+
+
+def test_sizes_fit_together():
+    codec, acoustic = NANO[AcousticCodecConfig], NANO[AcousticGeneratorConfig]
+    semantic, generator = NANO[SemanticCodecConfig], NANO[SemanticGeneratorConfig]
+    assert codec.hop == CODEC_HOP
+    assert (acoustic.num_levels, acoustic.codebook_size) == (codec.num_levels, codec.codebook_size)
+    assert acoustic.semantic_codebook_size == generator.codebook_size == semantic.codebook_size
+    assert semantic.feature_width == generator.condition_width == NANO[SslEncoderConfig].width
+
+
+def test_all_components_fit_into_40_mb():
+    generator = dataclasses.replace(NANO[SemanticGeneratorConfig], condition="gated")
+    encoder = dataclasses.replace(NANO[SslEncoderConfig], num_layers=NANO[SslEncoderConfig].hidden_layer)
+    first = dataclasses.replace(NANO[AcousticGeneratorConfig], num_levels=1)
+    others = (NANO[cls] for cls in (SemanticCodecConfig, AcousticCodecConfig, AcousticGeneratorConfig))
+    total = sum(
+        math.prod(leaf.shape)
+        for config in (generator, encoder, first, *others)
+        for leaf in abstract_variables(config).values()
+    )
+    assert 2 * total < 40e6
+
+
+def test_steps_come_after_what_they_need(tmp_path):
+    steps = chain.Chain(tmp_path, "manifest.jsonl", quicktest=False, overrides={}).steps()
+    for place, step in enumerate(steps):
+        assert set(step.needs) <= {earlier.name for earlier in steps[:place]}
+    assert [step.name for step in chain._needed(steps, "ssl_tokens")] == [
+        "prepare",
+        "ssl_encoder",
+        "semantic_codec",
+        "ssl_tokens",
+    ]
+
+
+def quick_step(name, needs, code, folder):
+    return chain.Step(name, needs, ((sys.executable, "-c", code, str(folder)),))
+
+
+def test_a_chain_goes_on_where_it_failed(tmp_path):
+    count = "import pathlib, sys; p = pathlib.Path(sys.argv[1], 'count'); p.open('a').write('x')"
+    fail = "import pathlib, sys; sys.exit(not pathlib.Path(sys.argv[1], 'repaired').exists())"
+    steps = [quick_step("one", (), count, tmp_path), quick_step("two", ("one",), fail, tmp_path)]
+    with pytest.raises(chain.StepFailed, match="two: exit status 1"):
+        chain.Runner(tmp_path, 2).run_all(steps)
+    (tmp_path / "repaired").touch()
+    chain.Runner(tmp_path, 2).run_all(steps)
+    assert (tmp_path / "count").read_text() == "x"
+
+
+def test_a_command_line_that_can_not_work_is_refused(tmp_path, capsys):
+    assert chain.main([f"--workdir={tmp_path}"]) == 2
+    assert "--manifest" in capsys.readouterr().err
+    assert chain.main([f"--workdir={tmp_path}", "--quicktest", "--until=nowhere"]) == 2
+    assert "nowhere" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_the_whole_chain_makes_a_bundle_that_enhances(tmp_path):
+    command = [sys.executable, str(ROOT / "configs/nano/chain.py"), f"--workdir={tmp_path / 'run'}", "--quicktest"]
+    subprocess.run(command, check=True, cwd=ROOT)
+    again = subprocess.run(command, check=True, cwd=ROOT, capture_output=True, text=True)
+    assert "begins" not in again.stdout
+
+    source, output = tmp_path / "noisy.wav", tmp_path / "clean.wav"
+    soundfile.write(source, 0.1 * np.random.default_rng(0).normal(size=16_000), 16_000)
+    flags = ["--task=se", f"--source={source}", f"--output={output}", "--steps=2"]
+    bundle = f"--bundle={tmp_path / 'run/bundle'}"
+    subprocess.run([sys.executable, "infer.py", *flags, bundle], check=True, cwd=ROOT)
+    wave, rate = soundfile.read(output)
+    assert rate == 24_000 and abs(len(wave) / rate - 1) < 0.1

@@ -19,6 +19,7 @@ LEVELS = (
     ("models",),
     ("objectives", "decoding", "sharding", "data", "text", "video"),
     ("audio", "bundle"),
+    ("durations", "speaking"),
     ("engine",),
     ("synthesis",),
     ("training", "convert", "evaluation"),

@@ -1,0 +1,35 @@
+"""Lengths of phone sequences by the duration predictor of a bundle."""
+
+import functools
+
+import jax
+import numpy as np
+
+from metis_jax.bundle import Bundle
+from metis_jax.decoding.buckets import PHONE_BUCKETS, bucket
+from metis_jax.models.duration_predictor import DurationPredictor, total_frames
+from metis_jax.types import Array, Float, Int, Variables
+
+COMPONENT = "duration_predictor"
+
+
+@functools.partial(jax.jit, static_argnames="model")
+def _total_frames(
+    model: DurationPredictor, variables: Variables, phones: Int[Array, "b p"], lengths: Int[Array, " b"]
+) -> Float[Array, " b"]:
+    return total_frames(model.apply(variables, phones, lengths), lengths)
+
+
+class Durations:
+    """Frames that phones take at an average tempo; the ratio of two of them holds for any voice."""
+
+    def __init__(self, bundle: Bundle):
+        config, self._variables = bundle.load(COMPONENT)
+        self._model = DurationPredictor(config)
+
+    def __call__(self, phones: Int[np.ndarray, " p"]) -> float:
+        """Frames of one sequence of at least one phone."""
+        padded = np.zeros((1, bucket(len(phones), PHONE_BUCKETS)), np.int32)
+        padded[0, : len(phones)] = phones
+        [frames] = _total_frames(self._model, self._variables, padded, np.array([len(phones)], np.int32))
+        return float(frames)

@@ -15,7 +15,7 @@ from mini_chain import write_mini_bundle
 
 from metis_jax.cli import extract_tokens as command
 from metis_jax.data import shards
-from metis_jax.data.audio import ssl_frames, write_flac
+from metis_jax.data.audio import ssl_frames, ssl_samples, write_flac
 from metis_jax.data.extract import ExtractConfig, extract
 from metis_jax.data.pipeline import Pipeline, PipelineConfig
 from metis_jax.data.records import Record
@@ -150,7 +150,10 @@ def test_killed_at_any_moment_it_ends_with_the_same_shards(audio_shards, tmp_pat
 
 def test_the_command_through_tiny_encoders(audio_shards, tmp_path, capsys):
     bundle = write_mini_bundle(tmp_path / "bundle", tasks=())
-    few = [record for record in by_id(audio_shards).values() if record.kind == "speech"][:3]
+    few = [record for record in by_id(audio_shards).values() if record.kind == "speech"][:2]
+    # As many frames as the smallest bucket holds, and samples to spare after the last of them.
+    wave = np.random.default_rng(0).uniform(-0.1, 0.1, ssl_samples(128) + 159).astype(np.float32)
+    few.append(Record(id="full", audio=write_flac(wave, 16_000), sample_rate=16_000, samples=len(wave)))
     shards.write_shard(tmp_path / "in.array_record", few)
     arguments = [f"--bundle={bundle}", f"--input={tmp_path / 'in.array_record'}", f"--output={tmp_path / 'out'}"]
     assert command.main([*arguments, "--rows=1"]) == 0

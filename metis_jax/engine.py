@@ -14,11 +14,14 @@ import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from metis_jax.bundle import Bundle
+from metis_jax.config import SemanticGeneratorConfig
 from metis_jax.data.audio import CODEC_HOP, ssl_frames, ssl_samples
 from metis_jax.decoding import stages
 from metis_jax.decoding.buckets import PHONE_BUCKETS, bucket, plan_batches
 from metis_jax.decoding.jobs import AcousticJob, SemanticJob, StageSettings
 from metis_jax.decoding.masked_decode import make_schedule
+from metis_jax.durations import COMPONENT as DURATIONS
+from metis_jax.durations import Durations
 from metis_jax.layers.dense import merge_lora
 from metis_jax.models import acoustic_codec
 from metis_jax.models.acoustic_codec import AcousticCodec
@@ -85,6 +88,18 @@ class Engine:
     @property
     def largest_batch(self) -> int:
         return self._rows
+
+    def generator_config(self, task: str) -> SemanticGeneratorConfig:
+        """Of the generator of a task, its adapter joined in."""
+        self.require(task)
+        parts = self.bundle.tasks[task]
+        config = self.bundle.components[parts.generator]
+        return config if parts.adapter is None else self.bundle.components[parts.adapter].adapted(config)
+
+    @functools.cached_property
+    def durations(self) -> Durations | None:
+        """The duration predictor, if the bundle has one."""
+        return Durations(self.bundle) if DURATIONS in self.bundle.components else None
 
     def require(self, task: str) -> None:
         """Raises WeightsError unless the bundle has everything that a task needs; reads no weights."""

@@ -1,4 +1,4 @@
-"""`Metis`: speech in, or phones or lip features, and speech out (the whole chain of DESIGN.md section 1).
+"""`Metis`: speech in, or a text or lip features, and speech out (the whole chain of DESIGN.md section 1).
 
     metis = Metis.from_bundle("bundle")
     prompt = metis.encode_prompt(read_wave("speaker.wav"))
@@ -9,6 +9,7 @@ gives the same tokens.  Sources longer than the 30 s of training go through over
 """
 
 import dataclasses
+import functools
 import os
 from collections.abc import Iterable, Iterator, Sequence
 
@@ -21,6 +22,8 @@ from metis_jax.data.audio import CODEC_HOP, CODEC_RATE, FRAME_RATE, SSL_HOP, SSL
 from metis_jax.decoding.jobs import AcousticJob, Seed, SemanticJob, StageSettings
 from metis_jax.decoding.windows import Continuation, WindowPlan
 from metis_jax.engine import Engine, Progress
+from metis_jax.speaking import Plan, Reader, Script
+from metis_jax.text.lexicon import Lexicon
 from metis_jax.types import Float, Int, Policy
 
 MAXIMUM_PROMPT_SECONDS = 20.0
@@ -79,11 +82,13 @@ class Speech:
       wave: mono samples.
       semantic: SSL tokens, those of the prompt first.
       acoustic: acoustic tokens of the wave.
+      length_rule: of `LENGTH_RULES`, what chose the length of a spoken text.
     """
 
     wave: Wave
     semantic: Int[np.ndarray, " t"]
     acoustic: Int[np.ndarray, "u q"]
+    length_rule: str = ""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -101,9 +106,10 @@ class _Piece:
 class Metis:
     """The chain of models of a bundle behind one method per task; each takes one example or a list of them."""
 
-    def __init__(self, engine: Engine, windows: WindowPlan | None = None):
+    def __init__(self, engine: Engine, windows: WindowPlan | None = None, lexicon: Lexicon | None = None):
         self.engine = engine
         self._windows = windows or WindowPlan()
+        self._lexicon = lexicon
 
     @classmethod
     def from_bundle(
@@ -113,6 +119,7 @@ class Metis:
         dtype: str | None = None,
         devices: Sequence[jax.Device] | None = None,
         rows: int | None = None,
+        lexicon: Lexicon | None = None,
     ) -> "Metis":
         """Opens a bundle; its components are loaded when first needed.
 
@@ -121,6 +128,7 @@ class Metis:
           dtype: of SSL encoder and generators; by default bfloat16 on accelerators and float32 on CPU.
           devices: that lists are split over; by default the first one alone.
           rows: the largest batch per device; by default 8 on accelerators and 1 on CPU.
+          lexicon: how words of yours are pronounced in texts.
         """
         devices = jax.local_devices()[:1] if devices is None else devices
         platform = devices[0].platform
@@ -128,7 +136,7 @@ class Metis:
         rows = rows or (1 if platform == "cpu" else 8)
         attention = "cudnn" if platform == "gpu" and dtype != "float32" else "xla"
         policy = Policy(dtype=dtype, attention=attention)
-        return cls(Engine(Bundle(path), policy=policy, devices=devices, rows=rows))
+        return cls(Engine(Bundle(path), policy=policy, devices=devices, rows=rows), lexicon=lexicon)
 
     def encode_prompt(self, wave: Wave) -> Prompt:
         """The tokens of a prompt of at most 20 seconds."""
@@ -196,26 +204,45 @@ class Metis:
 
     def speak(
         self,
-        phones: Int[np.ndarray, " p"] | Sequence[Int[np.ndarray, " _"]],
+        script: Script | Plan | Sequence[Script | Plan],
         prompt: Prompt | Sequence[Prompt],
         *,
-        seconds: float | Sequence[float],
         settings: Settings | None = None,
         progress: Progress | None = None,
     ) -> Speech | list[Speech]:
-        """Text to speech, from the phone ids of the prompt's text and the text to be said, in one sequence."""
-        is_one = isinstance(phones, np.ndarray)
-        texts = [phones] if is_one else list(phones)
-        durations = [seconds] * len(texts) if isinstance(seconds, float | int) else list(seconds)
+        """Text to speech: a script, or a plan of one, in the voice of the prompt.
+
+        A long text is said in parts, each with the prompt in front; all tokens are turned into one wave.
+        """
+        is_one = isinstance(script, Script | Plan)
+        scripts = [script] if is_one else list(script)
+        voices = _repeated(prompt, len(scripts))
         settings = settings or Settings.of("tts")
+        plans = [
+            one if isinstance(one, Plan) else self.plan(one, voice)
+            for one, voice in zip(scripts, voices, strict=True)
+        ]
         pieces = []
-        for ids, voice, duration in zip(texts, _repeated(prompt, len(texts)), durations, strict=True):
-            length = len(voice.semantic) + int(duration * FRAME_RATE)
-            self._check_length(length)
-            job = SemanticJob(voice.semantic, length, _seed(settings, 0), phones=ids.astype(np.int32))
-            pieces.append(_Piece(job, voice.acoustic))
-        speech = self._speech("tts", pieces, settings, progress)
-        return speech[0] if is_one else speech
+        for plan, voice in zip(plans, voices, strict=True):
+            for index, part in enumerate(plan.parts):
+                length = len(voice.semantic) + part.frames
+                job = SemanticJob(voice.semantic, length, _seed(settings, index), phones=part.phones)
+                pieces.append(_Piece(job, voice.acoustic))
+        decoded = iter(self._tokens("tts", pieces, settings, progress))
+        speech = []
+        for plan, voice in zip(plans, voices, strict=True):
+            own = [next(decoded) for _ in plan.parts]
+            semantic = [voice.semantic, *(tokens[len(voice.semantic) :] for tokens, _ in own)]
+            acoustic = np.concatenate([tokens for _, tokens in own])
+            speech.append((np.concatenate(semantic), acoustic, plan.rule))
+        waves = self._waves([acoustic for _, acoustic, _ in speech])
+        found = [Speech(Wave(wave, CODEC_RATE), *rest) for wave, rest in zip(waves, speech, strict=True)]
+        return found[0] if is_one else found
+
+    def plan(self, script: Script, prompt: Prompt) -> Plan:
+        """What `speak` will do for a script: ValueError, before any decoding, for one that makes no sense."""
+        frames = len(prompt.semantic)
+        return self._reader.plan(script, frames, self._windows.frames - frames)
 
     def lip_read(
         self,
@@ -229,6 +256,8 @@ class Metis:
         is_one = isinstance(features, np.ndarray)
         videos = [features] if is_one else list(features)
         settings = settings or Settings.of("l2s")
+        for video in videos:
+            check_features(video, self.engine.generator_config("l2s").condition_width)
         pieces = []
         for video, voice in zip(videos, _repeated(prompt or self.no_prompt, len(videos)), strict=True):
             unseen = np.zeros((len(voice.semantic), video.shape[1]), np.float32)
@@ -280,6 +309,10 @@ class Metis:
         levels = self.engine.num_levels
         return Prompt(np.zeros(0, np.float32), np.zeros(0, np.int32), np.zeros((0, levels), np.int32))
 
+    @functools.cached_property
+    def _reader(self) -> Reader:
+        return Reader(self.engine.generator_config("tts").phone_vocabulary, self.engine.durations, self._lexicon)
+
     def _nothing(self) -> Continuation:
         return Continuation(self.engine.num_levels, self._windows.overlap)
 
@@ -318,6 +351,12 @@ class Metis:
         new = [tokens[len(job.known) :] for tokens, job in zip(acoustic, jobs, strict=True)]
         return list(zip(semantic, new, strict=True))
 
+    def _waves(self, tokens: Sequence[Int[np.ndarray, "_ q"]]) -> list[Float[np.ndarray, " _"]]:
+        """Waves of acoustic tokens of any length, as if each were decoded at once."""
+        windows = [self._windows.cut_tokens(one) for one in tokens]
+        waves = iter(self.engine.waves([window for own in windows for window in own]))
+        return [self._windows.join_waves([next(waves) for _ in own], hop=CODEC_HOP) for own in windows]
+
     def _speech(
         self, task: str, pieces: Sequence[_Piece], settings: Settings, progress: Progress | None
     ) -> list[Speech]:
@@ -327,6 +366,15 @@ class Metis:
             Speech(Wave(wave, CODEC_RATE), semantic, acoustic)
             for (semantic, acoustic), wave in zip(decoded, waves, strict=True)
         ]
+
+
+def check_features(features: np.ndarray, width: int) -> None:
+    """ValueError for lip features that the generator can not take."""
+    if features.ndim != 2 or features.shape[1] != width or not len(features) or features.dtype.kind != "f":
+        found = f"{features.dtype}{list(features.shape)}"
+        raise ValueError(f"lip features are {found}; expected floats [frames, {width}] at 25 frames per second")
+    if not np.isfinite(features).all():
+        raise ValueError("lip features contain numbers that are not finite")
 
 
 def doubled(features: Float[np.ndarray, "t c"]) -> Float[np.ndarray, "u c"]:

@@ -30,6 +30,7 @@ COMPONENTS = {
     "acoustic_generator_full": TINY[AcousticGeneratorConfig],
     "semantic_generator": dataclasses.replace(TINY[SemanticGeneratorConfig], condition="gated"),
 }
+SPEAKING = dataclasses.replace(TINY[SemanticGeneratorConfig], condition="gated", phone_vocabulary=1024)
 
 
 def variables_of(config, base=None):
@@ -47,8 +48,10 @@ def write_mini_bundle(path: Path, tasks=TASKS) -> Path:
     with write_bundle(path, license="none", provenance="random weights") as bundle:
         for name, config in COMPONENTS.items():
             bundle.add(name, config, variables_of(config))
+        if "tts" in tasks:
+            bundle.add("semantic_generator_tts", SPEAKING, variables_of(SPEAKING))
         for task in tasks:
-            bundle.task(task, "semantic_generator")
+            bundle.task(task, "semantic_generator_tts" if task == "tts" else "semantic_generator")
     return path
 
 
@@ -65,6 +68,13 @@ class CountingEngine(Engine):
     @property
     def largest_batch(self):
         return 2
+
+    @property
+    def durations(self):
+        return None
+
+    def generator_config(self, task):
+        return dataclasses.replace(COMPONENTS["semantic_generator"], phone_vocabulary=1024, condition_width=4)
 
     def require(self, task):
         pass

@@ -15,7 +15,8 @@ from metis_jax.data.audio import CODEC_HOP, ssl_frames
 from metis_jax.decoding.jobs import StageSettings
 from metis_jax.decoding.windows import WindowPlan
 from metis_jax.engine import Engine
-from metis_jax.synthesis import Metis, Prompt, Settings, doubled
+from metis_jax.speaking import Part, Plan, Script
+from metis_jax.synthesis import Metis, Prompt, Settings, check_features, doubled
 from metis_jax.tensor_files import WeightsError
 from metis_jax.types import Policy
 
@@ -30,7 +31,7 @@ QUICK = Settings(
 
 @pytest.fixture(scope="module")
 def engine(tmp_path_factory):
-    path = write_mini_bundle(tmp_path_factory.mktemp("models") / "bundle", tasks=("se", "vc"))
+    path = write_mini_bundle(tmp_path_factory.mktemp("models") / "bundle", tasks=("se", "vc", "tts"))
     return Engine(Bundle(path), policy=Policy(), devices=jax.local_devices()[:2], rows=2)
 
 
@@ -94,15 +95,60 @@ def test_windows_join_without_a_seam(engine):
     np.testing.assert_array_equal(again.acoustic, tokens)
 
 
-def test_speech_from_phones_and_from_lips_needs_their_models(engine):
+PROMPT = Prompt(np.zeros(0, np.float32), np.arange(50, dtype=np.int32), np.zeros((50, LEVELS), np.int32))
+
+
+def test_speech_from_phones(engine):
     metis = Metis(engine)
-    prompt = Prompt(np.zeros(0, np.float32), np.zeros(3, np.int32), np.zeros((3, LEVELS), np.int32))
-    with pytest.raises(WeightsError, match="no model for task 'tts'; it has: se, vc"):
-        metis.speak(np.arange(5), prompt, seconds=1.0)
+    script = Script(phones="h|ə|l|oʊ|.", prompt_phones="h|ə|l|oʊ|_|w|ɜː|l|d|.")
+    heard = []
+    scripts = [script, dataclasses.replace(script, phones="a|a|a|a|_|a", seconds=0.3)]
+    [speech, other] = metis.speak(scripts, PROMPT, settings=QUICK, progress=heard.append)
+    assert sum(heard) == 2 * QUICK.total_steps(LEVELS)
+    assert (speech.length_rule, other.length_rule) == ("phones", "seconds")
+    assert speech.acoustic.shape == (25, LEVELS) and len(speech.wave.samples) == 25 * CODEC_HOP
+    assert other.acoustic.shape == (15, LEVELS)
+    np.testing.assert_array_equal(speech.semantic[:50], PROMPT.semantic)
+    assert (other.semantic[50:] != speech.semantic[50:65]).any()
+
+
+def test_parts_of_a_long_text_become_one_wave():
+    metis = Metis(CountingEngine())
+    voice = Prompt(np.zeros(0, np.float32), np.zeros(50, np.int32), np.zeros((50, 1), np.int32))
+    plan = Plan((Part(np.ones(9, np.int32), 1000), Part(np.ones(7, np.int32), 700)), "seconds")
+    [speech, short] = metis.speak([plan, Plan(plan.parts[1:], "bytes")], voice)
+    expected = np.concatenate([np.arange(1, 1001), np.arange(1, 701)])
+    np.testing.assert_array_equal(speech.semantic[50:], expected)
+    np.testing.assert_array_equal(speech.acoustic[:, 0], expected)
+    np.testing.assert_array_equal(speech.wave.samples, np.repeat(expected, CODEC_HOP))
+    assert (len(short.acoustic), speech.length_rule, short.length_rule) == (700, "seconds", "bytes")
+
+
+def test_text_and_lips_need_their_models(tmp_path):
+    metis = Metis.from_bundle(write_mini_bundle(tmp_path / "bundle", tasks=("se",)))
+    with pytest.raises(WeightsError, match="no model for task 'tts'; it has: se"):
+        metis.speak(Script(phones="a", prompt_phones="a"), PROMPT)
     with pytest.raises(WeightsError, match="no model for task 'l2s'"):
-        metis.lip_read(np.zeros((10, 64), np.float32), prompt)
-    with pytest.raises(ValueError, match="prompt and speech are 31.1 s long; at most 30 s"):
-        metis.speak(np.arange(5), prompt, seconds=31.0)
+        metis.lip_read(np.zeros((10, 64), np.float32), PROMPT)
+
+
+@pytest.mark.parametrize(
+    ("features", "message"),
+    [
+        (np.zeros((5, 3), np.float32), r"float32\[5, 3\]; expected floats \[frames, 4\]"),
+        (np.zeros((0, 4), np.float32), "expected floats"),
+        (np.zeros((5, 4), np.int32), "expected floats"),
+        (np.full((5, 4), np.nan, np.float32), "not finite"),
+    ],
+)
+def test_bad_lip_features_are_named(features, message):
+    with pytest.raises(ValueError, match=message):
+        check_features(features, 4)
+
+
+def test_lip_features_must_fit_one_pass():
+    with pytest.raises(ValueError, match="32.0 s long; at most 30 s"):
+        Metis(CountingEngine()).lip_read(np.zeros((800, 4), np.float32))
 
 
 def test_a_bundle_without_a_component_is_refused_before_loading(tmp_path):

@@ -7,7 +7,7 @@ joined wave equals the wave of all tokens decoded at once.
 """
 
 import dataclasses
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 
@@ -57,6 +57,18 @@ class WindowPlan:
     def count(self, total: int, *, samples: int, hop: int) -> int:
         """How many windows `cut` makes of `total` samples."""
         return 1 + max(0, -(-(total - samples) // self._step(samples, hop)))
+
+    def cut_tokens(self, tokens: Int[np.ndarray, "u q"]) -> list[Int[np.ndarray, "_ q"]]:
+        """Acoustic tokens of any length in windows, the last one shorter; `join_waves` takes their waves."""
+        starts = range(0, max(len(tokens) - self.overlap, 1), self.frames - self.overlap)
+        return [tokens[start : start + self.frames] for start in starts]
+
+    def join_waves(self, waves: Sequence[Float[np.ndarray, " _"]], *, hop: int) -> Float[np.ndarray, " l"]:
+        """The wave of all tokens from those of its windows, each of which gives the half of an overlap it sees best."""
+        half = self.overlap // 2 * hop
+        ends = [len(wave) - (self.overlap * hop - half) for wave in waves[:-1]] + [len(waves[-1])]
+        begins = [0] + [half] * (len(waves) - 1)
+        return np.concatenate([wave[begin:end] for wave, begin, end in zip(waves, begins, ends, strict=True)])
 
     def _step(self, samples: int, hop: int) -> int:
         step = (samples // hop - self.overlap) * hop

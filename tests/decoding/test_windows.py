@@ -58,3 +58,17 @@ def test_a_continuation_emits_every_frame_once():
             assert frames - end == 4
         emitted.extend(done.acoustic[begin:end, 0])
     np.testing.assert_array_equal(emitted, np.arange(100))
+
+
+@pytest.mark.parametrize("total", [1, 8, 29, 30, 31, 52, 53, 200])
+def test_tokens_of_any_length_become_one_wave(total):
+    tokens = np.arange(total, dtype=np.int32)[:, None]
+    windows = PLAN.cut_tokens(tokens)
+    assert max(map(len, windows)) <= 30 and len(windows) == max(1, -(-(total - 8) // 22))
+    waves = [np.repeat(window[:, 0], HOP).astype(np.float32) for window in windows]
+    np.testing.assert_array_equal(PLAN.join_waves(waves, hop=HOP), np.repeat(tokens[:, 0], HOP))
+    # Only the ends of the whole may show what a window lacks at its own.
+    for window, wave in zip(windows, waves, strict=True):
+        wave[[0, -1]] = -1 - window[[0, -1], 0]
+    spoilt = PLAN.join_waves(waves, hop=HOP)
+    assert (spoilt[1:-1] >= 0).all() and spoilt[0] < 0 and spoilt[-1] < 0

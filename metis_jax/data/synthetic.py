@@ -33,7 +33,7 @@ def synthetic_wave(rng: np.random.Generator, seconds: float, *, pitch: float, si
     pulses = (np.diff(np.floor(phase), prepend=0) > 0).astype(np.float64) + 0.01 * rng.standard_normal(length)
     wave = np.zeros(length)
     block = RATE // 40
-    tracks = [moving(*span) * size for span in ((300, 800), (900, 2200), (2300, 3200))]
+    tracks = [moving(*span) * size for span in ((300.0, 800.0), (900.0, 2200.0), (2300.0, 3200.0))]
     for track in tracks:
         state = np.zeros(2)
         for start in range(0, length, block):
@@ -64,7 +64,7 @@ def synthetic_record(
     length = float(rng.uniform(*seconds))
     arrays: dict[str, np.ndarray] = {}
     if kind == "speech":
-        wave = synthetic_wave(rng, length, pitch=90 + 20 * voice, size=0.85 + 0.05 * voice)
+        wave = synthetic_wave(rng, length, pitch=90.0 + 20.0 * voice, size=0.85 + 0.05 * voice)
         frames = int(len(wave) / RATE * FRAME_RATE) - 1
         period = np.arange(frames) % 8
         arrays = {

@@ -65,7 +65,7 @@ def learning_rate(config: OptimizerConfig) -> optax.Schedule:
     """Steps taken so far -> rate.  The first step already moves: its rate is one step into the warm-up."""
     warmup = max(config.warmup_steps, 1)
 
-    def rate(count: Array) -> Array:
+    def rate(count: Array | int) -> Array:
         step = jnp.asarray(count, jnp.float32) + jnp.float32(1)
         rising = step / jnp.float32(warmup)
         if config.schedule == "inverse_sqrt":

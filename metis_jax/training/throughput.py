@@ -53,8 +53,8 @@ def _count(jaxpr: Any) -> float:
     return total
 
 
-def step_flops(stage: Stage, trainable: Params, frozen: Params, batch: Batch) -> float:
-    """Forward and backward pass of one step over the global batch; frozen models count once, forward."""
+def step_flops(stage: Stage, trainable: Params, frozen: Params, batch: Mapping[str, Any]) -> float:
+    """Forward and backward pass of one step over the global batch, arrays or shapes; frozen models count once."""
     plain = {"remat": "none", "attention": "xla"}
     changes = {
         field.name: dataclasses.replace(getattr(stage, field.name), **plain)

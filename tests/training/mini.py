@@ -1,0 +1,117 @@
+"""Stages smaller than "tiny", and batches for them: what a test compiles in seconds."""
+
+import numpy as np
+
+from metis_jax.config import (
+    AcousticCodecConfig,
+    AcousticGeneratorConfig,
+    DiscriminatorConfig,
+    LoraConfig,
+    SemanticCodecConfig,
+    SemanticGeneratorConfig,
+    SslEncoderConfig,
+)
+from metis_jax.training.optim import OptimizerConfig
+from metis_jax.training.stages.acoustic_codec import AcousticCodecStage
+from metis_jax.training.stages.acoustic_generator import AcousticGeneratorStage
+from metis_jax.training.stages.semantic_codec import SemanticCodecStage
+from metis_jax.training.stages.semantic_generator import SemanticGeneratorStage
+from metis_jax.training.stages.ssl_encoder import SslEncoderStage
+
+B, T, V = 8, 24, 16
+
+SSL = SslEncoderConfig(
+    mel_bins=10, width=16, num_layers=1, hidden_layer=1, num_heads=2, mlp_width=32, conv_width=3, left_context=4,
+    right_context=2,
+)  # fmt: skip
+SEMANTIC_CODEC = SemanticCodecConfig(
+    feature_width=16, codebook_size=V, code_width=4, width=16, mlp_width=32, num_layers=1
+)
+ACOUSTIC_CODEC = AcousticCodecConfig(
+    encoder_width=4, strides=(8, 5, 4, 3), latent_width=16, num_levels=2, codebook_size=V, code_width=4,
+    decoder_width=16, decoder_mlp_width=32, decoder_layers=1,
+)  # fmt: skip
+DISCRIMINATORS = DiscriminatorConfig(
+    periods=(2,), period_channels=(4,), window_lengths=(64,), bands=((0.0, 1.0),), band_channels=2
+)
+GENERATOR = dict(width=16, num_layers=1, num_heads=2, mlp_width=32)
+SEMANTIC = SemanticGeneratorConfig(**GENERATOR, codebook_size=V)
+ADAPTED = SemanticGeneratorConfig(**GENERATOR, codebook_size=V, condition="gated", condition_width=16)
+ACOUSTIC = AcousticGeneratorConfig(**GENERATOR, num_levels=3, codebook_size=V, semantic_codebook_size=V)
+
+ADAPTERS_ONLY = ((r"params/.*/lora/(down|up)", True), (r"params/condition_adapter/.*", True), (r".*", False))
+
+
+def optimizer(**changes) -> OptimizerConfig:
+    return OptimizerConfig(**(dict(learning_rate=2e-2, schedule="constant", warmup_steps=1, b2=0.99) | changes))
+
+
+def stage_and_optimizers(name: str):
+    """A small stage of every kind, and what of it is trained."""
+    match name:
+        case "ssl_encoder":
+            stage = SslEncoderStage(ssl_encoder=SSL, num_codebooks=2, codebook_size=V, span=4, start_probability=0.1)
+            return stage, {"ssl_encoder": optimizer(), "head": optimizer()}
+        case "semantic_codec":
+            stage = SemanticCodecStage(semantic_codec=SEMANTIC_CODEC, ssl_encoder=SSL)
+            return stage, {"semantic_codec": optimizer(learning_rate=5e-3)}
+        case "acoustic_codec":
+            stage = AcousticCodecStage(acoustic_codec=ACOUSTIC_CODEC, discriminators=DISCRIMINATORS)
+            return stage, {"acoustic_codec": optimizer(learning_rate=3e-3), "discriminators": optimizer()}
+        case "pretrain":
+            return SemanticGeneratorStage(generator=SEMANTIC), {"semantic_generator": optimizer()}
+        case "finetune":
+            stage = SemanticGeneratorStage(generator=ADAPTED, ssl_encoder=SSL, semantic_codec=SEMANTIC_CODEC)
+            return stage, {"semantic_generator": optimizer()}
+        case "lora":
+            stage = SemanticGeneratorStage(
+                generator=ADAPTED,
+                lora=LoraConfig(rank=2, alpha=4.0, dropout=0.1),
+                ssl_encoder=SSL,
+                semantic_codec=SEMANTIC_CODEC,
+            )
+            return stage, {"semantic_generator": optimizer(trainable=ADAPTERS_ONLY)}
+        case "stage2_first":
+            config = AcousticGeneratorConfig(**GENERATOR, num_levels=1, codebook_size=V, semantic_codebook_size=V)
+            return AcousticGeneratorStage(generator=config, first_level=0), {"acoustic_generator": optimizer()}
+        case "stage2_full":
+            return AcousticGeneratorStage(generator=ACOUSTIC), {"acoustic_generator": optimizer()}
+    raise ValueError(name)
+
+
+STAGES = (
+    "ssl_encoder", "semantic_codec", "acoustic_codec", "pretrain", "finetune", "lora", "stage2_first", "stage2_full",
+)  # fmt: skip
+
+
+def batch_for(name: str, seed: int = 0) -> dict[str, np.ndarray]:
+    """A batch as `metis_jax/data/pipeline.py` makes it, with rows of several lengths."""
+    rng = np.random.default_rng(seed)
+    lengths = np.array([T, T - 1, T - 5, T, T - 8, T, T - 2, T], np.int32)
+    batch = {"lengths": lengths}
+    tokens = (np.arange(T)[None] + rng.integers(0, V, (B, 1))) % V
+
+    def wave(samples: int, rate: int) -> np.ndarray:
+        at = np.arange(samples)[None] / rate
+        pitch = rng.uniform(150, 400, (B, 1)) * (1 + 0.2 * np.sin(2 * np.pi * 3 * at))
+        return (0.3 * np.sin(2 * np.pi * np.cumsum(pitch, axis=1) / rate)).astype(np.float32)
+
+    if name in ("pretrain", "stage2_first", "stage2_full"):
+        batch["tokens"] = tokens.astype(np.int32)
+        if name != "pretrain":
+            batch["acoustic_tokens"] = ((tokens[:, :, None] * [1, 3, 5]) % V).astype(np.int32)
+        return batch
+    if name == "acoustic_codec":
+        return batch | {"wave": wave(480 * T, 24_000), "wave_lengths": 480 * lengths}
+    batch["wave_lengths"] = (320 * lengths + 240).astype(np.int32)
+    if name in ("ssl_encoder", "semantic_codec"):
+        return batch | {"wave": wave(320 * T + 240, 16_000)}
+    target = wave(320 * T + 240, 16_000)
+    noise = 0.05 * rng.standard_normal(target.shape)
+    return batch | {
+        "target": target,
+        "source": (target + noise).astype(np.float32),
+        "has_source": np.ones(B, bool),
+        "task": np.zeros(B, np.int32),
+        "prompt_lengths": np.array([0, 0, 4, 4, -1, -1, 0, 0], np.int32),
+    }

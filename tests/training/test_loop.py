@@ -1,0 +1,184 @@
+"""The loop from config to checkpoint: exact resume, signals, bad losses, configs that do not fit."""
+
+import dataclasses
+import json
+import os
+import signal
+
+import numpy as np
+import pytest
+from training import mini
+
+from metis_jax.config import to_dict
+from metis_jax.training import loop
+from metis_jax.training.checkpoint import Checkpoints
+from metis_jax.training.config import TrainConfig, check_same_run, defining
+from metis_jax.training.loop import NonFiniteLoss, train
+from metis_jax.training.metrics import Writer
+from metis_jax.training.run import digest, start_run
+
+
+def config(**changes) -> TrainConfig:
+    values = dict(
+        stage="semantic_generator",
+        model={"generator": to_dict(dataclasses.replace(mini.SEMANTIC, codebook_size=128))},
+        data={
+            "stage": "pretrain",
+            "shards": ("unused",),
+            "buckets": (50,),
+            "recipe": {"min_frames": 20},
+            "block_batches": 2,
+            "threads": 2,
+        },
+        optimizers={"semantic_generator": {"learning_rate": 1e-2, "warmup_steps": 2}},
+        steps=8,
+        batch_size=8,
+        synthetic=16,
+        ema_decay=0.9,
+        log_every=1,
+        eval_every=4,
+        eval_batches=1,
+        sample_every=4,
+        checkpoint_every=3,
+    )
+    return TrainConfig(**(values | changes))
+
+
+def losses(workdir) -> dict[int, float]:
+    lines = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
+    return {line["step"]: line["loss"] for line in lines if line["split"] == "train"}
+
+
+def final_digest(workdir, changes=None) -> str:
+    run = start_run(config(**(changes or {})), workdir)
+    run.checkpoints.close()
+    return digest(run.state)
+
+
+@pytest.fixture(scope="module")
+def straight(tmp_path_factory):
+    """Eight steps without a break."""
+    workdir = tmp_path_factory.mktemp("straight")
+    assert train(config(), workdir).step == 8
+    return workdir
+
+
+def test_a_run_writes_what_it_promises(straight):
+    assert sorted(losses(straight)) == list(range(1, 9))
+    lines = [json.loads(line) for line in (straight / "metrics.jsonl").read_text().splitlines()]
+    assert {"step_seconds", "audio_seconds_per_second", "mfu", "data_wait_share"} <= lines[0].keys()
+    assert [line["step"] for line in lines if line["split"] == "validation"] == [4, 8]
+    assert any((straight / "tensorboard").iterdir())
+    checkpoints = Checkpoints(straight / "checkpoints")
+    assert checkpoints.steps() == [6, 8]  # the last two
+    about = checkpoints.read_about(8)
+    assert about["config"]["batch_size"] == 8
+    checkpoints.close()
+
+
+def test_a_second_call_has_nothing_left_to_do(straight):
+    assert train(config(), straight).step == 8
+
+
+def test_resumed_equals_straight_bit_for_bit(straight, tmp_path):
+    for steps in (2, 5, 8):
+        assert train(config(steps=steps), tmp_path).step == steps
+    assert losses(tmp_path) == losses(straight)
+    assert final_digest(tmp_path) == final_digest(straight)
+
+
+def test_sigterm_saves_first(straight, tmp_path, monkeypatch):
+    scalars = Writer.scalars
+
+    def then_signal(self, step, values, **options):
+        scalars(self, step, values, **options)
+        if step == 4 and options.get("split") != "validation":
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    monkeypatch.setattr(Writer, "scalars", then_signal)
+    outcome = train(config(eval_every=0), tmp_path)
+    assert outcome.stopped_by == "SIGTERM" and 4 <= outcome.step < 8
+    checkpoints = Checkpoints(tmp_path / "checkpoints")
+    assert checkpoints.latest() == outcome.step
+    checkpoints.close()
+    monkeypatch.undo()
+    train(config(eval_every=0), tmp_path)
+    assert losses(tmp_path) == losses(straight)
+
+
+def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_batch(tmp_path):
+    bad = config(optimizers={"semantic_generator": {"learning_rate": 1e37, "schedule": "constant"}})
+    with pytest.raises(NonFiniteLoss, match="the batch is in"):
+        train(bad, tmp_path)
+    (saved,) = tmp_path.glob("nonfinite_step_*.npz")
+    assert {"tokens", "lengths"} <= set(np.load(saved))
+    step = int(saved.name.split("_")[2])
+    checkpoints = Checkpoints(tmp_path / "checkpoints")
+    assert (checkpoints.latest() or 0) < step
+    checkpoints.close()
+
+
+def test_a_checkpoint_of_another_config_is_refused(straight):
+    with pytest.raises(ValueError, match=r"config.seed = 0, this run has 3"):
+        train(config(seed=3), straight)
+
+
+def test_a_checkpoint_of_other_data_is_refused(straight):
+    data = config().data | {"seed": 5}
+    with pytest.raises(ValueError, match="data config changed"):
+        train(config(data=data, steps=9), straight)
+
+
+def test_another_run_can_be_continued_elsewhere(straight, tmp_path):
+    run = start_run(config(resume=str(straight / "checkpoints")), tmp_path)
+    run.checkpoints.close()
+    assert int(run.state.step) == 8
+    with pytest.raises(ValueError, match="no such folder"):
+        start_run(config(resume=str(tmp_path / "nowhere")), tmp_path / "new")
+
+
+def test_config_errors_name_the_key():
+    with pytest.raises(ValueError, match="config.steps is 0"):
+        config(steps=0)
+    with pytest.raises(ValueError, match="say it once"):
+        config(data=config().data | {"batch_size": 4})
+    with pytest.raises(ValueError, match="config.optimizers.x has no field 'rate'"):
+        config(optimizers={"x": {"rate": 1}})
+    with pytest.raises(ValueError, match="config.optimizers is empty"):
+        config(optimizers={})
+
+
+def test_what_may_change_between_runs():
+    one = defining(config())
+    check_same_run(one, defining(config(steps=99, log_every=7)), "checkpoint 1")
+    with pytest.raises(ValueError, match="config.model.generator.width = 16, this run has 32"):
+        wider = {"generator": config().model["generator"] | {"width": 32}}
+        check_same_run(one, defining(config(model=wider)), "checkpoint 1")
+
+
+def test_frozen_weights_that_changed_are_noticed():
+    from metis_jax.training.run import _check_frozen
+
+    _check_frozen({"ssl_encoder": 0.5}, {"ssl_encoder": 0.5000001})
+    with pytest.raises(ValueError, match="frozen weights of ssl_encoder"):
+        _check_frozen({"ssl_encoder": 0.5}, {"ssl_encoder": 0.51})
+
+
+def test_a_kill_between_checkpoints_loses_only_the_lines_after(tmp_path):
+    path = tmp_path / "metrics.jsonl"
+    path.write_text('{"step": 1}\n{"step": 2}\n{"step": 3}\n{"st')
+    Writer(tmp_path, 2).close()
+    assert [json.loads(line)["step"] for line in path.read_text().splitlines()] == [1, 2]
+
+
+def test_the_loop_reads_no_clock_but_the_one_given():
+    times = iter([0.0, 0.0, 1.0, 4.0])
+    clock = loop._Clock(lambda: next(times))
+    clock.wait(lambda: {})
+    clock.steps, clock.seconds, clock.flops = 2, 30.0, 8.0
+    assert clock.summary(peak=10.0) == {
+        "step_seconds": 2.0,
+        "audio_seconds_per_second": 7.5,
+        "data_wait_share": 0.25,
+        "mfu": 0.2,
+    }

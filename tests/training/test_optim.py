@@ -1,0 +1,105 @@
+"""Schedules, rules, and what is trained of the real models."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from training import mini
+
+from metis_jax.config import LoraConfig, SemanticGeneratorConfig
+from metis_jax.sharding import MeshConfig, make_mesh
+from metis_jax.training.optim import (
+    OptimizerConfig,
+    learning_rate,
+    make_optimizer,
+    match_rules,
+    split_trainable,
+)
+from metis_jax.training.stages.semantic_generator import SemanticGeneratorStage
+from metis_jax.training.state import StateMaker, count_params, make_layout
+
+TREE = {"params": {"a": {"kernel": np.ones((2, 3)), "bias": np.ones(3)}, "b": {"lora": {"up": np.ones((1, 3))}}}}
+
+
+def test_inverse_square_root_rises_and_falls():
+    rate = learning_rate(OptimizerConfig(learning_rate=1e-4, warmup_steps=100))
+    assert float(rate(0)) == pytest.approx(1e-6)
+    assert float(rate(99)) == pytest.approx(1e-4)
+    assert float(rate(399)) == pytest.approx(0.5e-4)
+
+
+def test_cosine_ends_at_its_fraction():
+    config = OptimizerConfig(
+        learning_rate=1.0, schedule="cosine", warmup_steps=10, total_steps=110, final_fraction=0.1
+    )
+    rate = learning_rate(config)
+    assert float(rate(59)) == pytest.approx(0.55)
+    assert float(rate(109)) == pytest.approx(0.1)
+    assert float(rate(500)) == pytest.approx(0.1)
+
+
+def test_bad_optimizers_are_refused():
+    with pytest.raises(ValueError, match="schedule is 'linear'"):
+        OptimizerConfig(schedule="linear")
+    with pytest.raises(ValueError, match="total_steps is 10"):
+        OptimizerConfig(schedule="cosine", warmup_steps=10, total_steps=10)
+
+
+def test_the_first_matching_rule_wins():
+    rules = ((r"params/a/.*", False), (r".*", True))
+    assert match_rules(TREE, rules, "x") == {
+        "params": {"a": {"kernel": False, "bias": False}, "b": {"lora": {"up": True}}}
+    }
+
+
+def test_a_path_without_a_rule_is_an_error():
+    with pytest.raises(ValueError, match="no rule of optimizer.decay matches parameter 'params/b/lora/up'"):
+        match_rules(TREE, ((r"params/a/.*", True),), "optimizer.decay")
+
+
+def test_rules_match_whole_paths():
+    with pytest.raises(ValueError, match="no rule"):
+        match_rules(TREE, ((r"params", True),), "x")
+
+
+def test_decay_reaches_matrices_and_nothing_else():
+    params = jax.tree.map(jnp.asarray, TREE)
+    optimizer = make_optimizer(OptimizerConfig(warmup_steps=1, learning_rate=1.0, weight_decay=0.5))
+    updates, _ = optimizer.update(jax.tree.map(jnp.zeros_like, params), optimizer.init(params), params)
+    np.testing.assert_allclose(updates["params"]["a"]["kernel"], -0.5)
+    np.testing.assert_allclose(updates["params"]["b"]["lora"]["up"], -0.5)
+    np.testing.assert_allclose(updates["params"]["a"]["bias"], 0.0)
+
+
+def test_split_parts_the_tree():
+    trainable, frozen = split_trainable(TREE, mini.ADAPTERS_ONLY, "x")
+    assert list(frozen["params"]) == ["a"]
+    assert list(trainable["params"]) == ["b"]
+
+
+def test_lora_and_adapter_on_the_real_base_count_exactly():
+    """The two counts of the release's files: metis_se_lora_32 and metis_se_lora_32_adapter."""
+    stage = SemanticGeneratorStage(
+        generator=SemanticGeneratorConfig(condition="gated"), lora=LoraConfig(rank=32, alpha=64.0)
+    )
+    optimizers = {"semantic_generator": OptimizerConfig(trainable=mini.ADAPTERS_ONLY)}
+    mesh = make_mesh(MeshConfig(), jax.devices()[:1])
+    layout = make_layout(stage, optimizers, mesh)
+    params = layout.trainable["semantic_generator"]["params"]
+    adapter = {"condition_adapter": params["condition_adapter"]}
+    assert count_params(adapter) == 15_736_321
+    assert count_params(params) - count_params(adapter) == 18_087_936
+    assert count_params(layout.frozen) == 725_944_832
+
+    moments = StateMaker(layout, optimizers, mesh, ema=False).shapes.moments["semantic_generator"]
+    arrays = [leaf for leaf in jax.tree.leaves(moments) if leaf.ndim]
+    assert sum(int(np.prod(leaf.shape)) for leaf in arrays) == 2 * (18_087_936 + 15_736_321)
+
+
+def test_a_component_frozen_as_a_whole_needs_no_optimizer():
+    stage, _ = mini.stage_and_optimizers("pretrain")
+    mesh = make_mesh(MeshConfig(), jax.devices()[:1])
+    with pytest.raises(ValueError, match="freezes all of semantic_generator"):
+        make_layout(stage, {"semantic_generator": mini.optimizer(trainable=((r".*", False),))}, mesh)
+    with pytest.raises(ValueError, match="config.optimizers names 'vocoder'"):
+        make_layout(stage, {"vocoder": mini.optimizer()}, mesh)

@@ -1,0 +1,136 @@
+"""Every trainer: it learns one batch by heart, moves what should move and nothing else, on one device and on eight."""
+
+import functools
+
+import jax
+import numpy as np
+import pytest
+from training import mini
+
+from metis_jax.sharding import MeshConfig, activate, feed, make_mesh
+from metis_jax.training.state import StateMaker, all_params, make_layout, materialize
+from metis_jax.training.steps import make_train_step
+
+SLOW = pytest.mark.slow
+# How far the loss must fall, as a share of where it began, within so many steps.
+FALLS = {
+    "ssl_encoder": (0.8, 60),
+    "semantic_codec": (0.85, 60),
+    "acoustic_codec": (0.85, 30),
+    "pretrain": (0.6, 60),
+    "finetune": (0.85, 60),
+    "lora": (0.95, 60),
+    "stage2_first": (0.6, 60),
+    "stage2_full": (0.8, 60),
+}
+
+
+def begin(name: str, mesh_config: MeshConfig, count: int, **options):
+    """(mesh, state, frozen, step function) of a small stage."""
+    stage, optimizers = mini.stage_and_optimizers(name)
+    mesh = make_mesh(mesh_config, jax.devices()[:count])
+    with activate(mesh):
+        layout = make_layout(stage, optimizers, mesh)
+        key = jax.random.key(0)
+        frozen = materialize(stage, key, layout.frozen, layout.frozen_shardings, {})
+        maker = StateMaker(layout, optimizers, mesh, ema=False)
+        state = maker.begin(materialize(stage, key, layout.trainable, layout.trainable_shardings, {}))
+        step = make_train_step(stage, optimizers, maker.shardings, **options)
+    return mesh, state, frozen, step
+
+
+@functools.cache
+def trained(name: str):
+    """Parameters before and after some steps on one batch, frozen ones before and after, and the losses."""
+    mesh, state, frozen, step = begin(name, MeshConfig(), 1)
+    before = jax.device_get((state.params, frozen))
+    losses = []
+    with activate(mesh):
+        batch = feed(mini.batch_for(name), mesh)
+        for _ in range(FALLS[name][1]):
+            state, metrics = step(state, frozen, batch, jax.random.key(1))
+            losses.append(float(metrics["loss"]))
+    return before, jax.device_get((state.params, frozen)), losses
+
+
+FAST = ("pretrain", "lora")
+ALL = [pytest.param(name, marks=() if name in FAST else SLOW) for name in mini.STAGES]
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_learns_one_batch(name):
+    _, _, losses = trained(name)
+    share, _ = FALLS[name]
+    assert np.mean(losses[-5:]) < share * losses[0], losses[:: len(losses) // 6]
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_every_trained_leaf_moves_and_no_other(name):
+    (params, frozen), (new_params, new_frozen), _ = trained(name)
+    for path, leaf in jax.tree_util.tree_leaves_with_path(params):
+        moved = np.any(leaf != functools.reduce(lambda tree, key: tree[key.key], path, new_params))
+        assert moved, jax.tree_util.keystr(path)
+    assert jax.tree.all(jax.tree.map(np.array_equal, frozen, new_frozen))
+
+
+def two_steps(name: str, mesh_config: MeshConfig, count: int, **options):
+    mesh, state, frozen, step = begin(name, mesh_config, count, **options)
+    with activate(mesh):
+        batch = feed(mini.batch_for(name), mesh)
+        for _ in range(2):
+            state, metrics = step(state, frozen, batch, jax.random.key(1))
+    return {key: float(value) for key, value in metrics.items()}
+
+
+@functools.cache
+def on_one_device(name: str):
+    return two_steps(name, MeshConfig(), 1)
+
+
+MESHES = {
+    "data": MeshConfig(data=8),
+    "fsdp": MeshConfig(data=1, fsdp=8),
+    "tensor": MeshConfig(data=4, tensor=2),
+    "all": MeshConfig(data=2, fsdp=2, tensor=2),
+}
+
+
+CASES = [
+    pytest.param(name, form, marks=() if (name, form) == ("pretrain", "all") else SLOW)
+    for name in mini.STAGES
+    for form in MESHES
+]
+
+
+@pytest.mark.parametrize(("name", "form"), CASES)
+def test_eight_devices_give_the_loss_of_one(name, form):
+    one, eight = on_one_device(name), two_steps(name, MESHES[form], 8)
+    assert one.keys() == eight.keys()
+    # The second step's scalars depend on the first one's gradients: losses and norms both must agree.
+    for key in one:
+        assert eight[key] == pytest.approx(one[key], rel=2e-3, abs=2e-4), key
+
+
+@pytest.mark.slow
+def test_accumulated_parts_give_the_gradient_of_the_whole():
+    """With equal weights of parts: the semantic codec's losses are means over frames, so lengths are made equal."""
+    stage, optimizers = mini.stage_and_optimizers("semantic_codec")
+    batch = mini.batch_for("semantic_codec")
+    batch["lengths"] = np.full_like(batch["lengths"], mini.T)
+    batch["wave_lengths"] = np.full_like(batch["wave_lengths"], 320 * mini.T + 240)
+    results = []
+    for accumulate in (1, 4):
+        mesh, state, frozen, step = begin("semantic_codec", MeshConfig(), 1, accumulate=accumulate)
+        with activate(mesh):
+            _, metrics = step(state, frozen, feed(batch, mesh), jax.random.key(1))
+        results.append((float(metrics["loss"]), float(metrics["semantic_codec/gradient_norm"])))
+    np.testing.assert_allclose(results[0], results[1], rtol=1e-4)
+
+
+def test_the_parameters_of_a_stage_join_to_what_its_models_hold():
+    stage, optimizers = mini.stage_and_optimizers("lora")
+    mesh = make_mesh(MeshConfig(), jax.devices()[:1])
+    layout = make_layout(stage, optimizers, mesh)
+    joined = all_params(layout.trainable, layout.frozen)
+    whole = make_layout(stage, {"semantic_generator": mini.optimizer()}, mesh)
+    assert jax.tree.structure(joined) == jax.tree.structure(all_params(whole.trainable, whole.frozen))

@@ -159,8 +159,7 @@ def finetuning(
             example=dict(target="wave" if needs_features else "tokens", **example),
         ),
         optimizers=dict(semantic_generator=optimizer(given, **rate, **rules)),
-        initial=dict(semantic_generator="")
-        | (dict(ssl_encoder="", semantic_codec="") if needs_features else {}),
+        initial=dict(semantic_generator="") | (dict(ssl_encoder="", semantic_codec="") if needs_features else {}),
         half_precision=("ssl_encoder",) if needs_features and not tiny else (),
         steps=100_000,
         batch_size=64,

@@ -17,9 +17,7 @@ def get_config(arg: str | None = None):
     return common.experiment(
         given,
         stage="acoustic_generator",
-        model=dict(
-            generator=common.sized(AcousticGeneratorConfig, given), first_level=1, policy=common.policy(given)
-        )
+        model=dict(generator=common.sized(AcousticGeneratorConfig, given), first_level=1, policy=common.policy(given))
         | codec.get("model", {}),
         initial=codec.get("initial", {}),
         data=dict(stage="stage2", buckets=(250, 500, 750, 1000, 1250)),

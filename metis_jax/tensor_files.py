@@ -72,8 +72,10 @@ class TensorFile:
         if len(prefix) < 8 or length > _LARGEST_HEADER:
             raise WeightsError(f"{self.path}: not a safetensors file (no header)")
         if 8 + length > size:
-            raise WeightsError(f"{self.path}: truncated or not a safetensors file, its header needs {8 + length} bytes "
-                               f"and the file has {size}")
+            raise WeightsError(
+                f"{self.path}: truncated or not a safetensors file, its header needs {8 + length} bytes "
+                f"and the file has {size}"
+            )
         try:
             header = json.loads(file.read(length))
             header.pop("__metadata__", None)

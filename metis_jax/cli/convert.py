@@ -1,7 +1,7 @@
 """The authors' published weights to a bundle, and back.
 
-    python convert.py --official=DIR[,DIR2,hub:amphion/MaskGCT] --output=BUNDLE
-    python convert.py --bundle=BUNDLE --export=DIR
+python convert.py --official=DIR[,DIR2,hub:amphion/MaskGCT] --output=BUNDLE
+python convert.py --bundle=BUNDLE --export=DIR
 """
 
 import sys

@@ -81,9 +81,7 @@ def resample(wave: Float[np.ndarray, " l"], rate: int, target: int) -> Float[np.
     return soxr.resample(wave, rate, target).astype(np.float32, copy=False)
 
 
-def resampled_length(
-    samples: Int[np.ndarray, " n"], rate: Int[np.ndarray, " n"], target: int
-) -> Int[np.ndarray, " n"]:
+def resampled_length(samples: Int[np.ndarray, " n"], rate: Int[np.ndarray, " n"], target: int) -> Int[np.ndarray, " n"]:
     """Samples that recordings of `samples` at `rate` fill at `target`: planned before any audio is read."""
     return samples * target // rate
 

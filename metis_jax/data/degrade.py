@@ -165,9 +165,7 @@ def loop_to(rng: Rng, wave: Float[np.ndarray, " l"], samples: int) -> Float[np.n
     return np.tile(wave, repeats)[start : start + samples]
 
 
-def add_at_snr(
-    wave: Float[np.ndarray, " l"], noise: Float[np.ndarray, " l"], snr_db: float
-) -> Float[np.ndarray, " l"]:
+def add_at_snr(wave: Float[np.ndarray, " l"], noise: Float[np.ndarray, " l"], snr_db: float) -> Float[np.ndarray, " l"]:
     """`wave` plus `noise` scaled so that their RMS levels differ by `snr_db`; if either is silent, the wave."""
     level, floor = rms(wave), rms(noise)
     if level == 0 or floor == 0:
@@ -191,9 +189,7 @@ def simulated_room(rng: Rng, config: RoomConfig, rate: int) -> Float[np.ndarray,
     return tail.astype(np.float32)
 
 
-def convolve_room(
-    wave: Float[np.ndarray, " l"], response: Float[np.ndarray, " k"]
-) -> Float[np.ndarray, " l"]:
+def convolve_room(wave: Float[np.ndarray, " l"], response: Float[np.ndarray, " k"]) -> Float[np.ndarray, " l"]:
     """Convolution that puts the direct sound (the response's peak) at delay zero and keeps the wave's RMS."""
     response = response[int(np.argmax(np.abs(response))) :]
     wet = scipy.signal.oaconvolve(wave, response)[: len(wave)]
@@ -205,9 +201,7 @@ def clip(wave: Float[np.ndarray, " l"], below_peak_db: float) -> Float[np.ndarra
     return np.clip(wave, -threshold, threshold)
 
 
-def limit_band(
-    rng: Rng, wave: Float[np.ndarray, " l"], config: BandConfig, rate: int
-) -> Float[np.ndarray, " l"]:
+def limit_band(rng: Rng, wave: Float[np.ndarray, " l"], config: BandConfig, rate: int) -> Float[np.ndarray, " l"]:
     """Butterworth filters run forwards and backwards, so that nothing is delayed."""
     # Forward and backward: half the order each, so the drawn order is the one that is heard.
     order = max(1, int(rng.integers(config.order[0], config.order[1] + 1)) // 2)
@@ -219,9 +213,7 @@ def limit_band(
     return scipy.signal.sosfiltfilt(np.concatenate(sections), wave, padtype=None).astype(np.float32)
 
 
-def codec_round_trip(
-    rng: Rng, wave: Float[np.ndarray, " l"], kind: str, rate: int
-) -> Float[np.ndarray, " l"]:
+def codec_round_trip(rng: Rng, wave: Float[np.ndarray, " l"], kind: str, rate: int) -> Float[np.ndarray, " l"]:
     """Encodes and decodes in memory.  Levels above full scale are scaled down for the codec and back after it."""
     container, subtype, codec_rate, levels = CODECS[kind]
     scale = np.float32(max(1.0, 1.02 * float(np.max(np.abs(wave), initial=0.0))))
@@ -248,9 +240,7 @@ def lost_packets(rng: Rng, count: int, loss: float, burst: float) -> np.ndarray:
     return lost
 
 
-def drop_packets(
-    rng: Rng, wave: Float[np.ndarray, " l"], config: PacketConfig, rate: int
-) -> Float[np.ndarray, " l"]:
+def drop_packets(rng: Rng, wave: Float[np.ndarray, " l"], config: PacketConfig, rate: int) -> Float[np.ndarray, " l"]:
     size = max(1, round(config.packet_seconds * rate))
     lost = lost_packets(rng, -(-len(wave) // size), rng.uniform(*config.loss), config.burst)
     conceal = rng.random() < config.concealed

@@ -71,9 +71,7 @@ def reshape_spectrum(
     return librosa.istft(spectrum * np.exp(change), hop_length=size // 4, length=len(wave)).astype(np.float32)
 
 
-def perturb(
-    rng: Rng, wave: Float[np.ndarray, " l"], rate: int, config: PerturbConfig
-) -> Float[np.ndarray, " l"]:
+def perturb(rng: Rng, wave: Float[np.ndarray, " l"], rate: int, config: PerturbConfig) -> Float[np.ndarray, " l"]:
     """The wave in another timbre: as long, as loud (in RMS) and in step with the original."""
     if rng.random() >= config.probability or not len(wave):
         return wave

@@ -77,9 +77,7 @@ class Record:
         return self.samples / self.sample_rate
 
 
-_FIELD_TYPES = {
-    field.name: field.type for field in dataclasses.fields(Record) if field.type in (str, bytes, int, bool)
-}
+_FIELD_TYPES = {field.name: field.type for field in dataclasses.fields(Record) if field.type in (str, bytes, int, bool)}
 
 
 def _check_array(identity: str, name: str, array: np.ndarray) -> None:

@@ -182,9 +182,7 @@ class Corpus:
             keep &= np.asarray([allowed[text] for text in column["license"].tolist()])
         if selection.split != "all":
             names = np.where(column["speaker"] != "", column["speaker"], column["id"]).tolist()
-            side = {
-                name: is_held_out(name, selection.held_out_share, selection.split_seed) for name in set(names)
-            }
+            side = {name: is_held_out(name, selection.held_out_share, selection.split_seed) for name in set(names)}
             held_out = column["held_out"].astype(bool) | np.asarray([side[name] for name in names])
             keep &= held_out if selection.split == "validation" else ~held_out
         keep &= (self.seconds >= selection.min_seconds) & (self.seconds <= selection.max_seconds)

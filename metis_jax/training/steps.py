@@ -21,9 +21,7 @@ TrainStep = Callable[[TrainState, Params, Batch, Key[Array, ""]], tuple[TrainSta
 
 def _parts(batch: Batch, count: int) -> dict[str, Array]:
     """[b, …] to [count, b / count, …].  Part i takes rows i, i + count, …, so that each stays spread over the mesh."""
-    return {
-        name: x.reshape((x.shape[0] // count, count) + x.shape[1:]).swapaxes(0, 1) for name, x in batch.items()
-    }
+    return {name: x.reshape((x.shape[0] // count, count) + x.shape[1:]).swapaxes(0, 1) for name, x in batch.items()}
 
 
 def _gradients(
@@ -66,9 +64,7 @@ def make_train_step(
     transforms = {name: make_optimizer(config) for name, config in optimizers.items()}
     rates = {name: learning_rate(config) for name, config in optimizers.items()}
 
-    def step(
-        state: TrainState, frozen: Params, batch: Batch, key: Key[Array, ""]
-    ) -> tuple[TrainState, Metrics]:
+    def step(state: TrainState, frozen: Params, batch: Batch, key: Key[Array, ""]) -> tuple[TrainState, Metrics]:
         key = jax.random.fold_in(key, state.step)
         metrics, gradients = _gradients(stage, state.params, frozen, batch, key, accumulate)
         params, moments = {}, {}

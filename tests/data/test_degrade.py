@@ -68,9 +68,7 @@ def test_snr_is_the_one_asked_for_and_uniform():
     config = only(noise=dg.NoiseConfig(probability=1.0, synthetic=0.0, snr_db=(-5.0, 20.0)))
     found = []
     for seed in range(400):
-        noisy = dg.degrade(
-            np.random.default_rng(seed), wave, RATE, config, noise=lambda rng: rng.standard_normal(3000)
-        )
+        noisy = dg.degrade(np.random.default_rng(seed), wave, RATE, config, noise=lambda rng: rng.standard_normal(3000))
         found.append(20 * np.log10(rms(wave) / rms(noisy - wave)))
     found = np.asarray(found)
     assert -5.01 < found.min() < -4 and 19 < found.max() < 20.01

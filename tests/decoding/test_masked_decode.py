@@ -93,9 +93,7 @@ def test_alone_in_a_batch_and_in_a_larger_bucket():
     wide = jnp.pad(tokens, ((0, 0), (0, 9), (0, 0)), constant_values=1)
     wider = jax.jit(run)(schedule, wide, prompts, lengths, keys, *settings)
     one = slice(1, 2)
-    alone = jax.jit(run)(
-        schedule, tokens[one, :17], prompts[one], lengths[one], keys[one], *settings
-    )
+    alone = jax.jit(run)(schedule, tokens[one, :17], prompts[one], lengths[one], keys[one], *settings)
     for row in range(3):
         np.testing.assert_array_equal(wider[row, : lengths[row]], together[row, : lengths[row]])
     np.testing.assert_array_equal(alone[0], together[1, :17])

@@ -29,9 +29,7 @@ def test_inverse_square_root_rises_and_falls():
 
 
 def test_cosine_ends_at_its_fraction():
-    config = OptimizerConfig(
-        learning_rate=1.0, schedule="cosine", warmup_steps=10, total_steps=110, final_fraction=0.1
-    )
+    config = OptimizerConfig(learning_rate=1.0, schedule="cosine", warmup_steps=10, total_steps=110, final_fraction=0.1)
     rate = learning_rate(config)
     assert float(rate(59)) == pytest.approx(0.55)
     assert float(rate(109)) == pytest.approx(0.1)

@@ -74,9 +74,7 @@ class SslEncoderStage:
         mel, lengths = log_mel(batch["wave"], batch["wave_lengths"], mel_bins=self.ssl_encoder.mel_bins)
         b, t, _ = mel.shape
         q, v = self.num_codebooks, self.codebook_size
-        codes = random_codes(
-            mel, seed=self.target_seed, num_codebooks=q, codebook_size=v, code_width=self.code_width
-        )
+        codes = random_codes(mel, seed=self.target_seed, num_codebooks=q, codebook_size=v, code_width=self.code_width)
         mask_key, dropout_key = jax.random.split(key)
         is_masked = sample_spans(mask_key, lengths, t, start_probability=self.start_probability, span=self.span)
         hidden = self._encoder.apply(

@@ -86,7 +86,9 @@ class AcousticGenerator(nn.Module):
         dtype = self.policy.compute_dtype
         kernel = jnp.take(self.logits_kernel.astype(dtype), level, axis=0)
         bias = jnp.take(self.logits_bias.astype(dtype), level, axis=0)
-        y = jnp.einsum("btd,bdv->btv", hidden, kernel) + jnp.broadcast_to(bias[:, None, :], hidden.shape[:2] + bias.shape[-1:])
+        y = jnp.einsum("btd,bdv->btv", hidden, kernel) + jnp.broadcast_to(
+            bias[:, None, :], hidden.shape[:2] + bias.shape[-1:]
+        )
         return y.astype(jnp.float32)
 
     def init_all(self, tokens: Int[Array, "b t q"]) -> Float[Array, "b t v"]:

@@ -256,17 +256,29 @@ class Metis:
         is_one = isinstance(features, np.ndarray)
         videos = [features] if is_one else list(features)
         settings = settings or Settings.of("l2s")
-        for video in videos:
-            check_features(video, self.engine.generator_config("l2s").condition_width)
         pieces = []
         for video, voice in zip(videos, _repeated(prompt or self.no_prompt, len(videos)), strict=True):
+            self.check_lips(video, voice)
             unseen = np.zeros((len(voice.semantic), video.shape[1]), np.float32)
             condition = np.concatenate([unseen, doubled(video)])
-            self._check_length(len(condition))
             job = SemanticJob(voice.semantic, len(condition), _seed(settings, 0), condition=condition)
             pieces.append(_Piece(job, voice.acoustic))
         speech = self._speech("l2s", pieces, settings, progress)
         return speech[0] if is_one else speech
+
+    def check_lips(self, features: np.ndarray, prompt: Prompt) -> None:
+        """ValueError for lip features that `lip_read` can not take."""
+        width = self.engine.generator_config("l2s").condition_width
+        if features.ndim != 2 or features.shape[1] != width or not len(features) or features.dtype.kind != "f":
+            found = f"{features.dtype}{list(features.shape)}"
+            raise ValueError(f"lip features are {found}; expected floats [frames, {width}] at 25 frames per second")
+        if not np.isfinite(features).all():
+            raise ValueError("lip features contain numbers that are not finite")
+        frames, most = len(prompt.semantic) + 2 * len(features), self._windows.frames
+        if frames > most:
+            raise ValueError(
+                f"prompt and speech are {frames / FRAME_RATE:.1f} s long; at most {most / FRAME_RATE:g} s fit"
+            )
 
     def stream(
         self,
@@ -320,11 +332,6 @@ class Metis:
         """Samples of a source that fit behind a prompt in one window."""
         return ssl_samples(self._windows.frames) - len(voice.wave)
 
-    def _check_length(self, frames: int) -> None:
-        if frames > self._windows.frames:
-            found, most = frames / FRAME_RATE, self._windows.frames / FRAME_RATE
-            raise ValueError(f"prompt and speech are {found:.1f} s long; at most {most:g} s fit")
-
     def _pieces(
         self, waves: Sequence[Float[np.ndarray, " _"]], voices: Sequence[Prompt], done: Continuation, seed: Seed
     ) -> list[_Piece]:
@@ -366,15 +373,6 @@ class Metis:
             Speech(Wave(wave, CODEC_RATE), semantic, acoustic)
             for (semantic, acoustic), wave in zip(decoded, waves, strict=True)
         ]
-
-
-def check_features(features: np.ndarray, width: int) -> None:
-    """ValueError for lip features that the generator can not take."""
-    if features.ndim != 2 or features.shape[1] != width or not len(features) or features.dtype.kind != "f":
-        found = f"{features.dtype}{list(features.shape)}"
-        raise ValueError(f"lip features are {found}; expected floats [frames, {width}] at 25 frames per second")
-    if not np.isfinite(features).all():
-        raise ValueError("lip features contain numbers that are not finite")
 
 
 def doubled(features: Float[np.ndarray, "t c"]) -> Float[np.ndarray, "u c"]:

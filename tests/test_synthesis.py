@@ -16,7 +16,7 @@ from metis_jax.decoding.jobs import StageSettings
 from metis_jax.decoding.windows import WindowPlan
 from metis_jax.engine import Engine
 from metis_jax.speaking import Part, Plan, Script
-from metis_jax.synthesis import Metis, Prompt, Settings, check_features, doubled
+from metis_jax.synthesis import Metis, Prompt, Settings, doubled
 from metis_jax.tensor_files import WeightsError
 from metis_jax.types import Policy
 
@@ -139,16 +139,12 @@ def test_text_and_lips_need_their_models(tmp_path):
         (np.zeros((0, 4), np.float32), "expected floats"),
         (np.zeros((5, 4), np.int32), "expected floats"),
         (np.full((5, 4), np.nan, np.float32), "not finite"),
+        (np.zeros((800, 4), np.float32), "33.0 s long; at most 30 s"),
     ],
 )
 def test_bad_lip_features_are_named(features, message):
     with pytest.raises(ValueError, match=message):
-        check_features(features, 4)
-
-
-def test_lip_features_must_fit_one_pass():
-    with pytest.raises(ValueError, match="32.0 s long; at most 30 s"):
-        Metis(CountingEngine()).lip_read(np.zeros((800, 4), np.float32))
+        Metis(CountingEngine()).check_lips(features, PROMPT)
 
 
 def test_a_bundle_without_a_component_is_refused_before_loading(tmp_path):

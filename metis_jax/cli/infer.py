@@ -1,43 +1,56 @@
-"""Speech to speech, from files to files.
+"""Speech from files to files: from recordings, from texts, from lips.
 
     python infer.py --task=se --source=noisy.wav --output=clean.wav
     python infer.py --task=vc --source=words.wav --prompt=voice.wav --output=converted.wav
+    python infer.py --task=tts --text="What to say." --prompt=voice.wav --prompt_text="What it says." --output=said.wav
+    python infer.py --task=l2s --features=lips.npy --prompt=voice.wav --output=said.wav
     python infer.py --task=tse --list=jobs.jsonl
 
-A list has one JSON object per line with source, output and, for tse and vc, prompt.  Exit status: 0; 2 with one line on
-stderr when the command can not run; 1 when items of a list failed, each with its line, and the rest were done.
+A list has one JSON object per line, whose keys are the flags that say what to do: source, prompt, output, text, ….
+Exit status: 0; 2 with one line on stderr when the command can not run; 1 when items of a list failed, each with its
+line, and the rest were done.
 """
 
+import contextlib
 import dataclasses
 import functools
-import itertools
-import json
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from importlib import resources
 from pathlib import Path
+from typing import Any
 
 import jax
+import numpy as np
 from absl import flags
 from tqdm import tqdm
 
 from metis_jax import audio
-from metis_jax.audio import AudioError
-from metis_jax.cli.runtime import CACHE_HELP, CompileClock, compile_clock, use_compilation_cache
+from metis_jax.audio import Wave
+from metis_jax.cli.jobs import KEYS, SHARED, TASKS, Job, make_job, parse_job, read_features, read_list
+from metis_jax.cli.runtime import CACHE_HELP, CompileClock, compile_clock, reports_of, use_compilation_cache
 from metis_jax.data.audio import CODEC_RATE, SSL_RATE
-from metis_jax.synthesis import MAXIMUM_PROMPT_SECONDS, Metis, Prompt, Settings
+from metis_jax.evaluation.errors import MissingEvalExtra, Unmeasurable
+from metis_jax.evaluation.recognizer import Recognizer
+from metis_jax.speaking import LENGTH_RULES, Plan, Script
+from metis_jax.synthesis import MAXIMUM_PROMPT_SECONDS, Metis, Prompt, Settings, Speech
+from metis_jax.text.errors import MissingTextExtra
+from metis_jax.text.languages import AUTO, LANGUAGES
+from metis_jax.text.lexicon import Lexicon
 
-_NEEDS_PROMPT = {"se": False, "tse": True, "vc": True}
-
-
-@dataclasses.dataclass(frozen=True)
-class Job:
-    """One source to one output."""
-
-    source: str
-    output: str
-    prompt: str | None = None
+_INPUTS = {
+    "source": "The recording to work on, of any rate and length (se, tse, vc).",
+    "features": "Lip features, an .npy file of [frames, width] at 25 frames per second (l2s).",
+    "prompt": "A recording of the target voice (tse, vc, tts, l2s).",
+    "output": "The file to write, 24 kHz mono.",
+    "text": "What to say (tts).",
+    "phones": "In place of --text: phones joined by |, or their ids.",
+    "prompt_text": "What the prompt says (tts); heard by a recogniser if left out.",
+    "prompt_phones": "In place of --prompt_text: phones joined by |, or their ids.",
+    "language": f"Of the text: {', '.join(LANGUAGES)} or {AUTO}, the default.",
+    "prompt_language": "Of the prompt's text; by default that of the text.",
+}
 
 
 def _flags() -> flags.FlagValues:
@@ -46,14 +59,19 @@ def _flags() -> flags.FlagValues:
     flags.DEFINE_enum(
         "task",
         None,
-        list(_NEEDS_PROMPT),
-        "se: speech enhancement; tse: target speaker extraction; vc: voice conversion.",
+        list(TASKS),
+        "; ".join(f"{name}: {task.help}" for name, task in TASKS.items()) + ".",
         flag_values=values,
     )
-    flags.DEFINE_string("source", None, "The recording to work on, of any rate and length.", flag_values=values)
-    flags.DEFINE_string("prompt", None, "A recording of the target voice (tse, vc).", flag_values=values)
-    flags.DEFINE_string("output", None, "The file to write, 24 kHz mono.", flag_values=values)
-    flags.DEFINE_string("list", None, "JSON lines of jobs, instead of the three above.", flag_values=values)
+    for name, help in _INPUTS.items():
+        flags.DEFINE_string(name, None, help, flag_values=values)
+    flags.DEFINE_float("seconds", None, "How long the text takes (tts).", flag_values=values)
+    flags.DEFINE_float("speed", None, "In place of --seconds: times as fast as the prompt.", flag_values=values)
+    flags.DEFINE_enum("length", None, list(LENGTH_RULES), "What chooses the length (tts).", flag_values=values)
+    flags.DEFINE_boolean("split", None, "Say a long text in parts; on by default (tts).", flag_values=values)
+    flags.DEFINE_string("list", None, "JSON lines of jobs, instead of the flags above.", flag_values=values)
+    flags.DEFINE_string("lexicon", None, "Words of yours: lines of word, tab, phones; or JSON.", flag_values=values)
+    flags.DEFINE_string("recognizer", None, "Whisper folder that hears a missing --prompt_text.", flag_values=values)
     flags.DEFINE_string("bundle", None, "The models; by default the small ones of the package.", flag_values=values)
     flags.DEFINE_integer("steps", None, "Steps of stage 1.", lower_bound=1, upper_bound=128, flag_values=values)
     flags.DEFINE_float("guidance", None, "Guidance of stage 1.", lower_bound=0, flag_values=values)
@@ -80,62 +98,25 @@ def main(argv: Sequence[str] | None = None) -> int:
         if len(rest) > 1:
             raise ValueError(f"unexpected argument {rest[1]!r}; every input is a flag, see --help")
         if given.task is None:
-            raise ValueError(f"give --task, one of {', '.join(_NEEDS_PROMPT)}")
+            raise ValueError(f"give --task, one of {', '.join(TASKS)}")
+        asked = {key: given[key].value for key in KEYS if given[key].value is not None}
         is_list = given.list is not None
-        if is_list and (given.source or given.output or given.prompt):
-            raise ValueError("--list stands instead of --source, --prompt and --output")
         if is_list:
-            lines = _read_list(given.list)
+            if alone := [key for key in asked if key not in SHARED or given.task != "tts"]:
+                raise ValueError(f"--list stands instead of --{alone[0]}, which its jobs say themselves")
+            lines = read_list(given.list)
         else:
-            job = _check_job({key: given[key].value for key in ("source", "output", "prompt")}, given.task, "--")
-        with compile_clock() as clock:
+            job = make_job(asked, given.task, named="--{}=…".format)
+        with compile_clock() as clock, reports_of("metis_jax.text"):
             run = _Run(given, clock, devices=None if not is_list else jax.local_devices())
             if not is_list:
-                run.stream(job)
-            failed = run.jobs(lines) if is_list else 0
+                run.job(job)
+            failed = run.jobs(lines, asked) if is_list else 0
             run.report()
-    except (ValueError, flags.Error) as error:
+    except (ValueError, flags.Error, MissingTextExtra, MissingEvalExtra) as error:
         print(f"infer: {error}", file=sys.stderr)
         return 2
     return 1 if failed else 0
-
-
-def _read_list(path: str) -> list[str]:
-    try:
-        lines = Path(path).read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path}: can not be read ({getattr(error, 'strerror', None) or error})") from None
-    if not any(line.strip() for line in lines):
-        raise ValueError(f"{path}: has no jobs")
-    return lines
-
-
-def _parse_job(line: str, task: str) -> Job:
-    try:
-        entry = json.loads(line)
-    except ValueError as error:
-        raise ValueError(f"not valid JSON ({error})") from None
-    if not isinstance(entry, dict):
-        raise ValueError(f"a job is a JSON object, not {type(entry).__name__}")
-    unknown = set(entry) - {field.name for field in dataclasses.fields(Job)}
-    if unknown:
-        raise ValueError(f"unknown key {sorted(unknown)[0]!r}; a job has source, output and prompt")
-    return _check_job(entry, task, "")
-
-
-def _check_job(entry: dict[str, object], task: str, mark: str) -> Job:
-    """The job, if its files look usable: everything that can be known before any computing."""
-    wanted = ("source", "output", "prompt") if _NEEDS_PROMPT[task] else ("source", "output")
-    for key in wanted:
-        if not isinstance(entry.get(key), str) or not entry[key]:
-            raise ValueError(f"task {task} needs {mark}{key}=FILE" if mark else f"task {task} needs the key {key!r}")
-    if entry.get("prompt") and "prompt" not in wanted:
-        raise ValueError(f"task {task} takes no prompt")
-    audio.check_output(entry["output"])
-    if audio.seconds(entry["source"]) < audio.MINIMUM_SECONDS:
-        found = audio.seconds(entry["source"])
-        raise AudioError(f"{entry['source']}: {found:.3f} s of audio; at least {audio.MINIMUM_SECONDS} s are needed")
-    return Job(**{key: entry[key] for key in wanted})
 
 
 class _Run:
@@ -144,7 +125,11 @@ class _Run:
     def __init__(self, given: flags.FlagValues, clock: CompileClock, devices: Sequence[jax.Device] | None):
         use_compilation_cache(given.compilation_cache)
         self._task, self._clock = given.task, clock
-        self._metis = Metis.from_bundle(given.bundle or _packaged_bundle(), dtype=given.dtype, devices=devices)
+        self._recognizer = given.recognizer
+        lexicon = Lexicon.from_file(given.lexicon) if given.lexicon else None
+        self._metis = Metis.from_bundle(
+            given.bundle or _packaged_bundle(), dtype=given.dtype, devices=devices, lexicon=lexicon
+        )
         self._metis.engine.require(self._task)
         self._settings = Settings.of(self._task, steps=given.steps, guidance=given.guidance, seed=given.seed)
         started = time.perf_counter()
@@ -153,9 +138,18 @@ class _Run:
         self._started = time.perf_counter()
         self._compiled_before = clock.seconds
         self._seconds = 0.0
+        self._failed = 0
         self._prompt = functools.lru_cache(maxsize=64)(self._encode_prompt)
+        self._hear = functools.lru_cache(maxsize=64)(self._recognize)
 
-    def stream(self, job: Job) -> None:
+    def job(self, job: Job) -> None:
+        """One job alone."""
+        if job.source is not None:
+            self._stream(job)
+        else:
+            self._write(job, *self._decode([self._prepare(job)]))
+
+    def _stream(self, job: Job) -> None:
         """One source of any length."""
         prompt = self._prompt(job.prompt)
         steps = self._metis.planned_steps(self._task, audio.seconds(job.source), prompt, self._settings)
@@ -165,53 +159,76 @@ class _Run:
                 writer.write(piece.wave.samples)
         self._seconds += writer.seconds
 
-    def jobs(self, lines: Iterable[str]) -> int:
+    def jobs(self, lines: Sequence[str], shared: Mapping[str, Any]) -> int:
         """All jobs of a list, in batches; how many failed."""
-        failed = 0
-
-        def report(where: str, error: ValueError) -> None:
-            nonlocal failed
-            failed += 1
-            tqdm.write(f"infer: {where}: {error}", file=sys.stderr)
-
         jobs = []
         for number, line in enumerate(lines, start=1):
             if line.strip():
-                try:
-                    jobs.append((f"line {number}", _parse_job(line, self._task)))
-                except ValueError as error:
-                    report(f"line {number}", error)
+                with self._item(f"line {number}"):
+                    jobs.append((f"line {number}", parse_job(line, self._task, shared)))
+        size = 4 * self._metis.engine.largest_batch
         with tqdm(total=len(jobs), unit="item", disable=None) as bar:
-            for part in _parts(jobs, 4 * self._metis.engine.largest_batch):
-                self._batch(part, report)
-                bar.update(len(part))
-        return failed
+            for start in range(0, len(jobs), size):
+                self._batch(jobs[start : start + size])
+                bar.update(len(jobs[start : start + size]))
+        return self._failed
 
-    def _batch(self, part: Sequence[tuple[str, Job]], report: Callable[[str, ValueError], None]) -> None:
-        """Short sources together, the others one by one."""
-        waves, prompts, short = [], [], []
-        for where, job in part:
-            try:
-                prompt = self._prompt(job.prompt)
-                if not self._metis.fits_one_window(audio.seconds(job.source), prompt):
-                    self.stream(job)
-                    continue
-                wave = audio.read_wave(job.source)
-            except ValueError as error:
-                report(where, error)
-                continue
-            waves.append(wave)
-            prompts.append(prompt or self._metis.no_prompt)
-            short.append((where, job))
-        with _bar(len(short) * self._settings.total_steps(self._metis.engine.num_levels), "steps") as advance:
-            speech = self._metis.transform(self._task, waves, prompts, settings=self._settings, progress=advance)
-        for (where, job), one in zip(short, speech, strict=True):
-            try:
-                with audio.write_wave(job.output, CODEC_RATE) as writer:
-                    writer.write(one.wave.samples)
-                self._seconds += writer.seconds
-            except ValueError as error:
-                report(where, error)
+    def _batch(self, jobs: Sequence[tuple[str, Job]]) -> None:
+        """What fits one pass together, the others one by one."""
+        ready = []
+        for where, job in jobs:
+            with self._item(where):
+                if job.source is not None and not self._fits(job):
+                    self._stream(job)
+                else:
+                    ready.append((where, job, self._prepare(job)))
+        speech = self._decode([item for _, _, item in ready])
+        for (where, job, _), one in zip(ready, speech, strict=True):
+            with self._item(where):
+                self._write(job, one)
+
+    def _fits(self, job: Job) -> bool:
+        return self._metis.fits_one_window(audio.seconds(job.source), self._prompt(job.prompt))
+
+    def _prepare(self, job: Job) -> tuple[Prompt, Wave | Plan | np.ndarray]:
+        """The voice, and what to make of it, read and checked."""
+        prompt = self._prompt(job.prompt) or self._metis.no_prompt
+        if job.script is not None:
+            script = job.script
+            if not script.prompt_text and not script.prompt_phones:
+                script = dataclasses.replace(script, prompt_text=self._hear(job.prompt, _spoken_language(script)))
+            return prompt, self._metis.plan(script, prompt)
+        if job.features is not None:
+            features = read_features(job.features)
+            self._metis.check_lips(features, prompt)
+            return prompt, features
+        return prompt, audio.read_wave(job.source)
+
+    def _decode(self, items: Sequence[tuple[Prompt, Wave | Plan | np.ndarray]]) -> list[Speech]:
+        prompts, inputs = [prompt for prompt, _ in items], [one for _, one in items]
+        passes = sum(len(one.parts) if isinstance(one, Plan) else 1 for one in inputs)
+        with _bar(passes * self._settings.total_steps(self._metis.engine.num_levels), "steps") as advance:
+            if self._task == "tts":
+                return self._metis.speak(inputs, prompts, settings=self._settings, progress=advance)
+            if self._task == "l2s":
+                return self._metis.lip_read(inputs, prompts, settings=self._settings, progress=advance)
+            return self._metis.transform(self._task, inputs, prompts, settings=self._settings, progress=advance)
+
+    def _write(self, job: Job, speech: Speech) -> None:
+        with audio.write_wave(job.output, CODEC_RATE) as writer:
+            writer.write(speech.wave.samples)
+        self._seconds += speech.wave.seconds
+        if speech.length_rule:
+            tqdm.write(f"{job.output}: {speech.wave.seconds:.2f} s, length {LENGTH_RULES[speech.length_rule]}")
+
+    @contextlib.contextmanager
+    def _item(self, where: str) -> Iterator[None]:
+        """Reports and counts what goes wrong with one item of a list."""
+        try:
+            yield
+        except ValueError as error:
+            self._failed += 1
+            tqdm.write(f"infer: {where}: {error}", file=sys.stderr)
 
     def report(self) -> None:
         compiling = self._clock.seconds - self._compiled_before
@@ -227,6 +244,27 @@ class _Run:
             return None
         return self._metis.encode_prompt(audio.read_wave(path, maximum_seconds=MAXIMUM_PROMPT_SECONDS))
 
+    def _recognize(self, path: str, language: str) -> str:
+        """The words of a prompt."""
+        try:
+            recognizer = Recognizer(self._recognizer, language=language)
+        except MissingEvalExtra as error:
+            raise ValueError(f"prompt_text is missing; give it, or let it be heard, which {error}") from None
+        except Unmeasurable as error:
+            raise ValueError(f"prompt_text is missing; give it: {error}") from None
+        wave = audio.read_wave(path, maximum_seconds=MAXIMUM_PROMPT_SECONDS)
+        text = recognizer.transcribe(wave.at(SSL_RATE), SSL_RATE)
+        if not text:
+            raise ValueError(f"{path}: no words were heard; give prompt_text")
+        tqdm.write(f"{path}: heard {text!r}")
+        return text
+
+
+def _spoken_language(script: Script) -> str:
+    """Of the prompt; the recogniser that is always there knows English."""
+    language = script.prompt_language or script.language
+    return "en" if language == AUTO else language
+
 
 def _packaged_bundle() -> Path:
     path = Path(str(resources.files("metis_jax"))) / "assets" / "nano"
@@ -235,24 +273,14 @@ def _packaged_bundle() -> Path:
     return path
 
 
-def _parts(jobs: Sequence[tuple[str, Job]], size: int) -> Iterator[Sequence[tuple[str, Job]]]:
-    iterator = iter(jobs)
-    while part := list(itertools.islice(iterator, size)):
-        yield part
-
-
-class _bar:
+@contextlib.contextmanager
+def _bar(steps: int, name: str) -> Iterator[Callable[[int], None] | None]:
     """A progress bar on a terminal; elsewhere None, so that decoding is not interrupted to report."""
-
-    def __init__(self, steps: int, name: str):
-        self._bar = tqdm(total=steps, desc=name, unit="step", leave=False) if sys.stderr.isatty() else None
-
-    def __enter__(self) -> Callable[[int], None] | None:
-        return self._bar.update if self._bar else None
-
-    def __exit__(self, *_: object) -> None:
-        if self._bar:
-            self._bar.close()
+    if not sys.stderr.isatty():
+        yield None
+        return
+    with tqdm(total=steps, desc=name, unit="step", leave=False) as bar:
+        yield bar.update
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
-"""What every command that computes sets up: the persistent compilation cache and a clock for compilation."""
+"""What commands that compute set up: the persistent compilation cache, a clock for compilation, a package's reports."""
 
+import logging
 import os
 import sys
 from collections.abc import Iterator
@@ -64,3 +65,22 @@ def compile_clock() -> Iterator[CompileClock]:
         yield clock
     finally:
         jax.monitoring.unregister_event_duration_listener(clock)
+
+
+class _Printed(logging.Handler):
+    def emit(self, record: logging.LogRecord) -> None:
+        print(record.getMessage(), file=sys.stderr if record.levelno >= logging.WARNING else sys.stdout)
+
+
+@contextmanager
+def reports_of(package: str) -> Iterator[None]:
+    """Inside the block what a package logs is printed, warnings on stderr."""
+    logger, handler = logging.getLogger(package), _Printed()
+    level = logger.level
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
+        logger.setLevel(level)

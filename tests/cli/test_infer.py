@@ -77,9 +77,9 @@ BAD = {
     "unknown task": ("--task=xy --source=good.wav --output=out.wav", "--task"),
     "unknown flag": ("--task=se --sorce=good.wav --output=out.wav", "sorce"),
     "stray word": ("--task=se good.wav", "unexpected argument 'good.wav'"),
-    "no source": ("--task=se --output=out.wav", "task se needs --source=FILE"),
-    "no output": ("--task=se --source=good.wav", "task se needs --output=FILE"),
-    "no prompt": ("--task=vc --source=good.wav --output=out.wav", "task vc needs --prompt=FILE"),
+    "no source": ("--task=se --output=out.wav", "task se needs --source=…"),
+    "no output": ("--task=se --source=good.wav", "task se needs --output=…"),
+    "no prompt": ("--task=vc --source=good.wav --output=out.wav", "task vc needs --prompt=…"),
     "prompt of se": ("--task=se --source=good.wav --prompt=good.wav --output=out.wav", "task se takes no prompt"),
     "missing": ("--task=se --source=none.wav --output=out.wav", "none.wav: no such file"),
     "not audio": ("--task=se --source=text.wav --output=out.wav", "text.wav: is not audio"),
@@ -154,7 +154,7 @@ def test_a_list_reports_what_fails_and_does_the_rest(run, files):
         5: "not finite",
         7: "a job is a JSON object, not list",
         8: "silent.wav: is silent",
-        9: "unknown key 'speed'",
+        9: "task vc takes no speed",
         10: "needs the key 'prompt'",
     }
     assert len(err) == len(expected)

@@ -34,7 +34,7 @@ class Conv1d(nn.Module):
     """Convolution over [b, t, c] with explicit (left, right) padding.
 
     With `weight_norm` the parameters are `direction` and `gain` in place of `kernel`; all kernels are
-    [width, in / groups, out].
+    [width, in / groups, out].  `initial_gain` scales what a weight-normed kernel starts as.
     """
 
     features: int
@@ -45,6 +45,7 @@ class Conv1d(nn.Module):
     groups: int = 1
     use_bias: bool = True
     weight_norm: bool = False
+    initial_gain: float = 1.0
     axes: tuple[str | None, str | None] = (None, CHANNELS)
     dtype: DType = jnp.float32
     kernel_init: Initializer = truncated_init
@@ -55,12 +56,12 @@ class Conv1d(nn.Module):
         axes = (None, *self.axes)
         if self.weight_norm:
             direction = self.param("direction", partitioned(self.kernel_init, *axes), shape)
-            # The gain starts at the norm of the direction, so that the kernel starts as drawn.
-            gain = self.param(
-                "gain",
-                partitioned(lambda key, shape: jnp.sqrt(jnp.sum(jnp.square(direction), axis=(0, 1))), self.axes[1]),
-                (self.features,),
-            )
+
+            def norm(key: Array, shape: tuple[int, ...]) -> Array:
+                # With this gain the kernel starts as drawn.
+                return jnp.sqrt(jnp.sum(jnp.square(direction), axis=(0, 1))) * jnp.float32(self.initial_gain)
+
+            gain = self.param("gain", partitioned(norm, self.axes[1]), (self.features,))
             kernel = normalized_kernel(direction, gain)
         else:
             kernel = self.param("kernel", partitioned(self.kernel_init, *axes), shape)

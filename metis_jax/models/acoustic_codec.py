@@ -26,6 +26,9 @@ BUFFERS = "buffers"
 
 _DILATIONS = (1, 3, 9)
 _LARGEST_MAGNITUDE = 100.0
+# Every convolution of the encoder makes its input smaller, and latents would start around 0.01: less than a few steps
+# of an optimizer move the biases.  All frames then get one code, at every level, and stay there.
+_LATENT_GAIN = 100.0
 
 
 def num_frames(samples: Int[Array, " b"] | int, strides: tuple[int, ...]) -> Int[Array, " b"] | int:
@@ -35,7 +38,9 @@ def num_frames(samples: Int[Array, " b"] | int, strides: tuple[int, ...]) -> Int
     return samples
 
 
-def _conv(features: int, width: int, dtype: DType, name: str, *, dilation: int = 1) -> Conv1d:
+def _conv(
+    features: int, width: int, dtype: DType, name: str, *, dilation: int = 1, initial_gain: float = 1.0
+) -> Conv1d:
     """A weight-normed convolution that keeps the number of frames."""
     side = (width - 1) * dilation // 2
     return Conv1d(
@@ -44,6 +49,7 @@ def _conv(features: int, width: int, dtype: DType, name: str, *, dilation: int =
         (side, side),
         dilation=dilation,
         weight_norm=True,
+        initial_gain=initial_gain,
         axes=(CHANNELS, CHANNELS),
         dtype=dtype,
         kernel_init=fan_in_init,
@@ -110,7 +116,8 @@ class WaveEncoder(nn.Module):
         for i, stride in enumerate(config.strides):
             x, lengths = EncoderBlock(stride, self.policy, name=f"block_{i}")(x, lengths)
         x = zero_padding(Snake(name="snake")(x), lengths)
-        return _conv(config.latent_width, 3, dtype, "out")(x).astype(jnp.float32), lengths
+        out = _conv(config.latent_width, 3, dtype, "out", initial_gain=_LATENT_GAIN)
+        return out(x).astype(jnp.float32), lengths
 
 
 class WaveDecoder(nn.Module):

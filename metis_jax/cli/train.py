@@ -35,10 +35,13 @@ def _flags() -> flags.FlagValues:
 def main(argv: Sequence[str] | None = None) -> int:
     """Exit status: 0, also after a signal that was obeyed; 2 with one line on stderr."""
     given = _flags()
+    arguments = list(sys.argv if argv is None else argv)
+    # ml_collections looks for --config.key=value in sys.argv, whatever it is asked to parse.
+    before, sys.argv = sys.argv, arguments
     # An experiment file imports its siblings as `configs`.
     sys.path.insert(0, os.getcwd())
     try:
-        rest = given(list(sys.argv if argv is None else argv))
+        rest = given(arguments)
         if given.help:
             print(f"{__doc__}\n{given.main_module_help()}")
             return 0
@@ -56,6 +59,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     except OSError as error:
         print(f"train: {error.filename or given.workdir}: {error.strerror or error}", file=sys.stderr)
         return 2
+    finally:
+        sys.argv = before
     return 0
 
 

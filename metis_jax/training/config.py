@@ -72,6 +72,7 @@ class TrainConfig:
             for name, section in self.optimizers.items()
         }
         object.__setattr__(self, "optimizers", optimizers)
+        _ = self.pipeline  # a mistake in the data section is told before anything is built
 
     @property
     def pipeline(self) -> PipelineConfig:

@@ -224,8 +224,9 @@ class Loop:
 
 def train(config: TrainConfig, workdir: pathlib.Path) -> Outcome:
     """Runs until `config.steps`, a signal, or an error; the same call goes on where the last one was."""
+    pipeline = make_pipeline(pipeline_config(config, workdir))
     run = start_run(config, workdir)
     if int(run.state.step) >= config.steps:
         run.checkpoints.close()
         return Outcome(int(run.state.step))
-    return Loop(run, make_pipeline(pipeline_config(config, workdir))).train()
+    return Loop(run, pipeline).train()

@@ -8,6 +8,9 @@ import subprocess
 import sys
 import time
 
+import jax
+import numpy as np
+import orbax.checkpoint as ocp
 import pytest
 from training.test_loop import losses
 
@@ -28,7 +31,8 @@ def command(workdir: pathlib.Path) -> list[str]:
         "model.generator.mlp_width": 32,
     }
     flags = [f"--config.{key}={value}" for key, value in values.items()]
-    return [sys.executable, str(ROOT / "train.py"), "--config=configs/pretrain.py:quicktest", f"--workdir={workdir}", *flags]
+    script, experiment = str(ROOT / "train.py"), "--config=configs/pretrain.py:quicktest"
+    return [sys.executable, script, experiment, f"--workdir={workdir}", *flags]
 
 
 def start(workdir: pathlib.Path) -> subprocess.Popen:
@@ -65,15 +69,11 @@ def kill_after(workdir: pathlib.Path, lines: int) -> None:
 
 def final_state(workdir: pathlib.Path) -> dict[str, bytes]:
     """Every array of the last checkpoint, read without the trainer."""
-    import numpy as np
-    import orbax.checkpoint as ocp
-
     path = workdir / "checkpoints" / str(STEPS) / "state"
     with ocp.StandardCheckpointer() as reader:
         tree = reader.restore(path)
-    import jax
-
-    return {jax.tree_util.keystr(p): np.asarray(leaf).tobytes() for p, leaf in jax.tree_util.tree_leaves_with_path(tree)}
+    leaves = jax.tree_util.tree_leaves_with_path(tree)
+    return {jax.tree_util.keystr(path): np.asarray(leaf).tobytes() for path, leaf in leaves}
 
 
 @pytest.fixture(scope="module")
@@ -83,7 +83,8 @@ def straight(tmp_path_factory):
     return workdir
 
 
-@pytest.mark.parametrize("kills", [1, pytest.param(10, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("kills", [1, 10])
 def test_killed_equals_straight_bit_for_bit(straight, tmp_path, kills):
     random.seed(kills)
     for _ in range(kills):

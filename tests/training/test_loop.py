@@ -5,6 +5,8 @@ import json
 import os
 import signal
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from training import mini
@@ -15,7 +17,7 @@ from metis_jax.training.checkpoint import Checkpoints
 from metis_jax.training.config import TrainConfig, check_same_run, defining
 from metis_jax.training.loop import NonFiniteLoss, train
 from metis_jax.training.metrics import Writer
-from metis_jax.training.run import digest, start_run
+from metis_jax.training.run import _check_frozen, digest, start_run
 
 
 def config(**changes) -> TrainConfig:
@@ -106,10 +108,15 @@ def test_sigterm_saves_first(straight, tmp_path, monkeypatch):
     assert losses(tmp_path) == losses(straight)
 
 
-def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_batch(tmp_path):
-    bad = config(optimizers={"semantic_generator": {"learning_rate": 1e37, "schedule": "constant"}})
+def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_batch(tmp_path, monkeypatch):
+    def poisoned(*arguments):
+        run = start_run(*arguments)
+        run.state = run.state.replace(params=jax.tree.map(lambda x: x * jnp.inf, run.state.params))
+        return run
+
+    monkeypatch.setattr(loop, "start_run", poisoned)
     with pytest.raises(NonFiniteLoss, match="the batch is in"):
-        train(bad, tmp_path)
+        train(config(), tmp_path)
     (saved,) = tmp_path.glob("nonfinite_step_*.npz")
     assert {"tokens", "lengths"} <= set(np.load(saved))
     step = int(saved.name.split("_")[2])
@@ -157,8 +164,6 @@ def test_what_may_change_between_runs():
 
 
 def test_frozen_weights_that_changed_are_noticed():
-    from metis_jax.training.run import _check_frozen
-
     _check_frozen({"ssl_encoder": 0.5}, {"ssl_encoder": 0.5000001})
     with pytest.raises(ValueError, match="frozen weights of ssl_encoder"):
         _check_frozen({"ssl_encoder": 0.5}, {"ssl_encoder": 0.51})

@@ -1,4 +1,4 @@
-"""The trainers use the masks, prompts and levels that DESIGN.md section 4 states; the samplers have tests of their own."""
+"""The trainers ask for the masks, prompts and levels of DESIGN.md section 4; the samplers have tests of their own."""
 
 import jax
 import jax.numpy as jnp
@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 from training import mini
 
+from metis_jax.models.semantic_generator import SemanticGenerator
+from metis_jax.ops.masking import level_weights
 from metis_jax.sharding import MeshConfig, make_mesh
 from metis_jax.training.stages import acoustic_generator, semantic_generator
 from metis_jax.training.stages.frontend import encoder_frames, upsample_twice
@@ -23,80 +25,92 @@ def params_of(name: str):
     )
 
 
-def spy(monkeypatch, module):
-    """Records what a stage asks of `draw_masks` and what it gets."""
-    calls = []
+def asked_of_masks(monkeypatch, module, name: str, **extra):
+    """What a stage asks of `draw_masks`, from tracing its loss on a batch."""
+    asked = []
 
     def recorded(key, lengths, t, **options):
-        masks = draw_masks(key, lengths, t, **options)
-        calls.append((options, masks))
-        return masks
+        asked.append(options)
+        return draw_masks(key, lengths, t, **options)
 
     monkeypatch.setattr(module, "draw_masks", recorded)
-    return calls
+    stage, params = params_of(name)
+    batch = jax.tree.map(jnp.asarray, mini.batch_for(name) | extra)
+    jax.eval_shape(lambda: stage.loss(params, batch, jax.random.key(3), deterministic=False))
+    (options,) = asked
+    return options
 
 
 def test_pretraining_masks(monkeypatch):
-    stage, params = params_of("pretrain")
-    calls = spy(monkeypatch, semantic_generator)
-    batch = jax.tree.map(jnp.asarray, mini.batch_for("pretrain"))
-    stage.loss(params, batch, jax.random.key(3), deterministic=False)
-    options, masks = calls[0]
-    assert (options["prompt_share"], options["prompt_probability"], options["minimum_rate"]) == (0.4, 0.85, 0.2)
-    assert options["given_prompts"] is None
-    assert masks.is_masked.any(axis=1).all()
-    assert not (masks.is_masked & masks.is_prompt).any()
+    options = asked_of_masks(monkeypatch, semantic_generator, "pretrain")
+    assert options == {
+        "prompt_share": 0.4,
+        "prompt_probability": 0.85,
+        "minimum_rate": 0.2,
+        "given_prompts": None,
+    }
 
 
 def test_stage2_masks_and_levels(monkeypatch):
-    stage, params = params_of("stage2_full")
-    calls = spy(monkeypatch, acoustic_generator)
-    drawn = []
-    sample_levels = acoustic_generator.sample_levels
+    asked = []
     monkeypatch.setattr(
-        acoustic_generator, "sample_levels", lambda *a: drawn.append((a[2], sample_levels(*a))) or drawn[-1][1]
+        acoustic_generator, "level_weights", lambda *a: asked.append(a) or level_weights(*a)
     )
-    batch = jax.tree.map(jnp.asarray, mini.batch_for("stage2_full"))
-    stage.loss(params, batch, jax.random.key(3), deterministic=False)
-    options, _ = calls[0]
-    assert (options["prompt_share"], options["prompt_probability"], options["minimum_rate"]) == (0.5, 0.85, 0.0)
-    weights, levels = drawn[0]
-    assert np.asarray(weights)[0] == 0 and (np.diff(np.asarray(weights)[1:]) < 0).all()
-    assert (np.asarray(levels) >= 1).all()
+    options = asked_of_masks(monkeypatch, acoustic_generator, "stage2_full")
+    assert options == {"prompt_share": 0.5, "prompt_probability": 0.85, "minimum_rate": 0.0}
+    # Three levels of which the first is given.
+    assert asked == [(3, 1)]
 
 
 def test_fine_tuning_keeps_the_prompts_of_the_data(monkeypatch):
-    stage, params = params_of("pretrain")
-    calls = spy(monkeypatch, semantic_generator)
-    batch = jax.tree.map(jnp.asarray, mini.batch_for("pretrain"))
-    batch["prompt_lengths"] = jnp.asarray([0, 0, 4, 4, -1, -1, 0, 0], jnp.int32)
-    stage.loss(params, batch, jax.random.key(3), deterministic=False)
-    _, masks = calls[0]
-    given = np.asarray(batch["prompt_lengths"])
-    np.testing.assert_array_equal(np.asarray(masks.prompt_lengths)[given >= 0], given[given >= 0])
+    given = np.array([0, 0, 4, 4, -1, -1, 0, 0], np.int32)
+    options = asked_of_masks(monkeypatch, semantic_generator, "pretrain", prompt_lengths=given)
+    np.testing.assert_array_equal(options["given_prompts"], given)
+
+
+def test_masks_leave_prompt_and_padding_alone():
+    lengths = jnp.asarray(np.random.default_rng(0).integers(8, 24, 300), jnp.int32)
+    masks = draw_masks(
+        jax.random.key(1), lengths, 24, prompt_share=0.4, prompt_probability=0.85, minimum_rate=0.2
+    )
+    assert masks.is_masked.any(axis=1).all()
+    assert not (masks.is_masked & masks.is_prompt).any()
+    assert not (masks.is_masked & (jnp.arange(24)[None] >= lengths[:, None])).any()
 
 
 def test_drawn_prompts_replace_only_the_ones_left_open():
     lengths = jnp.full((2000,), 100, jnp.int32)
     given = jnp.where(jnp.arange(2000) % 2 == 0, 7, -1).astype(jnp.int32)
-    masks = draw_masks(
-        jax.random.key(0), lengths, 100, prompt_share=0.4, prompt_probability=0.85, minimum_rate=0.2, given_prompts=given
-    )
+    options = {"prompt_share": 0.4, "prompt_probability": 0.85, "minimum_rate": 0.2}
+    masks = draw_masks(jax.random.key(0), lengths, 100, given_prompts=given, **options)
     prompts = np.asarray(masks.prompt_lengths)
     assert (prompts[::2] == 7).all()
     assert np.mean(prompts[1::2] > 0) == pytest.approx(0.85, abs=0.04)
 
 
-def test_a_row_without_a_source_ignores_the_condition():
-    stage, params = params_of("finetune")
+def test_a_row_without_a_condition_does_not_see_it():
+    stage, params = params_of("lora")
+    variables = params["semantic_generator"]
     # The gate starts at zero; open it, so that a condition could be seen.
-    params["semantic_generator"]["params"]["condition_adapter"]["gate"] = jnp.ones((1,))
-    batch = jax.tree.map(jnp.asarray, mini.batch_for("finetune"))
-    loss = jax.jit(lambda batch: stage.loss(params, batch, jax.random.key(3), deterministic=True)[0])
-    other = batch | {"source": batch["source"][::-1]}
-    assert float(loss(batch)) != float(loss(other))
-    none = {"has_source": jnp.zeros(mini.B, bool)}
-    assert float(loss(batch | none)) == float(loss(other | none))
+    variables["params"]["condition_adapter"]["gate"] = jnp.ones((1,))
+    model = SemanticGenerator(mini.ADAPTED, lora=stage.lora)
+    tokens = jnp.zeros((2, 6), jnp.int32)
+
+    @jax.jit
+    def hidden(condition):
+        return model.apply(
+            variables,
+            tokens,
+            tokens == 0,
+            jnp.ones((2,)),
+            lengths=jnp.full((2,), 6, jnp.int32),
+            condition=condition,
+            has_condition=jnp.array([True, False]),
+        )
+
+    one, other = (hidden(jax.random.normal(jax.random.key(seed), (2, 6, 16))) for seed in (0, 1))
+    assert not np.allclose(one[0], other[0])
+    np.testing.assert_array_equal(one[1], other[1])
 
 
 def test_samples_and_frames_of_a_padded_wave():

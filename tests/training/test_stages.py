@@ -53,7 +53,7 @@ def trained(name: str):
     return before, jax.device_get((state.params, frozen)), losses
 
 
-FAST = ("pretrain", "lora")
+FAST = ("pretrain",)
 ALL = [pytest.param(name, marks=() if name in FAST else SLOW) for name in mini.STAGES]
 
 

@@ -1,0 +1,114 @@
+"""The command: every experiment reads, errors are one line and exit code 2, a quick test trains and exports."""
+
+import importlib
+import json
+import pathlib
+
+import pytest
+
+from metis_jax.bundle import Bundle
+from metis_jax.cli.train import main
+from metis_jax.config import from_config_dict
+from metis_jax.training.config import TrainConfig
+from metis_jax.training.stages.registry import make_stage
+
+ROOT = pathlib.Path(__file__).parents[2]
+NAMES = sorted(path.stem for path in (ROOT / "configs").glob("*.py") if path.stem not in ("__init__", "common"))
+# Every kind of trainer and of task, once.
+TRAINED = ("ssl_encoder", "semantic_codec", "acoustic_codec", "s2a_first", "s2a_full", "finetune_tts", "finetune_l2s")
+
+
+@pytest.fixture(autouse=True)
+def at_the_root(monkeypatch):
+    monkeypatch.chdir(ROOT)
+    monkeypatch.syspath_prepend(str(ROOT))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_experiment_reads_at_every_size(name):
+    get_config = importlib.import_module(f"configs.{name}").get_config
+    words = [None, "tiny", "quicktest"]
+    if name.startswith("finetune"):
+        words += ["lora", "lora,quicktest", "full"]
+    for arg in words:
+        config = from_config_dict(TrainConfig, get_config(arg).to_dict(), where="config")
+        assert config.pipeline.batch_size == config.batch_size
+        assert set(config.optimizers) <= set(make_stage(config.stage, config.model).models())
+
+
+def test_an_unknown_word_is_refused():
+    with pytest.raises(ValueError, match="'tini' is unknown; use samples, tiny, quicktest"):
+        importlib.import_module("configs.pretrain").get_config("tini")
+
+
+def call(capsys, tmp_path, *flags: str) -> str:
+    code = main(["train.py", "--config=configs/pretrain.py:quicktest", f"--workdir={tmp_path}", *flags])
+    assert code == 2
+    error = capsys.readouterr().err.strip().splitlines()[-1]
+    assert error.startswith("train: ")
+    return error
+
+
+@pytest.mark.parametrize(
+    ("flag", "message"),
+    [
+        ("--config.sed=3", "sed"),
+        ("--config.model.generator.widht=3", "widht"),
+        ("--config.steps=0", "config.steps is 0"),
+        ("--config.mesh.data=3", "does not divide 8 devices"),
+        ("--config.batch_size=12", "batch_size 12 is not a multiple"),
+        ("--config.stage=vocoder", "config.stage is 'vocoder'"),
+        ("--config.data.stage=nothing", "stage is 'nothing'"),
+        ("--nonsense=1", "nonsense"),
+    ],
+)
+def test_bad_input_is_one_line(capsys, tmp_path, flag, message):
+    assert message in call(capsys, tmp_path, flag)
+
+
+def test_missing_shards_and_bundles_are_named(capsys, tmp_path):
+    assert "nowhere" in call(capsys, tmp_path, "--config.synthetic=0", '--config.data.shards=("nowhere",)')
+    code = main(["train.py", "--config=configs/finetune_se.py:tiny", f"--workdir={tmp_path}"])
+    assert code == 2 and "config.initial.semantic_codec is empty" in capsys.readouterr().err
+
+
+def test_nothing_given(capsys):
+    assert main(["train.py"]) == 2
+    assert "give --config=FILE and --workdir=DIR" in capsys.readouterr().err
+
+
+def run(name: str, workdir: pathlib.Path, *flags: str) -> None:
+    assert main(["train.py", f"--config=configs/{name}", f"--workdir={workdir}", *flags]) == 0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", TRAINED)
+def test_a_shrunk_experiment_trains_and_exports(name, tmp_path):
+    flags = ("--config.steps=2", "--config.log_every=1", "--config.eval_every=2", "--config.sample_every=2")
+    run(f"{name}.py:quicktest", tmp_path / "run", *flags)
+    lines = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in lines] == [1, 2, 2]
+    run(f"{name}.py:quicktest", tmp_path / "run", *flags, f"--export={tmp_path / 'bundle'}")
+    bundle = Bundle(tmp_path / "bundle")
+    for component in bundle.components:
+        bundle.load(component)
+
+
+@pytest.mark.slow
+def test_lora_exports_a_task_adapter(tmp_path):
+    run("finetune_se.py:lora,quicktest", tmp_path / "run", "--config.steps=1")
+    run("finetune_se.py:lora,quicktest", tmp_path / "run", "--config.steps=1", f"--export={tmp_path / 'bundle'}")
+    bundle = Bundle(tmp_path / "bundle")
+    assert bundle.tasks["se"].adapter == "se_adapter"
+    assert bundle.load_generator("se").lora.rank == 4
+
+
+@pytest.mark.slow
+def test_one_stage_starts_from_the_bundle_of_another(tmp_path):
+    """SSL encoder, then the semantic codec on it: the frozen weights are those of the bundle."""
+    run("ssl_encoder.py:quicktest", tmp_path / "ssl", "--config.steps=1")
+    run("ssl_encoder.py:quicktest", tmp_path / "ssl", "--config.steps=1", f"--export={tmp_path / 'bundle'}")
+    _, variables = Bundle(tmp_path / "bundle").load("ssl_encoder")
+    assert (variables["statistics"]["variance"] != 1).any()
+    flags = ("--config.steps=1", "--config.synthetic=16", f"--config.initial.ssl_encoder={tmp_path / 'bundle'}")
+    run("semantic_codec.py:tiny", tmp_path / "codec", *flags)

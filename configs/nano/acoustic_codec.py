@@ -7,7 +7,7 @@ Hardware:  two CPU cores.  Discriminators would multiply the cost of a step and 
 from configs.nano import common as nano
 from metis_jax.config import AcousticCodecConfig
 
-STEPS = 4000
+STEPS = 40000
 
 
 def get_config(arg: str | None = None):
@@ -22,7 +22,9 @@ def get_config(arg: str | None = None):
             recipe=dict(min_frames=25),
             example=dict(gain_db=(-9.0, 3.0)),
         ),
-        optimizers=dict(acoustic_codec=nano.optimizer(given, STEPS, learning_rate=4e-4, b1=0.8, b2=0.99, clip_norm=10.0)),
+        optimizers=dict(
+            acoustic_codec=nano.optimizer(given, STEPS, learning_rate=4e-4, b1=0.8, b2=0.99, clip_norm=10.0)
+        ),
         steps=STEPS,
         batch_size=8,
     )

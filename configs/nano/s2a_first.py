@@ -7,7 +7,7 @@ Hardware:  two CPU cores.
 from configs.nano import common as nano
 from metis_jax.config import AcousticGeneratorConfig
 
-STEPS = 1500
+STEPS = 6000
 
 
 def get_config(arg: str | None = None):

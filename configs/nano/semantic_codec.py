@@ -8,7 +8,7 @@ Hardware:  two CPU cores.
 from configs.nano import common as nano
 from metis_jax.config import SemanticCodecConfig, SslEncoderConfig
 
-STEPS = 1200
+STEPS = 5000
 
 
 def get_config(arg: str | None = None):

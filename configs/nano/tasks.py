@@ -8,7 +8,7 @@ Hardware:  two CPU cores.
 from configs.nano import common as nano
 from metis_jax.config import SemanticGeneratorConfig, SslEncoderConfig
 
-STEPS = 1500
+STEPS = 10000
 # Perturbed voices cost a core most of its time, so voice conversion has the smallest share.
 SHARES = {"se": 0.5, "tse": 0.35, "vc": 0.15}
 

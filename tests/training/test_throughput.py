@@ -1,0 +1,37 @@
+"""FLOPs are counted as a person would."""
+
+import jax
+import jax.numpy as jnp
+from training import mini
+
+from metis_jax.sharding import MeshConfig, make_mesh
+from metis_jax.training.state import make_layout
+from metis_jax.training.throughput import count_flops, step_flops
+
+
+def test_products_convolutions_and_loops():
+    x, y = jnp.ones((3, 4)), jnp.ones((4, 5))
+    assert count_flops(jnp.matmul, x, y) == 2 * 3 * 4 * 5
+
+    def looped(x):
+        return jax.lax.scan(lambda carry, _: (carry @ jnp.ones((4, 4)), None), x, length=7)[0]
+
+    assert count_flops(jax.jit(looped), x) == 7 * 2 * 3 * 4 * 4
+
+    def convolved(x, kernel):
+        return jax.lax.conv_general_dilated(
+            x, kernel, (1,), ((0, 0),), dimension_numbers=("NWC", "WIO", "NWC"), feature_group_count=2
+        )
+
+    # 8 outputs in time, 6 channels, each from a window of 3 over 4 / 2 inputs.
+    assert count_flops(convolved, jnp.ones((1, 10, 4)), jnp.ones((3, 2, 6))) == 2 * 8 * 6 * 3 * 2
+
+
+def test_a_step_is_about_three_forward_passes():
+    stage, optimizers = mini.stage_and_optimizers("pretrain")
+    layout = make_layout(stage, optimizers, make_mesh(MeshConfig(), jax.devices()[:1]))
+    batch = {name: jnp.asarray(x) for name, x in mini.batch_for("pretrain").items()}
+    forward = count_flops(
+        lambda params: stage.loss(params, batch, jax.random.key(0), deterministic=True)[0], layout.trainable
+    )
+    assert 2.5 * forward < step_flops(stage, layout.trainable, layout.frozen, batch) < 3.1 * forward

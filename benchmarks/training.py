@@ -5,7 +5,7 @@
 
 Steps are those of `configs/`, on random batches that lie on the device already, so that the data pipeline (it has a
 benchmark of its own) plays no part.  The full size runs the paper's 10K tokens per device: eight rows of 25 s.  FLOPs
-are counted in the traced program without what rematerialisation repeats; `share` is achieved over measured product rate.
+are counted in the traced program without what rematerialisation repeats; `share` is achieved over measured rate.
 """
 
 import dataclasses

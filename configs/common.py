@@ -10,7 +10,7 @@ Any value can be set on the command line, `--config.data.shards='("/data/shards"
 Fine-tuning files also know
 
     full        every parameter of the generator moves (the default)
-    lora        low-rank adapters and the condition adapter move, the base stays; set the rank by
+    lora        low-rank adapters, condition adapter and phones move, the base stays; set the rank by
                 --config.model.lora.rank=16 --config.model.lora.alpha=32
 """
 
@@ -115,8 +115,13 @@ def sample_codec(given: frozenset[str], name: str, cls: type) -> dict[str, dict[
     return {"model": {name: sized(cls, given)}, "initial": {name: ""}}
 
 
-# First match wins: with LoRA only these leaves of the generator move.
-ADAPTERS_ONLY = ((r"params/.*/lora/(down|up)", True), (r"params/condition_adapter/.*", True), (r".*", False))
+# First match wins: with LoRA only these leaves of the generator move.  Phones are new to the pre-trained model.
+ADAPTERS_ONLY = (
+    (r"params/.*/lora/(down|up)", True),
+    (r"params/condition_adapter/.*", True),
+    (r"params/phone_(embedding|mlp)/.*", True),
+    (r".*", False),
+)
 
 
 def finetuning(
@@ -139,6 +144,8 @@ def finetuning(
         generator["phone_vocabulary"] = 1024
     needs_features = any(part["task"] in ("se", "tse", "vc") for part in parts)
     rules = {"trainable": ADAPTERS_ONLY} if has_lora else {}
+    if "quicktest" in given:
+        example["max_phones"] = 64
     rate = dict(learning_rate=1e-4 if has_lora else 1e-5, warmup_steps=2000)
     config = experiment(
         given,

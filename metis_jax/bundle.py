@@ -33,16 +33,31 @@ UNUSED = "unused"
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class TaskAdapterConfig:
-    """What turns the semantic generator `base` into a task's: low-rank updates and a condition adapter."""
+    """What turns the semantic generator `base` into a task's: low-rank updates, a condition adapter, phones.
+
+    `phone_vocabulary` is 0 where the adapter brings no phone embedding of its own.
+    """
 
     base: str
     lora: configs.LoraConfig
     condition: str = "gated"
     condition_width: int = 1024
+    phone_vocabulary: int = 0
+
+    @property
+    def parts(self) -> tuple[str, ...]:
+        """Path components of the variables that belong to the adapter."""
+        phones = ("phone_embedding", "phone_mlp") if self.phone_vocabulary else ()
+        return ("lora", "condition_adapter", *phones)
 
     def adapted(self, base: configs.SemanticGeneratorConfig) -> configs.SemanticGeneratorConfig:
         """The configuration of the base with the adapter on it."""
-        return dataclasses.replace(base, condition=self.condition, condition_width=self.condition_width)
+        return dataclasses.replace(
+            base,
+            condition=self.condition,
+            condition_width=self.condition_width,
+            phone_vocabulary=self.phone_vocabulary or base.phone_vocabulary,
+        )
 
 
 KINDS: dict[str, type] = {
@@ -90,8 +105,7 @@ def stored_shapes(config: Any, base: configs.SemanticGeneratorConfig | None = No
         if base is None:
             raise ValueError(f"task adapter needs its base {config.base!r}")
         shapes = abstract_variables(config.adapted(base), config.lora)
-        own = ("lora", "condition_adapter")
-        return {path: leaf.shape for path, leaf in shapes.items() if any(part in path.split("/") for part in own)}
+        return {path: leaf.shape for path, leaf in shapes.items() if not set(config.parts).isdisjoint(path.split("/"))}
     if isinstance(config, configs.SslEncoderConfig):
         # A checkpoint keeps all layers, the model only has those it runs.
         config = dataclasses.replace(config, hidden_layer=config.num_layers)

@@ -60,6 +60,20 @@ def test_a_task_adapter_is_joined_unmerged(written):
     assert_equal(generator.variables["params"]["to_logits"], variables(GENERATOR)["params"]["to_logits"])
 
 
+def test_a_task_adapter_may_bring_the_phones(tmp_path):
+    adapter = dataclasses.replace(ADAPTER, condition="none", phone_vocabulary=7)
+    own = variables(adapter, GENERATOR)
+    assert own["params"]["phone_embedding"]["table"].shape == (7, 64)
+    assert set(own["params"]) == {"phone_embedding", "phone_mlp", "transformer"}
+    with write_bundle(tmp_path / "b", license="none", provenance="drawn for a test") as bundle:
+        bundle.add("generator", GENERATOR, variables(GENERATOR))
+        bundle.add("adapter", adapter, own)
+        bundle.task("tts", "generator", "adapter")
+    generator = Bundle(tmp_path / "b").load_generator("tts")
+    assert generator.config == dataclasses.replace(GENERATOR, condition="none", condition_width=64, phone_vocabulary=7)
+    assert_equal(generator.variables["params"]["phone_embedding"], own["params"]["phone_embedding"])
+
+
 def test_parameters_are_cast_on_loading(written):
     _, loaded = Bundle(written).load("codec", dtype="bfloat16")
     assert {str(leaf.dtype) for leaf in jax.tree.leaves(loaded)} == {"bfloat16"}

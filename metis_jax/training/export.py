@@ -48,20 +48,24 @@ def write_components(run: Run, path: pathlib.Path, step: int) -> None:
             if lora is None:
                 writer.add(name, model_config, variables)
                 continue
-            base, adapter = _split_adapter(variables)
-            writer.add(name, dataclasses.replace(model_config, condition="none"), base)
-            adapter_name = f"{'_'.join(config.tasks) or 'task'}_adapter"
             adapter_config = TaskAdapterConfig(
-                base=name, lora=lora, condition=model_config.condition, condition_width=model_config.condition_width
+                base=name,
+                lora=lora,
+                condition=model_config.condition,
+                condition_width=model_config.condition_width,
+                phone_vocabulary=model_config.phone_vocabulary,
             )
+            base, adapter = _split_adapter(variables, adapter_config.parts)
+            writer.add(name, dataclasses.replace(model_config, condition="none", phone_vocabulary=0), base)
+            adapter_name = f"{'_'.join(config.tasks) or 'task'}_adapter"
             writer.add(adapter_name, adapter_config, adapter)
         for task in config.tasks:
             writer.task(task, "semantic_generator", adapter_name)
 
 
-def _split_adapter(variables: Variables) -> tuple[Variables, Variables]:
+def _split_adapter(variables: Variables, parts: tuple[str, ...]) -> tuple[Variables, Variables]:
     flat = flax.traverse_util.flatten_dict(variables)
-    own = {path: leaf for path, leaf in flat.items() if "lora" in path or "condition_adapter" in path}
+    own = {path: leaf for path, leaf in flat.items() if not set(parts).isdisjoint(path)}
     base = {path: leaf for path, leaf in flat.items() if path not in own}
     return flax.traverse_util.unflatten_dict(base), flax.traverse_util.unflatten_dict(own)
 

@@ -30,6 +30,8 @@ def test_every_experiment_reads_at_every_size(name):
     words = [None, "tiny", "quicktest"]
     if name.startswith("finetune"):
         words += ["lora", "lora,quicktest", "full"]
+    if name == "finetune_tse":
+        words += ["text", "text,lora,quicktest"]
     for arg in words:
         config = from_config_dict(TrainConfig, get_config(arg).to_dict(), where="config")
         assert config.pipeline.batch_size == config.batch_size

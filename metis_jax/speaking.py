@@ -133,7 +133,7 @@ class Reader:
         lexicon: Lexicon | None = None,
     ):
         if not phone_vocabulary:
-            raise ValueError("the generator knows no phones; use one that was trained for tts")
+            raise ValueError("the generator knows no phones; use one that was trained with text")
         self._vocabulary, self._durations = phone_vocabulary, durations
         self._front_end = TextFrontEnd(lexicon)
 
@@ -182,6 +182,13 @@ class Reader:
             for piece, count in zip(pieces, frames, strict=True)
         ]
         return Plan(tuple(parts), rule)
+
+    def read(self, text: str, phones: str, language: str) -> Phones:
+        """Phones of words, or of phones as a user wrote them."""
+        found = self._read(text, phones, language).phones
+        if len(found) > PHONE_BUCKETS[-1]:
+            raise ValueError(f"text has {len(found)} phones; at most {PHONE_BUCKETS[-1]} fit")
+        return found
 
     def _prompt(self, script: Script, frames: int) -> _Piece:
         if not script.prompt_text.strip() and not script.prompt_phones:

@@ -21,6 +21,7 @@ from metis_jax.bundle import Bundle
 from metis_jax.data.audio import CODEC_HOP, CODEC_RATE, FRAME_RATE, SSL_HOP, SSL_RATE, ssl_samples
 from metis_jax.decoding.jobs import AcousticJob, Seed, SemanticJob, StageSettings
 from metis_jax.decoding.windows import Continuation, WindowPlan
+from metis_jax.durations import Durations
 from metis_jax.engine import Engine, Progress
 from metis_jax.speaking import Plan, Reader, Script
 from metis_jax.text.lexicon import Lexicon
@@ -106,10 +107,18 @@ class _Piece:
 class Metis:
     """The chain of models of a bundle behind one method per task; each takes one example or a list of them."""
 
-    def __init__(self, engine: Engine, windows: WindowPlan | None = None, lexicon: Lexicon | None = None):
+    def __init__(
+        self,
+        engine: Engine,
+        windows: WindowPlan | None = None,
+        *,
+        lexicon: Lexicon | None = None,
+        durations: Durations | None = None,
+    ):
         self.engine = engine
         self._windows = windows or WindowPlan()
-        self._lexicon = lexicon
+        self._lexicon, self._durations = lexicon, durations
+        self._reader = functools.cache(self._make_reader)
 
     @classmethod
     def from_bundle(
@@ -120,6 +129,7 @@ class Metis:
         devices: Sequence[jax.Device] | None = None,
         rows: int | None = None,
         lexicon: Lexicon | None = None,
+        durations: str | os.PathLike | None = None,
     ) -> "Metis":
         """Opens a bundle; its components are loaded when first needed.
 
@@ -129,6 +139,7 @@ class Metis:
           devices: that lists are split over; by default the first one alone.
           rows: the largest batch per device; by default 8 on accelerators and 1 on CPU.
           lexicon: how words of yours are pronounced in texts.
+          durations: a bundle with a duration predictor, where the first has none or another.
         """
         devices = jax.local_devices()[:1] if devices is None else devices
         platform = devices[0].platform
@@ -136,7 +147,8 @@ class Metis:
         rows = rows or (1 if platform == "cpu" else 8)
         attention = "cudnn" if platform == "gpu" and dtype != "float32" else "xla"
         policy = Policy(dtype=dtype, attention=attention)
-        return cls(Engine(Bundle(path), policy=policy, devices=devices, rows=rows), lexicon=lexicon)
+        engine = Engine(Bundle(path), policy=policy, devices=devices, rows=rows)
+        return cls(engine, lexicon=lexicon, durations=Durations(Bundle(durations)) if durations else None)
 
     def encode_prompt(self, wave: Wave) -> Prompt:
         """The tokens of a prompt of at most 20 seconds."""
@@ -162,11 +174,15 @@ class Metis:
         source: Wave | Sequence[Wave],
         prompt: Prompt | Sequence[Prompt],
         *,
+        phones: Int[np.ndarray, " p"] | Sequence[Int[np.ndarray, " _"]] | None = None,
         settings: Settings | None = None,
         progress: Progress | None = None,
     ) -> Speech | list[Speech]:
-        """Target speaker extraction: what the speaker of the prompt says in a mixture."""
-        return self.transform("tse", source, prompt, settings=settings, progress=progress)
+        """Target speaker extraction: what the speaker of the prompt says in a mixture.
+
+        Where the words are known, their `phones` (from `phones_of`) guide it; empty ones stand for none.
+        """
+        return self.transform("tse", source, prompt, phones=phones, settings=settings, progress=progress)
 
     def convert(
         self,
@@ -185,17 +201,21 @@ class Metis:
         source: Wave | Sequence[Wave],
         prompt: Prompt | Sequence[Prompt] | None = None,
         *,
+        phones: Int[np.ndarray, " p"] | Sequence[Int[np.ndarray, " _"]] | None = None,
         settings: Settings | None = None,
         progress: Progress | None = None,
     ) -> Speech | list[Speech]:
         """A speech-to-speech task by its name; sources that fit one window are decoded in batches."""
         is_one = isinstance(source, Wave)
+        texts = [phones] if isinstance(phones, np.ndarray) else phones
         waves = [check_wave(wave, "source").at(SSL_RATE) for wave in ([source] if is_one else source)]
         voices = _repeated(prompt or self.no_prompt, len(waves))
         settings = settings or Settings.of(task)
         short = [i for i, wave in enumerate(waves) if len(wave) <= self._room(voices[i])]
+        if texts is not None and len(short) < len(waves):
+            raise ValueError(f"a source with a text must fit one pass of {self._windows.frames / FRAME_RATE:g} s")
         own = [waves[i] for i in short], [voices[i] for i in short]
-        pieces = self._pieces(*own, self._nothing(), _seed(settings, 0))
+        pieces = self._pieces(*own, self._nothing(), _seed(settings, 0), texts)
         speech = dict(zip(short, self._speech(task, pieces, settings, progress), strict=True))
         for i in set(range(len(waves))) - set(short):
             parts = self.stream(task, [waves[i]], voices[i], settings=settings, progress=progress)
@@ -219,8 +239,7 @@ class Metis:
         voices = _repeated(prompt, len(scripts))
         settings = settings or Settings.of("tts")
         plans = [
-            one if isinstance(one, Plan) else self.plan(one, voice)
-            for one, voice in zip(scripts, voices, strict=True)
+            one if isinstance(one, Plan) else self.plan(one, voice) for one, voice in zip(scripts, voices, strict=True)
         ]
         pieces = []
         for plan, voice in zip(plans, voices, strict=True):
@@ -242,7 +261,11 @@ class Metis:
     def plan(self, script: Script, prompt: Prompt) -> Plan:
         """What `speak` will do for a script: ValueError, before any decoding, for one that makes no sense."""
         frames = len(prompt.semantic)
-        return self._reader.plan(script, frames, self._windows.frames - frames)
+        return self._reader("tts").plan(script, frames, self._windows.frames - frames)
+
+    def phones_of(self, task: str, script: Script) -> Int[np.ndarray, " p"]:
+        """Phones of a text that guides a speech-to-speech task."""
+        return self._reader(task).read(script.text, script.phones, script.language)
 
     def lip_read(
         self,
@@ -321,9 +344,9 @@ class Metis:
         levels = self.engine.num_levels
         return Prompt(np.zeros(0, np.float32), np.zeros(0, np.int32), np.zeros((0, levels), np.int32))
 
-    @functools.cached_property
-    def _reader(self) -> Reader:
-        return Reader(self.engine.generator_config("tts").phone_vocabulary, self.engine.durations, self._lexicon)
+    def _make_reader(self, task: str) -> Reader:
+        vocabulary = self.engine.generator_config(task).phone_vocabulary
+        return Reader(vocabulary, self._durations or self.engine.durations, self._lexicon)
 
     def _nothing(self) -> Continuation:
         return Continuation(self.engine.num_levels, self._windows.overlap)
@@ -333,15 +356,21 @@ class Metis:
         return ssl_samples(self._windows.frames) - len(voice.wave)
 
     def _pieces(
-        self, waves: Sequence[Float[np.ndarray, " _"]], voices: Sequence[Prompt], done: Continuation, seed: Seed
+        self,
+        waves: Sequence[Float[np.ndarray, " _"]],
+        voices: Sequence[Prompt],
+        done: Continuation,
+        seed: Seed,
+        texts: Sequence[Int[np.ndarray, " _"]] | None = None,
     ) -> list[_Piece]:
         """Waves with their conditions, each behind its prompt and what is done already."""
         # The reference encodes prompt and source as one wave.
         whole = [np.concatenate([voice.wave, wave]) for voice, wave in zip(voices, waves, strict=True)]
         pieces = []
-        for condition, voice in zip(self.engine.ssl_features(whole), voices, strict=True):
+        conditions = self.engine.ssl_features(whole)
+        for condition, voice, phones in zip(conditions, voices, texts or [None] * len(whole), strict=True):
             known = np.concatenate([voice.semantic, done.semantic])
-            job = SemanticJob(known, len(condition), seed, condition=condition)
+            job = SemanticJob(known, len(condition), seed, phones=phones, condition=condition)
             pieces.append(_Piece(job, np.concatenate([voice.acoustic, done.acoustic])))
         return pieces
 

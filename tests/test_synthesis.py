@@ -112,6 +112,24 @@ def test_speech_from_phones(engine):
     assert (other.semantic[50:] != speech.semantic[50:65]).any()
 
 
+@pytest.mark.slow
+def test_words_guide_those_sources_that_have_them(engine):
+    metis = Metis(engine)
+    waves = [speech_like(0.5, 0), speech_like(0.6, 1)]
+    none = np.zeros(0, np.int32)
+    voice = Prompt(speech_like(0.2, 2).samples, np.arange(9, dtype=np.int32), np.zeros((9, LEVELS), np.int32))
+
+    def tokens(phones):
+        # The mini model for tts has phones and a condition, as an Omni generator has.
+        return [one.semantic for one in metis.transform("tts", waves, voice, phones=phones, settings=QUICK)]
+
+    plain, guided = tokens(None), tokens([none, np.arange(1, 30, dtype=np.int32)])
+    np.testing.assert_array_equal(plain[0], guided[0])
+    assert (plain[1] != guided[1]).any()
+    with pytest.raises(ValueError, match="must fit one pass of 30 s"):
+        metis.transform("tts", [speech_like(31, 0)], voice, phones=[none], settings=QUICK)
+
+
 def test_parts_of_a_long_text_become_one_wave():
     metis = Metis(CountingEngine())
     voice = Prompt(np.zeros(0, np.float32), np.zeros(50, np.int32), np.zeros((50, 1), np.int32))

@@ -44,7 +44,7 @@ _INPUTS = {
     "features": "Lip features, an .npy file of [frames, width] at 25 frames per second (l2s).",
     "prompt": "A recording of the target voice (tse, vc, tts, l2s).",
     "output": "The file to write, 24 kHz mono.",
-    "text": "What to say (tts).",
+    "text": "What to say (tts), or what is said in the mixture (tse, if known).",
     "phones": "In place of --text: phones joined by |, or their ids.",
     "prompt_text": "What the prompt says (tts); heard by a recogniser if left out.",
     "prompt_phones": "In place of --prompt_text: phones joined by |, or their ids.",
@@ -71,6 +71,7 @@ def _flags() -> flags.FlagValues:
     flags.DEFINE_boolean("split", None, "Say a long text in parts; on by default (tts).", flag_values=values)
     flags.DEFINE_string("list", None, "JSON lines of jobs, instead of the flags above.", flag_values=values)
     flags.DEFINE_string("lexicon", None, "Words of yours: lines of word, tab, phones; or JSON.", flag_values=values)
+    flags.DEFINE_string("durations", None, "Bundle with a duration predictor, if not --bundle.", flag_values=values)
     flags.DEFINE_string("recognizer", None, "Whisper folder that hears a missing --prompt_text.", flag_values=values)
     flags.DEFINE_string("bundle", None, "The models; by default the small ones of the package.", flag_values=values)
     flags.DEFINE_integer("steps", None, "Steps of stage 1.", lower_bound=1, upper_bound=128, flag_values=values)
@@ -119,6 +120,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 1 if failed else 0
 
 
+@dataclasses.dataclass(frozen=True)
+class _Ready:
+    """What decoding one job takes; `phones` are those of a recording's words, empty where they are not known."""
+
+    prompt: Prompt
+    input: Wave | Plan | np.ndarray
+    phones: np.ndarray = dataclasses.field(default_factory=lambda: np.zeros(0, np.int32))
+
+
 class _Run:
     """The models, the settings, and the tally of one command."""
 
@@ -128,7 +138,11 @@ class _Run:
         self._recognizer = given.recognizer
         lexicon = Lexicon.from_file(given.lexicon) if given.lexicon else None
         self._metis = Metis.from_bundle(
-            given.bundle or _packaged_bundle(), dtype=given.dtype, devices=devices, lexicon=lexicon
+            given.bundle or _packaged_bundle(),
+            dtype=given.dtype,
+            devices=devices,
+            lexicon=lexicon,
+            durations=given.durations,
         )
         self._metis.engine.require(self._task)
         self._settings = Settings.of(self._task, steps=given.steps, guidance=given.guidance, seed=given.seed)
@@ -144,7 +158,7 @@ class _Run:
 
     def job(self, job: Job) -> None:
         """One job alone."""
-        if job.source is not None:
+        if job.source is not None and job.script is None:
             self._stream(job)
         else:
             self._write(job, *self._decode([self._prepare(job)]))
@@ -178,7 +192,7 @@ class _Run:
         ready = []
         for where, job in jobs:
             with self._item(where):
-                if job.source is not None and not self._fits(job):
+                if job.source is not None and job.script is None and not self._fits(job):
                     self._stream(job)
                 else:
                     ready.append((where, job, self._prepare(job)))
@@ -190,29 +204,43 @@ class _Run:
     def _fits(self, job: Job) -> bool:
         return self._metis.fits_one_window(audio.seconds(job.source), self._prompt(job.prompt))
 
-    def _prepare(self, job: Job) -> tuple[Prompt, Wave | Plan | np.ndarray]:
-        """The voice, and what to make of it, read and checked."""
+    def _prepare(self, job: Job) -> _Ready:
+        """A job, read and checked."""
         prompt = self._prompt(job.prompt) or self._metis.no_prompt
+        if job.source is not None:
+            wave = audio.read_wave(job.source)
+            if job.script is not None:
+                phones = self._metis.phones_of(self._task, job.script)
+                if not self._fits(job):
+                    raise ValueError(f"{job.source}: {wave.seconds:.1f} s do not fit one pass, as a text asks for")
+                return _Ready(prompt, wave, phones)
+            return _Ready(prompt, wave)
         if job.script is not None:
             script = job.script
             if not script.prompt_text and not script.prompt_phones:
                 script = dataclasses.replace(script, prompt_text=self._hear(job.prompt, _spoken_language(script)))
-            return prompt, self._metis.plan(script, prompt)
-        if job.features is not None:
-            features = read_features(job.features)
-            self._metis.check_lips(features, prompt)
-            return prompt, features
-        return prompt, audio.read_wave(job.source)
+            return _Ready(prompt, self._metis.plan(script, prompt))
+        features = read_features(job.features)
+        self._metis.check_lips(features, prompt)
+        return _Ready(prompt, features)
 
-    def _decode(self, items: Sequence[tuple[Prompt, Wave | Plan | np.ndarray]]) -> list[Speech]:
-        prompts, inputs = [prompt for prompt, _ in items], [one for _, one in items]
+    def _decode(self, items: Sequence[_Ready]) -> list[Speech]:
+        prompts, inputs = [item.prompt for item in items], [item.input for item in items]
         passes = sum(len(one.parts) if isinstance(one, Plan) else 1 for one in inputs)
         with _bar(passes * self._settings.total_steps(self._metis.engine.num_levels), "steps") as advance:
             if self._task == "tts":
                 return self._metis.speak(inputs, prompts, settings=self._settings, progress=advance)
             if self._task == "l2s":
                 return self._metis.lip_read(inputs, prompts, settings=self._settings, progress=advance)
-            return self._metis.transform(self._task, inputs, prompts, settings=self._settings, progress=advance)
+            texts = [item.phones for item in items]
+            return self._metis.transform(
+                self._task,
+                inputs,
+                prompts,
+                phones=texts if any(map(len, texts)) else None,
+                settings=self._settings,
+                progress=advance,
+            )
 
     def _write(self, job: Job, speech: Speech) -> None:
         with audio.write_wave(job.output, CODEC_RATE) as writer:

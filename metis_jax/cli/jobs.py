@@ -28,7 +28,7 @@ class _Task:
 
 TASKS = {
     "se": _Task("speech enhancement", ("source", "output")),
-    "tse": _Task("target speaker extraction", ("source", "output", "prompt")),
+    "tse": _Task("target speaker extraction", ("source", "output", "prompt"), ("text", "phones", "language")),
     "vc": _Task("voice conversion", ("source", "output", "prompt")),
     "tts": _Task("text to speech", ("output", "prompt"), tuple(_SCRIPT)),
     "l2s": _Task("lip to speech", ("features", "output"), ("prompt",)),
@@ -38,7 +38,7 @@ KEYS = tuple(dict.fromkeys(key for task in TASKS.values() for key in (*task.need
 
 @dataclasses.dataclass(frozen=True)
 class Job:
-    """One output, and what it is made of: a recording, a text or lip features."""
+    """One output, and what it is made of: a recording, whose words a script may say, a text or lip features."""
 
     output: str
     prompt: str | None = None
@@ -97,7 +97,8 @@ def make_job(entry: Mapping[str, Any], task: str, named: Callable[[str], str] = 
     if "source" in entry and audio.seconds(entry["source"]) < audio.MINIMUM_SECONDS:
         found = audio.seconds(entry["source"])
         raise AudioError(f"{entry['source']}: {found:.3f} s of audio; at least {audio.MINIMUM_SECONDS} s are needed")
-    script = Script(**{key: entry[key] for key in _SCRIPT if key in entry}) if task == "tts" else None
+    said = {key: entry[key] for key in _SCRIPT if key in entry}
+    script = Script(**said) if said.get("text") or said.get("phones") else None
     return Job(script=script, **{key: value for key, value in entry.items() if key not in _SCRIPT})
 
 

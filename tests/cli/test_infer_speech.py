@@ -14,6 +14,8 @@ from mini_chain import CountingEngine, write_mini_bundle
 from metis_jax.cli import infer
 from metis_jax.evaluation.errors import MissingEvalExtra
 from metis_jax.synthesis import Metis
+from metis_jax.text.errors import MissingTextExtra
+from metis_jax.text.frontend import TextFrontEnd
 
 PHONES = "h|ə|l|oʊ|_|w|ɜː|l|d|."
 PROMPT_PHONES = "|".join(["a|n"] * 5)
@@ -29,6 +31,7 @@ needs_text = pytest.mark.skipif(
 def files(tmp_path):
     # 49 frames of either kind.
     soundfile.write(tmp_path / "voice.wav", 0.1 * np.random.default_rng(0).normal(size=15920), 16000)
+    soundfile.write(tmp_path / "long.wav", np.full(31 * 8000, 0.1), 8000)
     np.save(tmp_path / "lips.npy", np.zeros((30, 4), np.float32))
     np.save(tmp_path / "wide.npy", np.zeros((30, 5), np.float32))
     np.savez(tmp_path / "many.npz", a=np.zeros(3))
@@ -73,9 +76,7 @@ def test_words_are_spoken(run, files):
     assert status == 0 and not err
     assert f"out.wav: {49 * 10 // 13 / 50:.2f} s, length by the bytes of both texts, as released" in out
     (files / "words.tsv").write_text("Tag\ta|a|a|a|a|a|a|a|a|a|a|a|a|a|a|a|a|a|a|a|a|a|a|a|a|a|a|a|a|a|a|a\n")
-    status, _, err = run(
-        "--task=tts", "--prompt=voice.wav", "--output=out.wav", "--lexicon=words.tsv", *words
-    )
+    status, _, err = run("--task=tts", "--prompt=voice.wav", "--output=out.wav", "--lexicon=words.tsv", *words)
     assert status == 2 and "sounds in 0.74 s are too many" in err[-1]
 
 
@@ -104,6 +105,10 @@ BAD = {
     ),
     "lexicon": ((*SPOKEN, "--phones=a", "--lexicon=none.tsv"), "lexicon: can not read none.tsv"),
     "source": ((*SPOKEN, "--phones=a", "--source=voice.wav"), "task tts takes no source"),
+    "long guided source": (
+        ("--task=tse", "--source=long.wav", "--prompt=voice.wav", "--output=out.wav", "--phones=a"),
+        "long.wav: 31.0 s do not fit one pass",
+    ),
     "text of se": (("--task=se", "--source=voice.wav", "--output=out.wav", "--text=a"), "task se takes no text"),
     "text of a list": (("--task=tts", "--list=jobs.jsonl", "--text=a"), "--list stands instead of --text"),
     "language of an se list": (("--task=se", "--list=jobs.jsonl", "--language=en"), "--list stands instead of"),
@@ -155,6 +160,25 @@ def test_a_list_of_texts(run, files):
     assert found == pytest.approx({"a.wav": 1.56, "b.wav": 0.78, "c.wav": 1.0}, abs=0.001)
 
 
+def test_words_guide_the_extraction_of_a_speaker(run, files, monkeypatch):
+    seen = []
+    decode = CountingEngine.semantic_stage
+    monkeypatch.setattr(
+        CountingEngine,
+        "semantic_stage",
+        lambda self, task, jobs, *rest: seen.extend(jobs) or decode(self, task, jobs, *rest),
+    )
+    guided = {"source": "voice.wav", "prompt": "voice.wav", "phones": "h|ə|l", "output": "a.wav"}
+    unguided = {"source": "voice.wav", "prompt": "voice.wav", "output": "b.wav"}
+    (files / "jobs.jsonl").write_text("\n".join(map(json.dumps, [guided, unguided])))
+    status, _, err = run("--task=tse", "--list=jobs.jsonl")
+    assert status == 0 and not err
+    assert [job.phones.tolist() for job in seen] == [[41, 57, 50], []]
+    assert all(job.condition is not None for job in seen)
+    assert run("--task=tse", *(f"--{key}={value}" for key, value in unguided.items()))[0] == 0
+    assert seen[-1].phones is None
+
+
 class _Heard:
     """In place of Whisper."""
 
@@ -175,6 +199,15 @@ def test_a_prompt_without_text_is_heard(run, monkeypatch):
     status, out, _ = run(*arguments)
     assert status == 0 and "voice.wav: heard 'Good morning.'" in out
     assert _Heard.asked == [("folder", "en")]
+
+
+def test_a_missing_text_extra_is_told_with_its_remedy(run, monkeypatch):
+    def missing(*_):
+        raise MissingTextExtra("phonemizer")
+
+    monkeypatch.setattr(TextFrontEnd, "read", missing)
+    status, _, err = run(*SPOKEN, "--text=Good day.")
+    assert status == 2 and len(err) == 1 and 'pip install "metis_jax[text]"' in err[0]
 
 
 def test_a_missing_recogniser_is_told_with_its_remedy(run, monkeypatch):

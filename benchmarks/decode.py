@@ -40,6 +40,7 @@ from metis_jax.models.semantic_codec import SemanticCodec
 from metis_jax.models.semantic_generator import SemanticGenerator
 from metis_jax.models.ssl_encoder import SslEncoder
 from metis_jax.synthesis import Metis, Settings
+from metis_jax.training.throughput import count_flops, matrix_product_rate
 from metis_jax.types import Policy
 
 _SIZE = flags.DEFINE_enum("size", "tiny", ["tiny", "full"], "which sizes")
@@ -102,7 +103,7 @@ def generator_stages(sizes: dict[type, Any], policy: Policy, batch: int) -> list
     variables = parameters(codec, wave, jnp.array([wave.shape[1]], jnp.int32))
     codes = jnp.zeros((batch, bucket(TARGET), codec.config.num_levels), jnp.int32)
     decode = jax.jit(lambda variables, codes: codec.apply(variables, codes, lengths - PROMPT, method="decode"))
-    flops = measure.count_flops(decode, variables, codes)
+    flops = count_flops(decode, variables, codes)
     return [*found, Stage("wave", lambda: decode(variables, codes), flops)]
 
 
@@ -121,7 +122,7 @@ def _stage(name, steps_function, model, variables, steps, first_level, inputs, t
     def run():
         return stages.run_stage(jitted, model, variables, schedule, inputs, tokens, keys, sampling)
 
-    return Stage(name, run, measure.count_flops(once, variables))
+    return Stage(name, run, count_flops(once, variables))
 
 
 def release_way(sizes: dict[type, Any]) -> dict[str, float] | None:
@@ -287,7 +288,7 @@ def main(_):
     on_gpu = jax.default_backend() == "gpu"
     policy = Policy(dtype=_DTYPE.value, attention="cudnn" if on_gpu and _DTYPE.value == "bfloat16" else "xla")
     sizes = configs.SIZES[_SIZE.value]
-    limit = measure.matrix_rate(policy.compute_dtype)
+    limit = matrix_product_rate(policy.dtype)
     print(f"{_SIZE.value} size, {_DTYPE.value}; matrix product {limit / 1e9:.0f} GFLOP/s")
     release = release_way(sizes) if _TORCH.value else None
     with tempfile.TemporaryDirectory() as folder:

@@ -24,6 +24,7 @@ from metis_jax.models.semantic_codec import SemanticCodec
 from metis_jax.models.semantic_generator import SemanticGenerator
 from metis_jax.models.ssl_encoder import SslEncoder
 from metis_jax.models.visual_encoder import VisualEncoder
+from metis_jax.training.throughput import count_flops, matrix_product_rate
 from metis_jax.types import Array, Policy
 
 _SIZE = flags.DEFINE_enum("size", "tiny", ["tiny", "full"], "which sizes")
@@ -123,7 +124,7 @@ def row(case: Case, limit: float, seconds: float) -> str:
     variables = nn.unbox(jax.jit(initialize)(jax.random.key(0), *case.inputs))
     forward = jax.jit(nn.apply(case.forward, case.model))
     elapsed = measure.seconds(lambda: forward(variables, *case.inputs))
-    flops = measure.count_flops(forward, variables, *case.inputs)
+    flops = count_flops(forward, variables, *case.inputs)
     parameters = sum(leaf.size for leaf in jax.tree.leaves(variables["params"]))
     del variables, forward
     gc.collect()
@@ -137,7 +138,7 @@ def row(case: Case, limit: float, seconds: float) -> str:
 
 def main(_):
     policy = Policy(dtype=_DTYPE.value)
-    limit = measure.matrix_rate(policy.compute_dtype)
+    limit = matrix_product_rate(policy.dtype)
     print(measure.environment())
     print(
         f"{_SECONDS.value:g} s of input, {_SIZE.value} size, {_DTYPE.value}; matrix product {limit / 1e9:.0f} GFLOP/s\n"

@@ -70,7 +70,7 @@ def test_bad_input_is_one_line(capsys, tmp_path, flag, message):
 
 def test_missing_shards_and_bundles_are_named(capsys, tmp_path):
     assert "nowhere" in call(capsys, tmp_path, "--config.synthetic=0", '--config.data.shards=("nowhere",)')
-    code = main(["train.py", "--config=configs/finetune_se.py:tiny", f"--workdir={tmp_path}"])
+    code = main(["train.py", "--config=configs/finetune_se.py:tiny", f"--workdir={tmp_path}", "--config.synthetic=24"])
     assert code == 2 and "config.initial.semantic_codec is empty" in capsys.readouterr().err
 
 

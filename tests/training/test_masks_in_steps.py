@@ -53,9 +53,7 @@ def test_pretraining_masks(monkeypatch):
 
 def test_stage2_masks_and_levels(monkeypatch):
     asked = []
-    monkeypatch.setattr(
-        acoustic_generator, "level_weights", lambda *a: asked.append(a) or level_weights(*a)
-    )
+    monkeypatch.setattr(acoustic_generator, "level_weights", lambda *a: asked.append(a) or level_weights(*a))
     options = asked_of_masks(monkeypatch, acoustic_generator, "stage2_full")
     assert options == {"prompt_share": 0.5, "prompt_probability": 0.85, "minimum_rate": 0.0}
     # Three levels of which the first is given.
@@ -70,9 +68,7 @@ def test_fine_tuning_keeps_the_prompts_of_the_data(monkeypatch):
 
 def test_masks_leave_prompt_and_padding_alone():
     lengths = jnp.asarray(np.random.default_rng(0).integers(8, 24, 300), jnp.int32)
-    masks = draw_masks(
-        jax.random.key(1), lengths, 24, prompt_share=0.4, prompt_probability=0.85, minimum_rate=0.2
-    )
+    masks = draw_masks(jax.random.key(1), lengths, 24, prompt_share=0.4, prompt_probability=0.85, minimum_rate=0.2)
     assert masks.is_masked.any(axis=1).all()
     assert not (masks.is_masked & masks.is_prompt).any()
     assert not (masks.is_masked & (jnp.arange(24)[None] >= lengths[:, None])).any()

@@ -2,10 +2,10 @@
 
 import os
 import zipfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -20,7 +20,7 @@ from metis_jax.convert import (
 )
 from metis_jax.convert.published import BASE
 from metis_jax.convert.rules import UNUSED, Match, Rule, match_rules
-from metis_jax.tensor_files import TensorFile, WeightsError, different_shape, spec_of
+from metis_jax.tensor_files import TensorSpec, WeightsError, different_shape, spec_of
 
 # Each module has `config_from_shapes(shapes)` and either `RULES` or `rules(config)`.
 _MODULES: dict[str, ModuleType] = {
@@ -52,10 +52,19 @@ class StatisticsFile:
         return self._arrays[name]
 
 
+@runtime_checkable
+class TensorSource(Protocol):
+    """What is asked of a file of tensors: `TensorFile`, `StatisticsFile`, or weights drawn by a recipe."""
+
+    path: str | Path
+    specs: Mapping[str, TensorSpec]
+    read: Callable[[str], np.ndarray]
+
+
 class Tensors:
     """The tensors of one component, from all of its files."""
 
-    def __init__(self, files: Sequence[TensorFile | StatisticsFile]):
+    def __init__(self, files: Sequence[TensorSource]):
         self._owner = {name: file for file in files for name in file.specs}
         self.specs = {name: file.specs[name] for name, file in self._owner.items()}
         self.file = ", ".join(str(file.path) for file in files)

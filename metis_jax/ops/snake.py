@@ -59,7 +59,10 @@ def _backward(saved: tuple[Array, Array], gradient: Array) -> tuple[Array, Array
     slope = jnp.float32(2) * sine * _polynomial(_COSINE, jnp.square(angle))
     inverse = _inverse(alpha)
     to_x = gradient * (jnp.float32(1) + slope * (alpha[None, None, :] * inverse))
-    to_alpha = jnp.sum(gradient * (wide * slope - jnp.square(sine) * inverse), axis=(0, 1)) * inverse[0, 0]
+    per_sample = (gradient * (wide * slope - jnp.square(sine) * inverse)).reshape(-1, x.shape[-1])
+    # The sum over time as a product with ones: a CPU reduces few, long columns three times slower.
+    ones = jnp.ones((per_sample.shape[0],), jnp.float32)
+    to_alpha = jnp.dot(ones, per_sample, precision=jax.lax.Precision.HIGHEST) * inverse[0, 0]
     return to_x.astype(x.dtype), to_alpha
 
 

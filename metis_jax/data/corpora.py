@@ -1,8 +1,8 @@
 """Where recordings come from: a manifest, a plain folder, or a corpus in its published layout, all as the same items.
 
 A manifest is JSON lines.  `path` is required (relative to the manifest); `id`, `kind`, `speaker`, `text`, `language`,
-`license`, `source`, `heldout`, `condition`, `sample_rate`, `seconds`, `audio` (the sound of a video) and `source_audio`
-are read where they are there; other fields are ignored.
+`license`, `source`, `heldout`, `condition`, `sample_rate`, `seconds`, `audio` (the sound of a video), `source_audio`,
+`phones` and `visual_features` (see `precomputed.py`) are read where they are there; other fields are ignored.
 """
 
 import dataclasses
@@ -10,6 +10,7 @@ import json
 import os
 import pathlib
 from collections.abc import Callable, Iterator, Mapping
+from typing import Any
 
 from metis_jax.data.records import KINDS
 
@@ -22,7 +23,11 @@ class ManifestError(ValueError):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Item:
-    """One recording to prepare.  `sample_rate` and `seconds` are what the list claims (0: nothing), to be checked."""
+    """One recording to prepare.
+
+    `sample_rate` and `seconds` are what the list claims (0: nothing), to be checked, as are `phones` and what lies at
+    `features_path`: arrays for which no front end is needed.
+    """
 
     id: str
     path: str
@@ -35,6 +40,8 @@ class Item:
     held_out: bool = False
     condition: str = ""
     source_path: str = ""
+    phones: tuple[Any, ...] = ()
+    features_path: str = ""
     sample_rate: int = 0
     seconds: float = 0.0
 
@@ -72,6 +79,8 @@ def from_manifest(path: pathlib.Path) -> Iterator[Item]:
                 raise ManifestError(f"{where}: field 'kind' is {kind!r}; use one of {', '.join(KINDS)}")
             audio = _field(row, "audio", str, where)
             source_audio = _field(row, "source_audio", str, where)
+            features = _field(row, "visual_features", str, where)
+            phones = row.get("phones") or ()
             yield Item(
                 id=_field(row, "id", str, where) or os.path.splitext(name)[0],
                 path=str(folder / (audio or name)),
@@ -84,6 +93,8 @@ def from_manifest(path: pathlib.Path) -> Iterator[Item]:
                 held_out=_field(row, "heldout", bool, where),
                 condition=_field(row, "condition", str, where),
                 source_path=str(folder / source_audio) if source_audio else "",
+                phones=tuple(phones) if isinstance(phones, list | tuple) else (phones,),
+                features_path=str(folder / features) if features else "",
                 # The list describes the video, not its sound, where both are named.
                 sample_rate=0 if audio else _field(row, "sample_rate", int, where),
                 seconds=_field(row, "audio_seconds" if audio else "seconds", float, where),

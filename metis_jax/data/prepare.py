@@ -29,9 +29,10 @@ import tqdm
 from metis_jax.data import shards
 from metis_jax.data.audio import read_wave, write_flac
 from metis_jax.data.corpora import Item, list_items
+from metis_jax.data.precomputed import given_arrays
 from metis_jax.data.records import Record, RecordError
 
-REASONS = ("unreadable", "mismatch", "too short", "too long", "low rate", "silent", "clipped", "duplicate")
+REASONS = ("unreadable", "mismatch", "bad array", "too short", "too long", "low rate", "silent", "clipped", "duplicate")
 _CHUNK = 100  # files judged between two savings
 _KEPT = ("FLAC", "OGG", "MP3", "MPEG")  # containers whose bytes are kept as they are
 
@@ -106,6 +107,10 @@ def judge(item: Item, config: PrepareConfig) -> Verdict:
     clipped = float(np.mean(np.abs(wave) > 0.999))
     if clipped > config.clipped_share and item.kind != "rir":
         return refuse("clipped", f"{clipped:.1%} of the samples at full scale, at most {config.clipped_share:.1%}")
+    try:
+        given_arrays(item, seconds)
+    except RecordError as error:
+        return refuse("bad array", str(error))
     pcm = np.clip(np.round(wave * 32768), -32768, 32767).astype("<i2")
     return Verdict(**facts, digest=hashlib.blake2b(pcm.tobytes(), digest_size=16).hexdigest())
 
@@ -128,6 +133,7 @@ def pack(item: Item, verdict: Verdict) -> Record:
         source_audio=packed_audio(item.source_path) if item.source_path else b"",
         sample_rate=verdict.sample_rate,
         samples=verdict.samples,
+        arrays=given_arrays(item, verdict.samples / verdict.sample_rate),
         **{
             name: getattr(item, name)
             for name in ("kind", "speaker", "text", "language", "license", "source", "held_out", "condition")

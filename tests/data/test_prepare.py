@@ -212,3 +212,37 @@ def test_a_video_is_represented_by_its_sound(tmp_path):
     row["sample_rate"] = 44_100
     report = prepare(write_manifest(tmp_path, [row]), tmp_path / "out")
     assert report["records"] == 1 and list(report["hours"]) == ["video"]
+
+
+def test_phones_and_lip_features_of_a_manifest(tmp_path):
+    """Good ones land in the record; a bad one refuses its line and says why."""
+    features = np.random.default_rng(0).standard_normal((25, 6))
+    arrays = {"good": features, "ints": features.astype(int), "flat": features[:, 0], "short": features[:5]}
+    arrays |= {"nan": np.full((25, 6), np.nan), "pickled": np.array([{}])}
+    for name, array in arrays.items():
+        np.save(tmp_path / f"{name}.npy", array)
+    (tmp_path / "text.npy").write_text("not an array")
+    lines = {name: {"visual_features": f"{name}.npy"} for name in (*arrays, "text", "missing")}
+    lines |= {"wide": {"phones": [5, 1024]}, "negative": {"phones": [-1]}, "word": {"phones": "a b"}}
+    lines |= {"real": {"phones": [1.0]}, "true": {"phones": [True]}, "plain": {"phones": [], "visual_features": None}}
+    lines["good"]["phones"] = [0, 1023, 7]
+    for index, name in enumerate(lines):
+        soundfile.write(tmp_path / f"{name}.flac", voice(index, 1.0), 16_000)
+    rows = [{"path": f"{name}.flac", **row} for name, row in lines.items()]
+
+    report = prepare(write_manifest(tmp_path, rows), tmp_path / "out")
+
+    assert report["records"] == 2 and report["refused"] == {"bad array": len(lines) - 2}
+    refused = {row["id"]: row for row in map(json.loads, (tmp_path / "out" / "refused.jsonl").read_text().splitlines())}
+    details = {"ints": "int64[25, 6]; expected floats", "flat": "float64[25]", "short": "5 frames", "nan": "not finite"}
+    details |= {"pickled": "not a .npy array", "text": "not a .npy array", "missing": "No such file"}
+    details |= {"wide": "phones hold 1024", "negative": "hold -1", "word": "hold 'a b'", "real": "hold 1.0"}
+    for name, detail in (details | {"true": "hold True"}).items():
+        assert detail in refused.pop(name)["detail"]
+    assert not refused
+    corpus = Corpus([tmp_path / "out"])
+    records = {corpus.name(index): corpus[index] for index in range(2)}
+    assert not records["plain"].arrays
+    assert records["good"].arrays["phones"].tolist() == [0, 1023, 7]
+    np.testing.assert_array_equal(records["good"].arrays["visual_features"], features.astype(np.float32))
+    assert corpus.columns["length_visual_features"].max() == 25

@@ -14,6 +14,7 @@ import jax
 import numpy as np
 
 from metis_jax.bundle import Bundle, write_bundle
+from metis_jax.cli.command import exit_status
 from metis_jax.types import Variables
 
 DTYPES = ("float32", "float16")
@@ -62,24 +63,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--license", required=True, help="of the weights")
     parser.add_argument("--provenance", required=True, help="where the weights come from, one line")
     flags = parser.parse_args(arguments)
-    try:
-        pairs = [component.partition("=") for component in flags.component]
-        for name, _, place in pairs:
-            if not name or not place:
-                raise ValueError(f"--component is {name!r}; expected NAME=BUNDLE")
-        assemble(
-            flags.output,
-            {name: place for name, _, place in pairs},
-            tasks=tuple(task for task in flags.task.split(",") if task),
-            dtype=flags.dtype,
-            license=flags.license,
-            provenance=flags.provenance,
-        )
-    except (ValueError, OSError) as error:
-        print(f"assemble: {error}", file=sys.stderr)
-        return 2
+    return exit_status("assemble", lambda: _run(flags))
+
+
+def _run(flags: argparse.Namespace) -> None:
+    pairs = [component.partition("=") for component in flags.component]
+    for name, _, place in pairs:
+        if not name or not place:
+            raise ValueError(f"--component is {name!r}; expected NAME=BUNDLE")
+    assemble(
+        flags.output,
+        {name: place for name, _, place in pairs},
+        tasks=tuple(task for task in flags.task.split(",") if task),
+        dtype=flags.dtype,
+        license=flags.license,
+        provenance=flags.provenance,
+    )
     print(flags.output)
-    return 0
 
 
 if __name__ == "__main__":

@@ -12,13 +12,13 @@ from absl import flags
 from tqdm import tqdm
 
 from metis_jax.bundle import Bundle
+from metis_jax.cli import command
 from metis_jax.convert.official import convert_official, export_official
 from metis_jax.convert.published import Root, download
 
 
 def _flags() -> flags.FlagValues:
-    """This command's flags, in a registry of their own so that commands can be imported side by side."""
-    values = flags.FlagValues()
+    values = command.new_flags()
     flags.DEFINE_list(
         "official",
         [],
@@ -33,29 +33,21 @@ def _flags() -> flags.FlagValues:
         "statistics", None, "SSL feature statistics (.npz with mean and var), if not in a folder.", flag_values=values
     )
     flags.DEFINE_string("only", "*", "Convert only components whose names match this glob.", flag_values=values)
-    flags.DEFINE_boolean("help", False, "Show this help.", short_name="h", flag_values=values)
     return values
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Exit status: 0, or 2 with one line on stderr."""
-    given = _flags()
-    try:
-        rest = given(list(sys.argv if argv is None else argv))
-        if given.help:
-            print(f"{__doc__}\n{given.main_module_help()}")
-        elif len(rest) > 1:
-            raise ValueError(f"unexpected argument {rest[1]!r}; every input is a flag, see --help")
-        elif given.official and given.output and not (given.bundle or given.export):
-            _convert(given)
-        elif given.bundle and given.export and not (given.official or given.output):
-            _export(given)
-        else:
-            raise ValueError("give --official=DIR --output=BUNDLE, or --bundle=BUNDLE --export=DIR")
-    except (ValueError, flags.Error) as error:
-        print(f"convert: {error}", file=sys.stderr)
-        return 2
-    return 0
+    return command.run("convert", __doc__, _flags(), _run, argv)
+
+
+def _run(given: flags.FlagValues) -> None:
+    if given.official and given.output and not (given.bundle or given.export):
+        _convert(given)
+    elif given.bundle and given.export and not (given.official or given.output):
+        _export(given)
+    else:
+        raise ValueError("give --official=DIR --output=BUNDLE, or --bundle=BUNDLE --export=DIR")
 
 
 def _convert(given: flags.FlagValues) -> None:

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from absl import flags
 from tqdm import tqdm
 
+from metis_jax.cli import command
 from metis_jax.evaluation.errors import EvaluationError
 from metis_jax.evaluation.measure import DEFAULT_GROUPS, GROUPS, Evaluator, measures_of
 from metis_jax.evaluation.pairing import find_audio, make_examples, read_texts
@@ -24,8 +25,7 @@ _ROLES = {"reference": "references", "prompt": "prompts", "source": "sources", "
 
 
 def _flags() -> flags.FlagValues:
-    """This command's flags, in a registry of their own so that commands can be imported side by side."""
-    values = flags.FlagValues()
+    values = command.new_flags()
     flags.DEFINE_list("outputs", [], "What to measure: PATH, or NAME=PATH for each of several.", flag_values=values)
     flags.DEFINE_string("references", None, "Clean recordings of the same performances.", flag_values=values)
     flags.DEFINE_string("prompts", None, "Recordings of the target speaker (vc, tse, tts).", flag_values=values)
@@ -47,44 +47,17 @@ def _flags() -> flags.FlagValues:
     flags.DEFINE_string("language", "en", "The language spoken, for the recogniser.", flag_values=values)
     flags.DEFINE_enum("speaker_model", "voicefilter", list(ENCODERS), "The speaker encoder.", flag_values=values)
     flags.DEFINE_integer("seed", 0, "Of the bootstrap.", lower_bound=0, flag_values=values)
-    flags.DEFINE_boolean("help", False, "Show this help.", short_name="h", flag_values=values)
     return values
-
-
-def _systems(outputs: Sequence[str]) -> dict[str, str]:
-    """Locations by name; one without a name is called by its path."""
-    systems: dict[str, str] = {}
-    for entry in outputs:
-        name, _, location = entry.rpartition("=")
-        name = name or location
-        if not location or name in systems:
-            raise EvaluationError(
-                f"--outputs={','.join(outputs)}: {'a path is missing' if not location else f'{name!r} is there twice'}"
-            )
-        systems[name] = location
-    return systems
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Exit status: 0, or 2 with one line on stderr."""
-    given = _flags()
-    try:
-        rest = given(list(sys.argv if argv is None else argv))
-        if given.help:
-            print(f"{__doc__}\n{given.main_module_help()}")
-        elif len(rest) > 1:
-            raise EvaluationError(f"unexpected argument {rest[1]!r}; every input is a flag, see --help")
-        elif not given.outputs:
-            raise EvaluationError("give --outputs=DIR, and --references=DIR for what compares with clean recordings")
-        else:
-            _evaluate(given)
-    except (ValueError, OSError, flags.Error) as error:
-        print(f"evaluate: {error}", file=sys.stderr)
-        return 2
-    return 0
+    return command.run("evaluate", __doc__, _flags(), _run, argv)
 
 
-def _evaluate(given: flags.FlagValues) -> None:
+def _run(given: flags.FlagValues) -> None:
+    if not given.outputs:
+        raise EvaluationError("give --outputs=DIR, and --references=DIR for what compares with clean recordings")
     places = {role: find_audio(given[flag].value, f"--{flag}") for role, flag in _ROLES.items() if given[flag].value}
     texts = read_texts(given.texts) if given.texts else None
     examples = {
@@ -111,6 +84,20 @@ def _evaluate(given: flags.FlagValues) -> None:
             print(f"{place.flag}: {left} {role} files have no output", file=sys.stderr)
     for path in paths:
         print(path)
+
+
+def _systems(outputs: Sequence[str]) -> dict[str, str]:
+    """Locations by name; one without a name is called by its path."""
+    systems: dict[str, str] = {}
+    for entry in outputs:
+        name, _, location = entry.rpartition("=")
+        name = name or location
+        if not location or name in systems:
+            raise EvaluationError(
+                f"--outputs={','.join(outputs)}: {'a path is missing' if not location else f'{name!r} is there twice'}"
+            )
+        systems[name] = location
+    return systems
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ from pathlib import Path
 import jax
 
 from metis_jax.bundle import CONFIG_FILE, Bundle
+from metis_jax.cli.command import exit_status
 from metis_jax.cli.runtime import CACHE_HELP, use_compilation_cache
 from metis_jax.data.extract import ARRAYS, ExtractConfig, extract
 from metis_jax.engine import Engine
@@ -48,38 +49,37 @@ def _parser() -> argparse.ArgumentParser:
 def main(arguments: Sequence[str] | None = None) -> int:
     flags = _parser().parse_args(arguments)
     use_compilation_cache(flags.compilation_cache)
-    try:
-        config = ExtractConfig(arrays=tuple(flags.arrays.split(",")), keep_audio=not flags.drop_audio)
-        bundle = Bundle(flags.bundle)
-        components = [part for name in config.arrays for part in _NEEDS[name]]
-        for name in components:
-            bundle.file(name)
-        on_cpu = jax.default_backend() == "cpu"
-        engine = Engine(
-            bundle,
-            policy=Policy(dtype=flags.dtype or ("float32" if on_cpu else "bfloat16")),
-            devices=jax.local_devices(),
-            rows=flags.rows or (8 if on_cpu else 64),
-        )
-        report = extract(
-            flags.input,
-            flags.output,
-            engine,
-            config,
-            bundle=identity(bundle, components),
-            process_index=flags.process_index,
-            process_count=flags.process_count,
-            threads=flags.threads,
-        )
-    except (ValueError, OSError) as error:
-        print(f"extract_tokens: {error}", file=sys.stderr)
-        return 2
+    return exit_status("extract_tokens", lambda: _run(flags))
+
+
+def _run(flags: argparse.Namespace) -> None:
+    config = ExtractConfig(arrays=tuple(flags.arrays.split(",")), keep_audio=not flags.drop_audio)
+    bundle = Bundle(flags.bundle)
+    components = [part for name in config.arrays for part in _NEEDS[name]]
+    for name in components:
+        bundle.file(name)
+    on_cpu = jax.default_backend() == "cpu"
+    engine = Engine(
+        bundle,
+        policy=Policy(dtype=flags.dtype or ("float32" if on_cpu else "bfloat16")),
+        devices=jax.local_devices(),
+        rows=flags.rows or (8 if on_cpu else 64),
+    )
+    report = extract(
+        flags.input,
+        flags.output,
+        engine,
+        config,
+        bundle=identity(bundle, components),
+        process_index=flags.process_index,
+        process_count=flags.process_count,
+        threads=flags.threads,
+    )
     print(
         f"{report['records']} records, {report['audio_hours']:.3f} audio hours in {report['elapsed_seconds']:.0f} s: "
         f"{report['audio_hours_per_hour']:.1f} audio hours per hour; {report['done_before']} of {report['shards']} "
         f"shards were there, {len(report['skipped'])} records skipped"
     )
-    return 0
 
 
 if __name__ == "__main__":

@@ -28,6 +28,7 @@ from tqdm import tqdm
 
 from metis_jax import audio
 from metis_jax.audio import Wave
+from metis_jax.cli import command
 from metis_jax.cli.jobs import KEYS, SHARED, TASKS, Job, make_job, parse_job, read_features, read_list
 from metis_jax.cli.runtime import CACHE_HELP, CompileClock, compile_clock, reports_of, use_compilation_cache
 from metis_jax.data.audio import CODEC_RATE, SSL_RATE
@@ -54,8 +55,7 @@ _INPUTS = {
 
 
 def _flags() -> flags.FlagValues:
-    """This command's flags, in a registry of their own so that commands can be imported side by side."""
-    values = flags.FlagValues()
+    values = command.new_flags()
     flags.DEFINE_enum(
         "task",
         None,
@@ -85,38 +85,30 @@ def _flags() -> flags.FlagValues:
         flag_values=values,
     )
     flags.DEFINE_string("compilation_cache", None, CACHE_HELP, flag_values=values)
-    flags.DEFINE_boolean("help", False, "Show this help.", short_name="h", flag_values=values)
     return values
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    given = _flags()
-    try:
-        rest = given(list(sys.argv if argv is None else argv))
-        if given.help:
-            print(f"{__doc__}\n{given.main_module_help()}")
-            return 0
-        if len(rest) > 1:
-            raise ValueError(f"unexpected argument {rest[1]!r}; every input is a flag, see --help")
-        if given.task is None:
-            raise ValueError(f"give --task, one of {', '.join(TASKS)}")
-        asked = {key: given[key].value for key in KEYS if given[key].value is not None}
-        is_list = given.list is not None
-        if is_list:
-            if alone := [key for key in asked if key not in SHARED or given.task != "tts"]:
-                raise ValueError(f"--list stands instead of --{alone[0]}, which its jobs say themselves")
-            lines = read_list(given.list)
-        else:
-            job = make_job(asked, given.task, named="--{}=…".format)
-        with compile_clock() as clock, reports_of("metis_jax.text"):
-            run = _Run(given, clock, devices=None if not is_list else jax.local_devices())
-            if not is_list:
-                run.job(job)
-            failed = run.jobs(lines, asked) if is_list else 0
-            run.report()
-    except (ValueError, flags.Error, MissingTextExtra, MissingEvalExtra) as error:
-        print(f"infer: {error}", file=sys.stderr)
-        return 2
+    return command.run("infer", __doc__, _flags(), _run, argv, refusals=(MissingTextExtra, MissingEvalExtra))
+
+
+def _run(given: flags.FlagValues) -> int:
+    if given.task is None:
+        raise ValueError(f"give --task, one of {', '.join(TASKS)}")
+    asked = {key: given[key].value for key in KEYS if given[key].value is not None}
+    is_list = given.list is not None
+    if is_list:
+        if alone := [key for key in asked if key not in SHARED or given.task != "tts"]:
+            raise ValueError(f"--list stands instead of --{alone[0]}, which its jobs say themselves")
+        lines = read_list(given.list)
+    else:
+        job = make_job(asked, given.task, named="--{}=…".format)
+    with compile_clock() as clock, reports_of("metis_jax.text"):
+        run = _Run(given, clock, devices=None if not is_list else jax.local_devices())
+        if not is_list:
+            run.job(job)
+        failed = run.jobs(lines, asked) if is_list else 0
+        run.report()
     return 1 if failed else 0
 
 

@@ -15,12 +15,12 @@ from collections.abc import Sequence
 from absl import flags
 from ml_collections import config_flags
 
+from metis_jax.cli import command
 from metis_jax.config import from_config_dict
 
 
 def _flags() -> flags.FlagValues:
-    """This command's flags, in a registry of their own so that commands can be imported side by side."""
-    values = flags.FlagValues()
+    values = command.new_flags()
     config_flags.DEFINE_config_file(
         "config", None, "Experiment file, with words after a colon.", lock_config=True, flag_values=values
     )
@@ -28,43 +28,27 @@ def _flags() -> flags.FlagValues:
     flags.DEFINE_string("export", None, "Write this bundle from the last checkpoint, and end.", flag_values=values)
     flags.DEFINE_boolean("distributed", False, "Join the other processes of a pod or cluster.", flag_values=values)
     flags.DEFINE_string("compilation_cache", None, "Folder of compiled programs.", flag_values=values)
-    flags.DEFINE_boolean("help", False, "Show this help.", short_name="h", flag_values=values)
     return values
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Exit status: 0, also after a signal that was obeyed; 2 with one line on stderr."""
-    given = _flags()
     arguments = list(sys.argv if argv is None else argv)
     # ml_collections looks for --config.key=value in sys.argv, whatever it is asked to parse.
     before, sys.argv = sys.argv, arguments
     # An experiment file imports its siblings as `configs`.
     sys.path.insert(0, os.getcwd())
     try:
-        rest = given(arguments)
-        if given.help:
-            print(f"{__doc__}\n{given.main_module_help()}")
-            return 0
-        if len(rest) > 1:
-            raise ValueError(f"unexpected argument {rest[1]!r}; every input is a flag, see --help")
-        if given.config is None or given.workdir is None:
-            raise ValueError("give --config=FILE and --workdir=DIR")
-        _run(given)
-    except (ValueError, KeyError, AttributeError, TypeError, FileNotFoundError, flags.Error) as error:
-        if os.environ.get("METIS_TRACEBACK"):
-            raise
-        text = error.args[0] if isinstance(error, KeyError) and error.args else error
-        print(f"train: {' '.join(str(text).split())}", file=sys.stderr)
-        return 2
-    except OSError as error:
-        print(f"train: {error.filename or given.workdir}: {error.strerror or error}", file=sys.stderr)
-        return 2
+        # An experiment file and its overrides can go wrong in every way that Python has.
+        refusals = (KeyError, AttributeError, TypeError)
+        return command.run("train", __doc__, _flags(), _run, arguments, refusals=refusals)
     finally:
         sys.argv = before
-    return 0
 
 
 def _run(given: flags.FlagValues) -> None:
+    if given.config is None or given.workdir is None:
+        raise ValueError("give --config=FILE and --workdir=DIR")
     # Heavy imports wait until the command line is known to be sound.
     import jax
 
@@ -85,7 +69,12 @@ def _run(given: flags.FlagValues) -> None:
         export_bundle(config, workdir, pathlib.Path(given.export))
         print(given.export)
         return
-    outcome = train(config, workdir)
+    try:
+        outcome = train(config, workdir)
+    except OSError as error:
+        # A full disk does not say where.
+        error.filename = error.filename or given.workdir
+        raise
     end = f"stopped by {outcome.stopped_by}" if outcome.stopped_by else "done"
     print(f"{end} at step {outcome.step}; checkpoint saved in {workdir}")
 

@@ -43,4 +43,4 @@ def test_failures_are_one_line_and_exit_2(tmp_path, capsys, flags, message):
 
 def test_help_shows_the_flags(capsys):
     assert run("--help") == 0
-    assert "--official" in capsys.readouterr().out
+    assert "--official: Folders that hold the published repositories" in capsys.readouterr().out

@@ -1,0 +1,59 @@
+"""What commands have in common: flags and nothing else, help, one line for whatever the user can mend."""
+
+import pytest
+from absl import flags
+
+from metis_jax.cli import command
+
+
+def run(argv, body=lambda given: None, **options):
+    values = command.new_flags()
+    flags.DEFINE_integer("size", 1, "How large.", flag_values=values)
+    return command.run("name", "About.", values, body, ["name.py", *argv], **options)
+
+
+def failing(error):
+    def body(given):
+        raise error
+
+    return body
+
+
+@pytest.mark.parametrize("flag", ["--help", "-h"])
+def test_help_lists_the_flags_and_runs_nothing(capsys, flag):
+    assert run([flag], failing(RuntimeError())) == 0
+    out = capsys.readouterr().out
+    assert out.startswith("About.") and "--size: How large." in out and "--[no]help" in out
+
+
+def test_the_body_gets_the_flags_and_gives_the_status():
+    assert run(["--size=3"], lambda given: given.size) == 3
+    assert run([]) == 0
+
+
+@pytest.mark.parametrize(
+    ("error", "line"),
+    [
+        (ValueError("two\n  lines"), "name: two lines"),
+        (FileNotFoundError(2, "No such file", "there.txt"), "name: there.txt: No such file"),
+        (OSError("no route"), "name: no route"),
+        (KeyError("not quoted"), "name: not quoted"),
+    ],
+)
+def test_refusals_are_one_line_and_exit_2(capsys, error, line):
+    assert run([], failing(error), refusals=(KeyError,)) == 2
+    assert capsys.readouterr().err.splitlines() == [line]
+
+
+def test_words_and_unknown_flags_are_refused(capsys):
+    assert run(["word"]) == 2 and run(["--sise=3"]) == 2
+    word, flag = capsys.readouterr().err.splitlines()
+    assert "unexpected argument 'word'" in word and "'sise'" in flag
+
+
+def test_our_own_mistakes_are_not_hidden(monkeypatch):
+    with pytest.raises(KeyError):
+        run([], failing(KeyError("bug")))
+    monkeypatch.setenv("METIS_TRACEBACK", "1")
+    with pytest.raises(ValueError, match="seen"):
+        run([], failing(ValueError("seen")))

@@ -7,8 +7,7 @@ decoder and its window (reference `CodecDecoder`).
 from collections.abc import Mapping, Sequence
 
 from metis_jax.config import AcousticCodecConfig
-from metis_jax.convert.rules import Rule
-from metis_jax.convert.transformer import dense_rules
+from metis_jax.convert.rules import Rule, dense_rules
 from metis_jax.convert.vocos import backbone_rules, quantizer_rules, weight_norm_rules
 
 _NUM_UNITS = 3

@@ -111,6 +111,19 @@ class Rule:
         return LAYOUTS[self.layout].to_official(leaf).shape
 
 
+def dense_rules(ours: str, official: str) -> list[Rule]:
+    """Kernel and bias of one dense layer."""
+    return [
+        Rule(f"params/{ours}/kernel", f"{official}.weight", "linear"),
+        Rule(f"params/{ours}/bias", f"{official}.bias"),
+    ]
+
+
+def norm_rules(ours: str, official: str) -> list[Rule]:
+    """Scale and bias of one normalisation layer."""
+    return [Rule(f"params/{ours}/scale", f"{official}.weight"), Rule(f"params/{ours}/bias", f"{official}.bias")]
+
+
 @dataclasses.dataclass(frozen=True)
 class Match:
     """A rule together with the official tensors of one file that fill it."""

@@ -3,8 +3,7 @@
 from collections.abc import Mapping, Sequence
 
 from metis_jax.config import SemanticCodecConfig
-from metis_jax.convert.rules import Rule
-from metis_jax.convert.transformer import dense_rules
+from metis_jax.convert.rules import Rule, dense_rules
 from metis_jax.convert.vocos import backbone_rules, quantizer_rules
 
 _BLOCK = "encoder.0.convnext.{layer}.pwconv1.weight"

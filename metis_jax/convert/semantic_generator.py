@@ -3,8 +3,8 @@
 from collections.abc import Mapping, Sequence
 
 from metis_jax.config import LoraConfig, SemanticGeneratorConfig
-from metis_jax.convert.rules import Rule
-from metis_jax.convert.transformer import LORA_RULES, TRANSFORMER_RULES, dense_rules, mlp_rules, num_heads
+from metis_jax.convert.rules import Rule, dense_rules
+from metis_jax.convert.transformer import LORA_RULES, TRANSFORMER_RULES, mlp_rules, num_heads
 
 _GATE = "cond_adapter.gate_scale"
 

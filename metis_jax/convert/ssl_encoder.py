@@ -3,15 +3,9 @@
 from collections.abc import Mapping, Sequence
 
 from metis_jax.config import SslEncoderConfig
-from metis_jax.convert.rules import Rule
-from metis_jax.convert.transformer import dense_rules
+from metis_jax.convert.rules import Rule, dense_rules, norm_rules
 
 _LAYER = "encoder.layers.{layer}"
-
-
-def norm_rules(ours: str, official: str) -> list[Rule]:
-    """Scale and bias of one normalisation layer."""
-    return [Rule(f"params/{ours}/scale", f"{official}.weight"), Rule(f"params/{ours}/bias", f"{official}.bias")]
 
 
 def _feed_forward(ours: str, official: str) -> list[Rule]:

@@ -1,6 +1,6 @@
 """Rules of the masked transformer, which both generators share under `diff_estimator` (reference DiffLlama)."""
 
-from metis_jax.convert.rules import Rule
+from metis_jax.convert.rules import Rule, dense_rules
 
 PROJECTIONS = {
     "attention/query": "self_attn.q_proj",
@@ -18,14 +18,6 @@ _NORMS = {
     "layers/mlp_norm": f"{_LAYER}.post_attention_layernorm",
     "final_norm": "diff_estimator.norm",
 }
-
-
-def dense_rules(ours: str, official: str) -> list[Rule]:
-    """Kernel and bias of one dense layer."""
-    return [
-        Rule(f"params/{ours}/kernel", f"{official}.weight", "linear"),
-        Rule(f"params/{ours}/bias", f"{official}.bias"),
-    ]
 
 
 def mlp_rules(ours: str, first: str, second: str) -> list[Rule]:

@@ -3,9 +3,7 @@
 from collections.abc import Mapping, Sequence
 
 from metis_jax.config import VisualEncoderConfig
-from metis_jax.convert.rules import UNUSED, Rule
-from metis_jax.convert.ssl_encoder import norm_rules
-from metis_jax.convert.transformer import dense_rules
+from metis_jax.convert.rules import UNUSED, Rule, dense_rules, norm_rules
 from metis_jax.layers.resnet import BLOCKS_PER_STAGE, STAGES
 
 _LAYER = "encoder.encoders.{layer}"

@@ -1,12 +1,6 @@
 """Rules of the modules that both codecs share: Vocos backbones and factorized quantizers."""
 
-from metis_jax.convert.rules import Rule
-from metis_jax.convert.transformer import dense_rules
-
-
-def norm_rules(ours: str, official: str) -> list[Rule]:
-    """Scale and bias of a LayerNorm."""
-    return [Rule(f"params/{ours}/scale", f"{official}.weight"), Rule(f"params/{ours}/bias", f"{official}.bias")]
+from metis_jax.convert.rules import Rule, dense_rules, norm_rules
 
 
 def conv_rules(ours: str, official: str) -> list[Rule]:

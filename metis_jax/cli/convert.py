@@ -65,8 +65,10 @@ def _convert(given: flags.FlagValues) -> None:
 
 def _export(given: flags.FlagValues) -> None:
     with tqdm(unit="B", unit_scale=True, leave=False, disable=None) as bar:
-        export_official(Bundle(given.bundle), Path(given.export), progress=_advance(bar))
+        left_out = export_official(Bundle(given.bundle), Path(given.export), progress=_advance(bar))
     print(given.export)
+    if left_out:
+        print(f"left out, as the published layout has no place for it: {', '.join(left_out)}")
 
 
 def _advance(bar: tqdm) -> Callable[[str, int], None]:

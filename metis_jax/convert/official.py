@@ -13,6 +13,7 @@ import numpy as np
 from absl import logging
 
 from metis_jax.bundle import Bundle, new_directory, write_bundle
+from metis_jax.config import DurationPredictorConfig
 from metis_jax.convert.components import StatisticsFile, Tensors, config_from_shapes, matched, rules_for
 from metis_jax.convert.published import BASE, PUBLISHED, STATISTICS, TASKS, Published, Root, find_files
 from metis_jax.convert.rules import Match, Rule
@@ -98,18 +99,24 @@ def _joined(
             progress(component, _spec(match, tensors).nbytes)
 
 
-def export_official(bundle: Bundle, output: Path, *, progress: Progress | None = None) -> None:
-    """Writes a bundle back as the authors' folders, under `output`, which must not exist."""
+def export_official(bundle: Bundle, output: Path, *, progress: Progress | None = None) -> list[str]:
+    """Writes a bundle back as the authors' folders, under `output`, which must not exist.
+
+    The components that are left out: the authors publish no duration predictor.
+    """
     published = {entry.component: entry for entry in PUBLISHED}
-    for name in bundle.components:
+    left_out = [name for name, config in bundle.components.items() if isinstance(config, DurationPredictorConfig)]
+    chosen = {name: config for name, config in bundle.components.items() if name not in left_out}
+    for name in chosen or left_out:
         if name not in published:
             raise WeightsError(f"{bundle.path}: component {name!r} has no place in the published layout")
     with new_directory(output) as directory:
-        for name, config in bundle.components.items():
+        for name, config in chosen.items():
             for path, pattern in published[name].files.items():
                 target = directory / path
                 target.parent.mkdir(parents=True, exist_ok=True)
                 _export_file(bundle, name, rules_for(config), target, pattern, progress)
+    return left_out
 
 
 def _export_file(

@@ -1,10 +1,22 @@
 """`convert.py`: exit codes, one line on stderr, nothing half-written."""
 
+import flax
+import numpy as np
 import pytest
 from official_folder import SEMANTIC_CODEC, write_official
 
-from metis_jax.bundle import Bundle
+from metis_jax.bundle import Bundle, stored_shapes, write_bundle
 from metis_jax.cli.convert import main
+from metis_jax.config import SIZES, DurationPredictorConfig
+from metis_jax.convert.official import convert_official
+from metis_jax.convert.published import Root
+
+
+@pytest.fixture
+def converted(tmp_path):
+    """A bundle of one published component."""
+    official = write_official(tmp_path / "official", [SEMANTIC_CODEC])
+    return convert_official([Root(official)], tmp_path / "converted")
 
 
 def run(*flags):
@@ -18,6 +30,22 @@ def test_both_directions(tmp_path, capsys):
     assert list(Bundle(tmp_path / "bundle").components) == ["semantic_codec"]
     assert run(f"--bundle={tmp_path / 'bundle'}", f"--export={tmp_path / 'back'}") == 0
     assert (tmp_path / "back" / SEMANTIC_CODEC).is_file()
+
+
+def test_a_duration_predictor_is_left_out(tmp_path, capsys, converted):
+    config = SIZES["tiny"][DurationPredictorConfig]
+    flat = {place: np.zeros(shape, np.float32) for place, shape in stored_shapes(config).items()}
+    for name, others in (("both", [converted]), ("alone", [])):
+        with write_bundle(tmp_path / name, license="MIT", provenance="zeros") as bundle:
+            bundle.add("duration_predictor", config, flax.traverse_util.unflatten_dict(flat, sep="/"))
+            for other in others:
+                bundle.add("semantic_codec", *other.load("semantic_codec"))
+    assert run(f"--bundle={tmp_path / 'both'}", f"--export={tmp_path / 'back'}") == 0
+    assert "no place for it: duration_predictor" in capsys.readouterr().out.splitlines()[-1]
+    assert [path.name for path in (tmp_path / "back").rglob("*.*")] == ["model.safetensors"]
+    assert run(f"--bundle={tmp_path / 'alone'}", f"--export={tmp_path / 'none'}") == 2
+    assert "'duration_predictor' has no place" in capsys.readouterr().err
+    assert not (tmp_path / "none").exists()
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,16 @@ from typing import Any
 
 import ml_collections
 
-from metis_jax.config import SIZES, LoraConfig, SemanticCodecConfig, SemanticGeneratorConfig, SslEncoderConfig, to_dict
+from metis_jax.config import (
+    SIZES,
+    AcousticCodecConfig,
+    AcousticGeneratorConfig,
+    LoraConfig,
+    SemanticCodecConfig,
+    SemanticGeneratorConfig,
+    SslEncoderConfig,
+    to_dict,
+)
 from metis_jax.training.optim import OptimizerConfig
 from metis_jax.types import Policy
 
@@ -113,6 +122,23 @@ def sample_codec(given: frozenset[str], name: str, cls: type) -> dict[str, dict[
     if SAMPLES not in given:
         return {}
     return {"model": {name: sized(cls, given)}, "initial": {name: ""}}
+
+
+def stage2(arg: str | None, *, first_level: int, **sizes: Any) -> ml_collections.ConfigDict:
+    """A generator of acoustic levels from `first_level` on; `sizes` are changes to its config."""
+    given = words(arg, SAMPLES)
+    codec = sample_codec(given, "acoustic_codec", AcousticCodecConfig)
+    generator = sized(AcousticGeneratorConfig, given, **sizes)
+    return experiment(
+        given,
+        stage="acoustic_generator",
+        model=dict(generator=generator, first_level=first_level, policy=policy(given)) | codec.get("model", {}),
+        initial=codec.get("initial", {}),
+        data=dict(stage="stage2", buckets=(250, 500, 750, 1000, 1250)),
+        optimizers=dict(acoustic_generator=optimizer(given, learning_rate=1e-4, warmup_steps=32_000)),
+        steps=1_200_000,
+        batch_size=64,
+    )
 
 
 # First match wins: with LoRA only these leaves of the generator move.  Phones are new to the pre-trained model.

@@ -2,13 +2,15 @@
 
     python benchmarks/decode.py --size=tiny --batches=1,8
     python benchmarks/decode.py --size=full --batches=1,8 --dtype=bfloat16
+    python benchmarks/decode.py --size=full --batches=8 --share=0.05      # for a device that would need hours
     python benchmarks/decode.py --long_minutes=10
 
 Full TTS settings: stage 1 in 25 steps with guidance, then 40, and 16 + 10 with guidance; 3 s of prompt, 10 s of target,
 100 phones; random weights.  The release's way is PyTorch, eager, one example at a time, a loop over steps that runs the
 conditional and the unconditional pass one after the other, with the layers of `torch_twins.py`.  The limit is a matrix
-product measured in the same run.  `--long_minutes` sends a long source through the windows at the smallest size, in
-one step per level because memory does not depend on the steps, and prints the resident memory.
+product measured in the same run.  `--share` runs a share of every stage's steps, both ways.  `--long_minutes` sends a
+long source through the windows at the smallest size, in one step per level because memory does not depend on the steps,
+and prints the resident memory.
 """
 
 import dataclasses
@@ -46,6 +48,7 @@ from metis_jax.types import Policy
 _SIZE = flags.DEFINE_enum("size", "tiny", ["tiny", "full"], "which sizes")
 _BATCHES = flags.DEFINE_list("batches", ["1", "8"], "batch sizes")
 _DTYPE = flags.DEFINE_enum("dtype", "float32", ["float32", "bfloat16"], "compute dtype")
+_SHARE = flags.DEFINE_float("share", 1.0, "share of the steps of every stage", lower_bound=0.01, upper_bound=1.0)
 _TORCH = flags.DEFINE_bool("torch", True, "run the release's way too, where torch is installed")
 _LONG = flags.DEFINE_float("long_minutes", 0.0, "stream a source of so many minutes instead")
 
@@ -60,6 +63,11 @@ class Stage:
     name: str
     run: Callable[[], Any]
     flops: float
+
+
+def share_of(steps: int) -> int:
+    """How many of a stage's steps are run."""
+    return max(1, round(steps * _SHARE.value))
 
 
 def parameters(model: nn.Module, *inputs: Any, method: str = "__call__") -> Any:
@@ -83,13 +91,14 @@ def generator_stages(sizes: dict[type, Any], policy: Policy, batch: int) -> list
         prompts, lengths, jnp.zeros((batch, p), jnp.int32), jnp.full((batch,), PHONES, jnp.int32)
     )
     tokens = jnp.zeros((batch, t, 1), jnp.int32)
-    found = [_stage("stage 1", stages.semantic_steps, model, variables, (25,), 0, inputs, tokens, keys, GUIDANCE, 0.9)]
+    run = (stages.semantic_steps, model, variables, (share_of(25),), 0, inputs, tokens, keys, GUIDANCE, 0.9)
+    found = [_stage("stage 1", *run)]
 
     full = sizes[configs.AcousticGeneratorConfig]
     inputs = stages.AcousticInputs(prompts, lengths, jnp.zeros((batch, t), jnp.int32))
-    others = (16, *[1] * (full.num_levels - 2))
+    others = (share_of(16), *[1] * share_of(full.num_levels - 2))
     for name, levels, steps, first, guidance in (
-        ("stage 2, level 1", 1, (40,), 0, 0.0),
+        ("stage 2, level 1", 1, (share_of(40),), 0, 0.0),
         ("stage 2, others", full.num_levels, others, 1, GUIDANCE),
     ):
         model = AcousticGenerator(dataclasses.replace(full, num_levels=levels), policy)
@@ -170,9 +179,9 @@ def release_way(sizes: dict[type, Any]) -> dict[str, float] | None:
     semantic, acoustic = sizes[configs.SemanticGeneratorConfig], sizes[configs.AcousticGeneratorConfig]
     levels, codebook = acoustic.num_levels, acoustic.codebook_size
     seconds = {
-        "stage 1": loop(semantic, 1, semantic.codebook_size, 25, PHONES + PROMPT, True),
-        "stage 2, level 1": loop(acoustic, 1, codebook, 40, PROMPT, False),
-        "stage 2, others": loop(acoustic, levels, codebook, 16 + levels - 2, PROMPT, True),
+        "stage 1": loop(semantic, 1, semantic.codebook_size, share_of(25), PHONES + PROMPT, True),
+        "stage 2, level 1": loop(acoustic, 1, codebook, share_of(40), PROMPT, False),
+        "stage 2, others": loop(acoustic, levels, codebook, share_of(16) + share_of(levels - 2), PROMPT, True),
     }
     codec = sizes[configs.AcousticCodecConfig]
     decoder = torch_twins.WaveDecoder(codec).to(device).eval()
@@ -219,7 +228,8 @@ def measure_batch(sizes: dict[type, Any], policy: Policy, batch: int, limit: flo
         rate = flops / elapsed
         print(f"| {name} | {elapsed:.3f} | {flops / 1e9:.1f} | {rate / 1e9:.0f} | {rate / limit:.0%} | {beside} |")
     audio = batch * TARGET / 50
-    print(f"\nRTF {rows[-1][1] / audio:.4f}; compile {cold:.1f} s cold, {cached:.1f} s from the cache; ", end="")
+    steps = "" if _SHARE.value == 1 else f" of {_SHARE.value:g} of the steps"
+    print(f"\nRTF {rows[-1][1] / audio:.4f}{steps}; compile {cold:.1f} s cold, {cached:.1f} s from the cache; ", end="")
     print(f"peak memory {measure.peak_gib():.2f} GiB")
     gc.collect()
 

@@ -4,7 +4,7 @@ import pytest
 from synthetic_voice import voice
 
 from metis_jax.data.audio import rms
-from metis_jax.data.perturb import PerturbConfig, perturb, reshape_spectrum
+from metis_jax.data.perturb import PerturbConfig, move_voice, perturb
 
 RATE = 16_000
 
@@ -36,9 +36,38 @@ def test_pitch_moves_by_the_stated_semitones_either_way():
 
 def test_formants_move_and_pitch_stays():
     wave = voice(0, 1.5)
-    up, down = (reshape_spectrum(wave, RATE, ratio, np.zeros(4)) for ratio in (1.25, 0.8))
+    up, down = (move_voice(wave, RATE, np.zeros(4), formant_ratio=ratio) for ratio in (1.25, 0.8))
     assert centroid(down) < 0.95 * centroid(wave) and centroid(up) > 1.05 * centroid(wave)
     assert abs(pitch(up) - pitch(wave)) < 2 and abs(pitch(down) - pitch(wave)) < 2
+
+
+@pytest.mark.parametrize("semitones", [-5, 5])
+def test_pitch_moves_and_formants_stay(semitones):
+    """What resampling does to the formants is taken back in the same pass."""
+    wave = voice(0, 1.5)
+    ratio = 2 ** (semitones / 12)
+    kept = move_voice(wave, RATE, np.zeros(4), pitch_ratio=ratio)
+    along = move_voice(wave, RATE, np.zeros(4), pitch_ratio=ratio, formant_ratio=ratio)
+    assert abs(12 * np.log2(pitch(kept) / pitch(wave)) - semitones) < 0.3
+    assert abs(12 * np.log2(centroid(along) / centroid(wave)) - semitones) < 1.5
+    assert abs(12 * np.log2(centroid(kept) / centroid(wave))) < 2.5
+
+
+@pytest.mark.parametrize("samples", [1, 100, 1024, 12_345])
+def test_no_change_gives_the_wave_back(samples):
+    wave = voice(2, 1.0)[:samples]
+    np.testing.assert_allclose(move_voice(wave, RATE, np.zeros(4)), wave, atol=1e-6)
+    moved = move_voice(wave, RATE, np.zeros(4), pitch_ratio=1.2, formant_ratio=0.9)
+    assert moved.shape == wave.shape and moved.dtype == np.float32 and np.isfinite(moved).all()
+
+
+def test_gains_apply_where_they_are_heard():
+    """The equaliser's points are frequencies of the result, whatever the pitch shift was."""
+    noise = np.random.default_rng(0).standard_normal(RATE).astype(np.float32) * np.float32(0.1)
+    flat, shaped = (move_voice(noise, RATE, gain, pitch_ratio=1.25) for gain in (np.zeros(2), np.array([0.0, 12.0])))
+    power = [np.abs(np.fft.rfft(wave))[6_000:6_400] ** 2 for wave in (flat, shaped)]
+    expected = 12 * np.log(6_200 / 60) / np.log(8_000 / 60)
+    assert abs(10 * np.log10(power[1].sum() / power[0].sum()) - expected) < 0.5
 
 
 def test_probability_and_bad_ranges():

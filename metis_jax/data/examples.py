@@ -113,17 +113,18 @@ class Waves:
     def whole(self, index: int, rate: int) -> Float[np.ndarray, " l"]:
         return self.decode(self.record(index), index, rate)
 
-    def excerpt(self, index: int, rate: int, start: int, samples: int) -> Float[np.ndarray, " l"]:
-        """`samples` from `start` on, at `rate`; decodes little more than that."""
-        record = self.record(index)
-        if self.cached_seconds or record.seconds < 3 * samples / rate:
-            return fit(self.decode(record, index, rate)[start:], samples)
+    def excerpt(self, record: Record, index: int, rate: int, start: int, samples: int) -> Float[np.ndarray, " l"]:
+        """`samples` from `start` on, at `rate`, or fewer where the recording ends; decodes little more than that."""
+        end = (start + samples) / rate
+        if self.cached_seconds or record.seconds < samples / rate + 1.0:
+            return self.decode(record, index, rate)[start : start + samples]
         try:
             wave, own_rate, first = read_excerpt(record.audio, start / rate, samples / rate, record.id)
-            self._check(record, own_rate, record.samples)
+            self._check(record, own_rate, first + len(wave), end)
         except RecordError as error:
             raise UnusableRecord(index, str(error)) from error
-        return fit(resample(wave, own_rate, rate)[start - first * rate // own_rate :], samples)
+        offset = start - first * rate // own_rate
+        return resample(wave, own_rate, rate)[offset : offset + samples]
 
     def array(self, record: Record, index: int, name: str) -> np.ndarray:
         if name not in record.arrays:
@@ -131,11 +132,12 @@ class Waves:
         return record.arrays[name]
 
     @staticmethod
-    def _check(record: Record, rate: int, samples: int) -> None:
+    def _check(record: Record, rate: int, samples: int, seconds: float = float("inf")) -> None:
+        """That `samples` are there of the first `seconds` of a record."""
         if rate != record.sample_rate:
             raise RecordError(f"{record.id}: audio at {rate} Hz, the record says sample_rate {record.sample_rate}")
         # A second of tolerance for codecs that count their padding; what lacks more was cut off.
-        if samples < record.samples - rate:
+        if samples < min(record.samples, seconds * rate) - rate:
             raise RecordError(f"{record.id}: {samples} samples of audio, the record says {record.samples}")
 
     def _keep(self, key: tuple[int, int], wave: np.ndarray) -> None:
@@ -188,15 +190,16 @@ class Examples:
             return example
         if self.stage == "acoustic_codec":
             rate = CODEC_RATE
-            wave = self.waves.excerpt(piece.record, rate, piece.start * CODEC_HOP, piece.frames * CODEC_HOP)
+            record, samples = self.waves.record(piece.record), piece.frames * CODEC_HOP
+            wave = fit(self.waves.excerpt(record, piece.record, rate, piece.start * CODEC_HOP, samples), samples)
         else:
-            wave, rate = self._cut(self.waves.whole(piece.record, SSL_RATE), piece), SSL_RATE
+            wave, rate = self._piece(self.waves.record(piece.record), piece), SSL_RATE
         return {"wave": self._augment(rng, wave, rate)}
 
-    def _cut(self, wave: np.ndarray, piece: Piece) -> np.ndarray:
+    def _piece(self, record: Record, piece: Piece) -> np.ndarray:
         """The samples of a piece at 16 kHz: as many as the recording has, but enough for every frame of the piece."""
         most = ssl_samples(piece.frames)
-        cut = wave[piece.start * SSL_HOP :][:most]
+        cut = self.waves.excerpt(record, piece.record, SSL_RATE, piece.start * SSL_HOP, most)
         return cut if len(cut) >= most - SSL_HOP // 2 else fit(cut, most)
 
     def _augment(self, rng: np.random.Generator, wave: np.ndarray, rate: int) -> np.ndarray:
@@ -230,12 +233,12 @@ class Examples:
 
         clean = None
         if task in ("se", "tse", "vc") or self.config.target == "wave":
-            clean = self._cut(self.waves.decode(record, target.record, SSL_RATE), target)
+            clean = self._piece(record, target)
         prompt_record = self.waves.record(prompt.record) if prompt else None
         prompt_wave = np.zeros(0, np.float32)
         if prompt:
-            whole = self.waves.decode(prompt_record, prompt.record, SSL_RATE)
-            prompt_wave = fit(whole[prompt.start * SSL_HOP :], prompt.frames * SSL_HOP)
+            start, samples = prompt.start * SSL_HOP, prompt.frames * SSL_HOP
+            prompt_wave = fit(self.waves.excerpt(prompt_record, prompt.record, SSL_RATE, start, samples), samples)
 
         if task in ("se", "tse", "vc"):
             source = self._source(row, rng, clean, record)

@@ -109,7 +109,7 @@ def move_voice(
     pitch_ratio: float = 1.0,
     formant_ratio: float = 1.0,
 ) -> Float[np.ndarray, " l"]:
-    """Moves pitch and formants by a ratio each, and applies gains at log-spaced frequencies from 60 Hz to half the rate.
+    """Moves pitch and formants by a ratio each; gains apply at log-spaced frequencies from 60 Hz to half the rate.
 
     One pass: the spectrum is shaped, stretched in time and resampled to the old length, which moves all of it by
     `pitch_ratio`; so what is to be heard at a frequency is shaped where it comes from.

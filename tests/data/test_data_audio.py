@@ -15,13 +15,27 @@ def test_frames_and_samples_are_inverse():
     assert [audio.ssl_frames(samples) for samples in (0, 399, 400, 559, 720, 16_000)] == [0, 0, 1, 1, 2, 49]
 
 
-def test_an_excerpt_is_the_same_place_of_the_whole():
-    wave = voice(3, 6.0)
-    data = audio.write_flac(wave, 16_000)
-    part, rate, first = audio.read_excerpt(data, 3.3, 0.5)
-    assert rate == 16_000 and first % rate == 0
-    assert first <= 3.05 * rate and first + len(part) >= 4.0 * rate and len(part) < 2 * rate
+@pytest.mark.parametrize("rate", [8_000, 11_025, 16_000, 44_100])
+@pytest.mark.parametrize("start", [0.1, 3.3, 5.9])
+def test_an_excerpt_is_the_same_place_of_the_whole(rate, start):
+    wave = voice(3, 6.0, rate)
+    part, found, first = audio.read_excerpt(audio.write_flac(wave, rate), start, 0.5)
+    assert found == rate
+    for target in (audio.SSL_RATE, audio.CODEC_RATE):
+        assert first * target % rate == 0, "resampled excerpts must start on a sample"
+    assert first <= max(0.0, start - 0.25) * rate and first + len(part) >= min(6.0, start + 0.7) * rate
+    assert len(part) <= 1.05 * rate
     np.testing.assert_allclose(part, wave[first : first + len(part)], atol=1e-4)
+
+
+def test_an_excerpt_of_a_lossy_file_is_what_the_whole_holds():
+    buffer = io.BytesIO()
+    soundfile.write(buffer, voice(3, 6.0), 16_000, format="OGG", subtype="OPUS")
+    whole, rate = audio.read_wave(buffer.getvalue())
+    part, _, first = audio.read_excerpt(buffer.getvalue(), 3.3, 0.5)
+    settled = slice(rate // 4, None)
+    error = audio.rms(part[settled] - whole[first : first + len(part)][settled])
+    assert first > 3.0 * rate and error < 0.01 * audio.rms(part)
 
 
 def test_channels_are_averaged_and_rates_converted():

@@ -35,6 +35,8 @@ LEVELS = "levels"  # quantizer levels
 RANK = "rank"  # LoRA rank
 
 LOGICAL_AXES = (BATCH, TIME, EMBED, MLP, HEADS, VOCAB, CODES, CHANNELS, LAYERS, LEVELS, RANK)
+# Axes along which parameters may be split to store them, but are whole where they are used.
+STORED_SPLIT = (EMBED, CHANNELS)
 
 REMAT_POLICIES = ("none", "full", "dots")
 ATTENTION_BACKENDS = ("xla", "cudnn")

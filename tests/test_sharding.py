@@ -13,6 +13,7 @@ from metis_jax.sharding import (
     RULES,
     MeshConfig,
     activate,
+    batch_sharding,
     check_batch_size,
     feed,
     make_mesh,
@@ -89,22 +90,32 @@ def test_full_size_parameters_lie_where_they_used_to(name):
     assert specs == json.loads((GOLDEN / f"{name}.json").read_text())
 
 
-def lowered_text(active: bool) -> str:
-    """The program of a training step, lowered from shapes inside or outside of `activate`."""
+def lowered(active: bool) -> jax.stages.Lowered:
+    """A training step, lowered from shapes inside or outside of `activate`."""
     stage, optimizers = mini.stage_and_optimizers("pretrain")
     mesh = make_mesh(MeshConfig(data=2, fsdp=2, tensor=2))
     layout = make_layout(stage, optimizers, mesh)
     maker = StateMaker(layout, optimizers, mesh, ema=False)
     step = make_train_step(stage, optimizers, maker.shardings)
-    batch = {name: jax.ShapeDtypeStruct(x.shape, x.dtype) for name, x in mini.batch_for("pretrain").items()}
+    rows = batch_sharding(mesh)
+    batch = {
+        name: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=rows) for name, x in mini.batch_for("pretrain").items()
+    }
     arguments = (maker.target(), layout.frozen, batch, jax.eval_shape(lambda: jax.random.key(0)))
     if not active:
-        return step.lower(*arguments).as_text()
+        return step.lower(*arguments)
     with activate(mesh):
-        return step.lower(*arguments).as_text()
+        return step.lower(*arguments)
 
 
 def test_the_lowered_step_holds_its_sharding_constraints():
     # Two of every block, forward, and their transposes: Flax drops all of them if mesh or rules are not entered.
-    assert lowered_text(active=True).count("sharding_constraint") >= 4
-    assert lowered_text(active=False).count("sharding_constraint") == 0
+    assert lowered(active=True).as_text().count("sharding_constraint") >= 4
+    assert lowered(active=False).as_text().count("sharding_constraint") == 0
+
+
+@pytest.mark.slow
+def test_weights_move_between_devices_and_activations_do_not():
+    program = lowered(active=True).compile().as_text()
+    assert " all-gather(" in program
+    assert " all-to-all(" not in program and " collective-permute(" not in program

@@ -11,7 +11,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 
 from metis_jax.config import LoraConfig
-from metis_jax.types import EMBED, RANK, VOCAB, Array, DType, Float, Int
+from metis_jax.types import EMBED, MLP, RANK, STORED_SPLIT, VOCAB, Array, DType, Float, Int
 
 Initializer = Callable[..., Array]
 
@@ -24,6 +24,15 @@ fan_in_init: Initializer = nn.initializers.variance_scaling(1 / 3, "fan_in", "un
 def partitioned(init: Initializer, *axes: str | None) -> Initializer:
     """An initializer whose parameter carries logical axis names."""
     return nn.with_logical_partitioning(init, axes)
+
+
+def gathered(parameter: Array, *axes: str | None) -> Array:
+    """A parameter as a layer uses it: whole along the widths that are split for storage only.
+
+    So devices exchange weights and gradients, never activations.  The backward pass gathers again where the policy's
+    `remat` says so; with "none" every layer's whole weights are kept until then.
+    """
+    return nn.with_logical_constraint(parameter, tuple(None if axis in STORED_SPLIT else axis for axis in axes))
 
 
 class Dense(nn.Module):
@@ -39,10 +48,10 @@ class Dense(nn.Module):
     @nn.compact
     def __call__(self, x: Float[Array, "*b c"]) -> Float[Array, "*b d"]:
         kernel = self.param("kernel", partitioned(self.kernel_init, *self.axes), (x.shape[-1], self.features))
-        y = x.astype(self.dtype) @ kernel.astype(self.dtype)
+        y = x.astype(self.dtype) @ gathered(kernel.astype(self.dtype), *self.axes)
         if self.use_bias:
             bias = self.param("bias", partitioned(self.bias_init, self.axes[1]), (self.features,))
-            y = y + jnp.broadcast_to(bias.astype(self.dtype), y.shape)
+            y = y + jnp.broadcast_to(gathered(bias.astype(self.dtype), self.axes[1]), y.shape)
         return y
 
 
@@ -61,7 +70,8 @@ class LowRank(nn.Module):
         down = self.param("down", partitioned(fan_in_init, self.axes[0], RANK), (x.shape[-1], rank))
         up = self.param("up", partitioned(nn.initializers.zeros, RANK, self.axes[1]), (rank, self.features))
         x = nn.Dropout(self.config.dropout, name="dropout")(x.astype(self.dtype), deterministic=deterministic)
-        y = (x @ down.astype(self.dtype)) @ up.astype(self.dtype)
+        x = x @ gathered(down.astype(self.dtype), self.axes[0], RANK)
+        y = x @ gathered(up.astype(self.dtype), RANK, self.axes[1])
         return y * jnp.asarray(self.config.scale, self.dtype)
 
 
@@ -76,7 +86,7 @@ class Projection(nn.Module):
     @nn.compact
     def __call__(self, x: Float[Array, "*b c"], *, deterministic: bool) -> Float[Array, "*b d"]:
         kernel = self.param("kernel", partitioned(normal_init, *self.axes), (x.shape[-1], self.features))
-        y = x.astype(self.dtype) @ kernel.astype(self.dtype)
+        y = x.astype(self.dtype) @ gathered(kernel.astype(self.dtype), *self.axes)
         if self.lora is not None:
             low_rank = LowRank(self.features, self.axes, self.lora, self.dtype, name="lora")
             y = y + low_rank(x, deterministic=deterministic)
@@ -93,8 +103,8 @@ class Mlp(nn.Module):
 
     @nn.compact
     def __call__(self, x: Float[Array, "*b c"]) -> Float[Array, "*b d"]:
-        x = Dense(self.hidden, (self.axes[0], "mlp"), dtype=self.dtype, name="in")(x)
-        return Dense(self.features, ("mlp", self.axes[1]), dtype=self.dtype, name="out")(nn.silu(x))
+        x = Dense(self.hidden, (self.axes[0], MLP), dtype=self.dtype, name="in")(x)
+        return Dense(self.features, (MLP, self.axes[1]), dtype=self.dtype, name="out")(nn.silu(x))
 
 
 class Embedding(nn.Module):
@@ -107,7 +117,7 @@ class Embedding(nn.Module):
     @nn.compact
     def __call__(self, ids: Int[Array, "*b"]) -> Float[Array, "*b d"]:
         table = self.param("table", partitioned(normal_init, VOCAB, EMBED), (self.vocabulary, self.features))
-        return jnp.take(table.astype(self.dtype), ids, axis=0)
+        return jnp.take(gathered(table.astype(self.dtype), VOCAB, EMBED), ids, axis=0)
 
 
 def split_lora(params: dict) -> tuple[dict, dict]:

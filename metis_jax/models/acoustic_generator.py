@@ -7,7 +7,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 
 from metis_jax.config import AcousticGeneratorConfig
-from metis_jax.layers.dense import Embedding, Mlp, normal_init, partitioned
+from metis_jax.layers.dense import Embedding, Mlp, gathered, normal_init, partitioned
 from metis_jax.layers.masked_transformer import MaskedTransformer
 from metis_jax.ops import lengths as ragged
 from metis_jax.types import EMBED, LEVELS, VOCAB, Array, Bool, Float, Int, Policy
@@ -47,7 +47,7 @@ class AcousticGenerator(nn.Module):
         current = (levels[None, :] == level[:, None])[:, None, :]
         is_known = below | (current & ~is_masked[:, :, None]) | (~current & is_prompt[:, :, None])
         dtype = self.policy.compute_dtype
-        vectors = self.token_tables.astype(dtype)[levels[None, None, :], tokens]
+        vectors = gathered(self.token_tables.astype(dtype), LEVELS, VOCAB, EMBED)[levels[None, None, :], tokens]
         mask = self.mask_embedding.astype(dtype)[None, None, None, :]
         return jnp.sum(jnp.where(is_known[:, :, :, None], vectors, mask), axis=2)
 
@@ -84,7 +84,7 @@ class AcousticGenerator(nn.Module):
     def logits(self, hidden: Float[Array, "b t d"], level: Int[Array, " b"]) -> Float[Array, "b t v"]:
         """Float32 logits over the codebook of each row's level."""
         dtype = self.policy.compute_dtype
-        kernel = jnp.take(self.logits_kernel.astype(dtype), level, axis=0)
+        kernel = jnp.take(gathered(self.logits_kernel.astype(dtype), LEVELS, EMBED, VOCAB), level, axis=0)
         bias = jnp.take(self.logits_bias.astype(dtype), level, axis=0)
         y = jnp.einsum("btd,bdv->btv", hidden, kernel) + jnp.broadcast_to(
             bias[:, None, :], hidden.shape[:2] + bias.shape[-1:]

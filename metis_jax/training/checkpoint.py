@@ -4,13 +4,40 @@ Where a run begins, first that applies: its own last checkpoint; the last one un
 `config.initial`; fresh parameters.  (`run.py` follows this order.)
 """
 
+import contextlib
 import dataclasses
+import functools
+import logging
+import os
 import pathlib
+import re
+import sys
+from collections.abc import Iterator
 from typing import Any
 
 import orbax.checkpoint as ocp
 
 from metis_jax.training.state import TrainState
+
+
+class CheckpointError(ValueError):
+    """A checkpoint that could not be written: names the folder and what the system said."""
+
+
+@functools.cache
+def _hush() -> None:
+    """Leaves one report of a failed write, the exception.
+
+    Orbax also logs it from each of its threads, and TensorStore's threads then call event loops that Orbax has closed.
+    """
+    logging.getLogger("absl").addFilter(lambda record: not (record.exc_info and "orbax" in record.pathname))
+    before = sys.unraisablehook
+
+    def hook(raised) -> None:
+        if not (raised.exc_type is RuntimeError and str(raised.exc_value) == "Event loop is closed"):
+            before(raised)
+
+    sys.unraisablehook = hook
 
 
 @dataclasses.dataclass(frozen=True)
@@ -27,6 +54,7 @@ class Checkpoints:
     """The checkpoints under one folder.  Saving goes on in the background; a half-written one is never seen."""
 
     def __init__(self, folder: pathlib.Path, *, keep: int = 2, keep_period: int = 0):
+        _hush()
         self._folder = folder.absolute()
         options = ocp.CheckpointManagerOptions(
             max_to_keep=keep, keep_period=keep_period or None, cleanup_tmp_directories=True, create=True
@@ -44,7 +72,18 @@ class Checkpoints:
         items = ocp.args.Composite(
             state=ocp.args.StandardSave(state), data=ocp.args.JsonSave(data), about=ocp.args.JsonSave(about)
         )
-        self._manager.save(step, args=items, force=True)
+        with self._writing():
+            self._manager.save(step, args=items, force=True)
+
+    @contextlib.contextmanager
+    def _writing(self) -> Iterator[None]:
+        try:
+            yield
+        except Exception as error:  # Orbax passes on whatever its threads met
+            # TensorStore puts the number of the system's error into a long text.
+            number = re.search(r"os_error_code='(\d+)'", str(error))
+            reason = os.strerror(int(number[1])) if number else getattr(error, "strerror", None) or error
+            raise CheckpointError(f"{self._folder}: a checkpoint can not be written: {reason}") from error
 
     def read_about(self, step: int) -> dict[str, Any]:
         """What was said of the run; readable without knowing its state."""
@@ -63,9 +102,10 @@ class Checkpoints:
         return self._manager.reached_preemption(step)
 
     def wait(self) -> None:
-        self._manager.wait_until_finished()
+        with self._writing():
+            self._manager.wait_until_finished()
 
     def close(self) -> None:
         """Waits for files still being written."""
-        self._manager.wait_until_finished()
+        self.wait()
         self._manager.close()

@@ -1,4 +1,4 @@
-"""`Metis`: speech in, or a text or lip features, and speech out (the whole chain of DESIGN.md section 1).
+"""`Metis`: speech in, or a text or lip features, and speech out.
 
     metis = Metis.from_bundle("bundle")
     prompt = metis.encode_prompt(read_wave("speaker.wav"))
@@ -19,77 +19,16 @@ import numpy as np
 from metis_jax.audio import AudioError, Wave, check_wave
 from metis_jax.bundle import Bundle
 from metis_jax.data.audio import CODEC_HOP, CODEC_RATE, FRAME_RATE, SSL_HOP, SSL_RATE, ssl_samples
-from metis_jax.decoding.jobs import AcousticJob, Seed, SemanticJob, StageSettings
+from metis_jax.decoding.jobs import AcousticJob, Seed, SemanticJob
 from metis_jax.decoding.windows import Continuation, WindowPlan
 from metis_jax.durations import Durations
 from metis_jax.engine import Engine, Progress
 from metis_jax.speaking import Plan, Reader, Script
+from metis_jax.speech import Prompt, Settings, Speech
 from metis_jax.text.lexicon import Lexicon
 from metis_jax.types import Float, Int, Policy
 
 MAXIMUM_PROMPT_SECONDS = 20.0
-
-# Stage-1 steps and guidance as released.
-_RELEASED = {"tts": (25, 2.5), "vc": (20, 1.0), "tse": (10, 0.0), "se": (10, 0.0), "l2s": (25, 0.0)}
-TASKS = tuple(_RELEASED)
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Settings:
-    """How speech is decoded; `Settings.of(task)` is as released.
-
-    Attributes:
-      semantic: stage 1.
-      first_level, other_levels: stage 2.
-      seed: of the noise.  The same source, prompt and seed give the same speech, alone or in a list.
-    """
-
-    semantic: StageSettings
-    first_level: StageSettings = StageSettings((40,), 0.0, 1.5)
-    other_levels: StageSettings = StageSettings((16, 1), 2.5, 1.5)
-    seed: int = 0
-
-    @classmethod
-    def of(cls, task: str, *, steps: int | None = None, guidance: float | None = None, seed: int = 0) -> "Settings":
-        """The released settings of a task, with other stage-1 steps or guidance where given."""
-        if task not in _RELEASED:
-            raise ValueError(f"task is {task!r}; use one of {', '.join(TASKS)}")
-        released_steps, released_guidance = _RELEASED[task]
-        stage = StageSettings(
-            (released_steps if steps is None else steps,), released_guidance if guidance is None else guidance, 0.9
-        )
-        return cls(semantic=stage, seed=seed)
-
-    def total_steps(self, num_levels: int) -> int:
-        """Steps of all stages, for progress."""
-        others = self.other_levels.steps_of(num_levels - 1)
-        return sum(self.semantic.steps) + sum(self.first_level.steps) + sum(others)
-
-
-@dataclasses.dataclass(frozen=True)
-class Prompt:
-    """A speaker's voice, encoded once; made by `Metis.encode_prompt`."""
-
-    wave: Float[np.ndarray, " l"]  # 16 kHz
-    semantic: Int[np.ndarray, " t"]
-    acoustic: Int[np.ndarray, "u q"]
-
-
-@dataclasses.dataclass(frozen=True)
-class Speech:
-    """What came out.
-
-    Attributes:
-      wave: mono samples.
-      semantic: SSL tokens, those of the prompt first.
-      acoustic: acoustic tokens of the wave.
-      length_rule: of `LENGTH_RULES`, what chose the length of a spoken text.
-    """
-
-    wave: Wave
-    semantic: Int[np.ndarray, " t"]
-    acoustic: Int[np.ndarray, "u q"]
-    length_rule: str = ""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -329,7 +268,7 @@ class Metis:
             [wave] = self.engine.waves([done.acoustic])
             yield Speech(Wave(wave[begin * CODEC_HOP : end * CODEC_HOP], CODEC_RATE), semantic, acoustic)
 
-    def planned_steps(self, task: str, seconds: float, prompt: Prompt | None, settings: Settings) -> int:
+    def planned_steps(self, seconds: float, prompt: Prompt | None, settings: Settings) -> int:
         """How many steps `progress` will hear of for a source of `seconds`."""
         room = self._room(prompt or self.no_prompt)
         windows = self._windows.count(int(seconds * SSL_RATE), samples=room, hop=SSL_HOP)

@@ -19,7 +19,7 @@ LEVELS = (
     ("models",),
     ("objectives", "decoding", "sharding", "data", "text", "video"),
     ("audio", "bundle"),
-    ("durations", "speaking"),
+    ("durations", "speaking", "speech"),
     ("engine",),
     ("synthesis",),
     ("training", "convert", "evaluation"),

@@ -158,7 +158,7 @@ class _Run:
     def _stream(self, job: Job) -> None:
         """One source of any length."""
         prompt = self._prompt(job.prompt)
-        steps = self._metis.planned_steps(self._task, audio.seconds(job.source), prompt, self._settings)
+        steps = self._metis.planned_steps(audio.seconds(job.source), prompt, self._settings)
         chunks = audio.stream_wave(job.source, SSL_RATE)
         with audio.write_wave(job.output, CODEC_RATE) as writer, _bar(steps, Path(job.source).name) as advance:
             for piece in self._metis.stream(self._task, chunks, prompt, settings=self._settings, progress=advance):

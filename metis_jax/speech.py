@@ -1,0 +1,70 @@
+"""What speech is made with and what comes out: settings, the encoded prompt, the result."""
+
+import dataclasses
+
+import numpy as np
+
+from metis_jax.audio import Wave
+from metis_jax.decoding.jobs import StageSettings
+from metis_jax.types import Float, Int
+
+# Stage-1 steps and guidance as released.
+_RELEASED = {"tts": (25, 2.5), "vc": (20, 1.0), "tse": (10, 0.0), "se": (10, 0.0), "l2s": (25, 0.0)}
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Settings:
+    """How speech is decoded; `Settings.of(task)` is as released.
+
+    Attributes:
+      semantic: stage 1.
+      first_level, other_levels: stage 2.
+      seed: of the noise.  The same source, prompt and seed give the same speech, alone or in a list.
+    """
+
+    semantic: StageSettings
+    first_level: StageSettings = StageSettings((40,), 0.0, 1.5)
+    other_levels: StageSettings = StageSettings((16, 1), 2.5, 1.5)
+    seed: int = 0
+
+    @classmethod
+    def of(cls, task: str, *, steps: int | None = None, guidance: float | None = None, seed: int = 0) -> "Settings":
+        """The released settings of a task, with other stage-1 steps or guidance where given."""
+        if task not in _RELEASED:
+            raise ValueError(f"task is {task!r}; use one of {', '.join(_RELEASED)}")
+        released_steps, released_guidance = _RELEASED[task]
+        stage = StageSettings(
+            (released_steps if steps is None else steps,), released_guidance if guidance is None else guidance, 0.9
+        )
+        return cls(semantic=stage, seed=seed)
+
+    def total_steps(self, num_levels: int) -> int:
+        """Steps of all stages, for progress."""
+        others = self.other_levels.steps_of(num_levels - 1)
+        return sum(self.semantic.steps) + sum(self.first_level.steps) + sum(others)
+
+
+@dataclasses.dataclass(frozen=True)
+class Prompt:
+    """A speaker's voice, encoded once; made by `Metis.encode_prompt`."""
+
+    wave: Float[np.ndarray, " l"]  # 16 kHz
+    semantic: Int[np.ndarray, " t"]
+    acoustic: Int[np.ndarray, "u q"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Speech:
+    """What came out.
+
+    Attributes:
+      wave: mono samples.
+      semantic: SSL tokens, those of the prompt first.
+      acoustic: acoustic tokens of the wave.
+      length_rule: of `LENGTH_RULES`, what chose the length of a spoken text.
+    """
+
+    wave: Wave
+    semantic: Int[np.ndarray, " t"]
+    acoustic: Int[np.ndarray, "u q"]
+    length_rule: str = ""

@@ -173,7 +173,7 @@ def finetuning(
     if "quicktest" in given:
         example["max_phones"] = 64
     rate = dict(learning_rate=1e-4 if has_lora else 1e-5, warmup_steps=2000)
-    config = experiment(
+    return experiment(
         given,
         stage="semantic_generator",
         model=dict(
@@ -198,4 +198,3 @@ def finetuning(
         batch_size=64,
         tasks=tasks,
     )
-    return config

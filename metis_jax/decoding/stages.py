@@ -1,9 +1,9 @@
 """The two generators under the masked decoder: prompts, and conditional and unconditional passes in one batch.
 
-Guidance needs a second pass that drops phones and prompt and sees the target frames alone (DESIGN.md section 3).  Both
-passes run as one batch of twice the rows, each row beside its twin, so that a batch sharded over devices stays where it
-is.  The twin's target frames move to the start of the row: rotary positions are relative, and right padding is all the
-attention kernels know.
+Guidance needs a second pass that drops phones and prompt and sees the target frames alone.  Both passes run as one
+batch of twice the rows, each row beside its twin, so that a batch sharded over devices stays where it is.  The
+twin's target frames move to the start of the row: rotary positions are relative, and right padding is all the attention
+kernels know.
 """
 
 from collections.abc import Callable

@@ -1,8 +1,8 @@
 """Masks of masked generative modelling: exactly-k re-masking for decoding, and the random masks of training.
 
-Training follows Metis section 3.1 and MaskGCT section 3.2 as DESIGN.md section 4 states them: t ~ U(1e-5, 1), a mask
-rate of sin(pi t / 2) with a floor of 0.2 in stage 1, Bernoulli masks outside the prompt, at least one masked frame.
-The prompt is drawn per row (the released code draws once per batch whether there is one).
+Training follows Metis section 3.1 and MaskGCT section 3.2: t ~ U(1e-5, 1), a mask rate of sin(pi t / 2) with a floor of
+0.2 in stage 1, Bernoulli masks outside the prompt, at least one masked frame.  The prompt is drawn per row (the
+released code draws once per batch whether there is one).
 """
 
 import jax

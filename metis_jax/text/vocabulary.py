@@ -25,11 +25,6 @@ def table_size() -> int:
     return _table()["table_size"]
 
 
-def padding_id() -> int:
-    """The id that fills a batch to the right."""
-    return _table()["padding_id"]
-
-
 @functools.cache
 def symbols() -> tuple[str, ...]:
     """The named symbols; the position is the id."""

@@ -8,7 +8,6 @@ from metis_jax.text.errors import TextError
 
 def test_table():
     assert vocabulary.table_size() == 1024
-    assert vocabulary.padding_id() == 1023
     assert len(vocabulary.symbols()) == len(set(vocabulary.symbols())) == 363
 
 

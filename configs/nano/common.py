@@ -20,11 +20,12 @@ from metis_jax.config import (
 )
 
 _GENERATOR = {"width": 192, "num_layers": 4, "num_heads": 6, "mlp_width": 576}
+_SSL_CODES, _ACOUSTIC_CODES = 1024, 512
 
 NANO: dict[type, Any] = {
     SslEncoderConfig: SslEncoderConfig(width=128, num_layers=4, hidden_layer=3, num_heads=4, mlp_width=384),
     SemanticCodecConfig: SemanticCodecConfig(
-        feature_width=128, codebook_size=512, width=128, mlp_width=384, num_layers=2
+        feature_width=128, codebook_size=_SSL_CODES, width=128, mlp_width=384, num_layers=2
     ),
     # Large strides first: nearly all the work of a codec is at the high rates.
     AcousticCodecConfig: AcousticCodecConfig(
@@ -32,15 +33,15 @@ NANO: dict[type, Any] = {
         strides=(8, 5, 4, 3),
         latent_width=64,
         num_levels=8,
-        codebook_size=512,
+        codebook_size=_ACOUSTIC_CODES,
         decoder_width=256,
         decoder_mlp_width=768,
         decoder_layers=5,
         quantizer_dropout=0.25,
     ),
-    SemanticGeneratorConfig: SemanticGeneratorConfig(**_GENERATOR, codebook_size=512, condition_width=128),
+    SemanticGeneratorConfig: SemanticGeneratorConfig(**_GENERATOR, codebook_size=_SSL_CODES, condition_width=128),
     AcousticGeneratorConfig: AcousticGeneratorConfig(
-        **_GENERATOR, num_levels=8, codebook_size=512, semantic_codebook_size=512
+        **_GENERATOR, num_levels=8, codebook_size=_ACOUSTIC_CODES, semantic_codebook_size=_SSL_CODES
     ),
 }
 

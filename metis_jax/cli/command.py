@@ -13,9 +13,9 @@ REFUSALS = (ValueError, OSError, flags.Error)
 flags.disclaim_key_flags()
 
 
-def new_flags() -> flags.FlagValues:
+def new_flags(registry: type[flags.FlagValues] = flags.FlagValues) -> flags.FlagValues:
     """A registry that knows `--help`; one for each command, so that commands can be imported side by side."""
-    values = flags.FlagValues()
+    values = registry()
     flags.DEFINE_boolean("help", False, "Show this help.", short_name="h", flag_values=values)
     return values
 

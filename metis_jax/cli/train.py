@@ -9,6 +9,7 @@ The first trains until `config.steps`; the second writes what the last checkpoin
 import logging
 import os
 import pathlib
+import re
 import sys
 from collections.abc import Sequence
 
@@ -19,8 +20,25 @@ from metis_jax.cli import command
 from metis_jax.config import from_config_dict
 
 
+class _ConfigFlags(flags.FlagValues):
+    """Says which override has a key that the experiment lacks; ml_collections names the key alone."""
+
+    def __call__(self, argv: Sequence[str], known_only: bool = False) -> list[str]:
+        try:
+            return super().__call__(argv, known_only)
+        except (AttributeError, KeyError) as error:
+            # 'sed', maybe followed by: Did you mean "seed" instead of "sed"?
+            key, *other = re.findall(r"""['"](\w+)\\?['"]""", str(error)) or [""]
+            for flag in argv:
+                name, _, _ = flag.partition("=")
+                if name.startswith("--config.") and key in name.split("."):
+                    hint = f"; did you mean {other[0]!r}?" if other else ""
+                    raise flags.IllegalFlagValueError(f"{name}: this experiment has no key {key!r}{hint}") from error
+            raise
+
+
 def _flags() -> flags.FlagValues:
-    values = command.new_flags()
+    values = command.new_flags(_ConfigFlags)
     config_flags.DEFINE_config_file(
         "config", None, "Experiment file, with words after a colon.", lock_config=True, flag_values=values
     )

@@ -54,8 +54,9 @@ def call(capsys, tmp_path, *flags: str) -> str:
 @pytest.mark.parametrize(
     ("flag", "message"),
     [
-        ("--config.sed=3", "sed"),
-        ("--config.model.generator.widht=3", "widht"),
+        ("--config.sed=3", "--config.sed: this experiment has no key 'sed'; did you mean 'seed'?"),
+        ("--config.model.generator.widht=3", "widht: this experiment has no key 'widht'; did you mean 'width'?"),
+        ("--config.initial.visual_encoder=B", "--config.initial.visual_encoder: this experiment has no key"),
         ("--config.steps=0", "config.steps is 0"),
         ("--config.mesh.data=3", "does not divide 8 devices"),
         ("--config.batch_size=12", "batch_size 12 is not a multiple"),

@@ -73,13 +73,16 @@ def test_every_trained_leaf_moves_and_no_other(name):
     assert jax.tree.all(jax.tree.map(np.array_equal, frozen, new_frozen))
 
 
-def two_steps(name: str, mesh_config: MeshConfig, count: int, **options):
-    mesh, state, frozen, step = begin(name, mesh_config, count, **options)
+def two_steps(name: str, mesh_config: MeshConfig, count: int) -> list[dict[str, float]]:
+    """The metrics of two steps on one batch."""
+    mesh, state, frozen, step = begin(name, mesh_config, count)
+    found = []
     with activate(mesh):
         batch = feed(mini.batch_for(name), mesh)
         for _ in range(2):
             state, metrics = step(state, frozen, batch, jax.random.key(1))
-    return {key: float(value) for key, value in metrics.items()}
+            found.append({key: float(value) for key, value in metrics.items()})
+    return found
 
 
 @functools.cache
@@ -105,10 +108,12 @@ CASES = [
 @pytest.mark.parametrize(("name", "form"), CASES)
 def test_eight_devices_give_the_loss_of_one(name, form):
     one, eight = on_one_device(name), two_steps(name, MESHES[form], 8)
-    assert one.keys() == eight.keys()
-    # The second step's scalars depend on the first one's gradients: losses and norms both must agree.
-    for key in one:
-        assert eight[key] == pytest.approx(one[key], rel=2e-3, abs=2e-4), key
+    # Adam's first update is the sign of the gradient, so where a gradient is all but zero its rounding decides: the
+    # second step, which shows that the updates agree, is compared less closely than the first.
+    for first, second, tolerance in zip(one, eight, (2e-4, 5e-3), strict=True):
+        assert first.keys() == second.keys()
+        for key in first:
+            assert second[key] == pytest.approx(first[key], rel=tolerance, abs=2e-4), key
 
 
 @pytest.mark.slow

@@ -23,7 +23,7 @@ from metis_jax.data.batching import Row, rng_of
 from metis_jax.data.degrade import DegradeConfig, degrade
 from metis_jax.data.mixtures import MixtureConfig, mix
 from metis_jax.data.perturb import PerturbConfig, perturb
-from metis_jax.data.recipes import TASKS, Piece
+from metis_jax.data.recipes import HEARD, TASKS, Piece
 from metis_jax.data.records import Record, RecordError
 from metis_jax.data.sources import Corpus
 
@@ -232,7 +232,7 @@ class Examples:
         example["prompt_lengths"] = np.asarray(prompt_frames, np.int32)
 
         clean = None
-        if task in ("se", "tse", "vc") or self.config.target == "wave":
+        if task in HEARD or self.config.target == "wave":
             clean = self._piece(record, target)
         prompt_record = self.waves.record(prompt.record) if prompt else None
         prompt_wave = np.zeros(0, np.float32)
@@ -240,7 +240,7 @@ class Examples:
             start, samples = prompt.start * SSL_HOP, prompt.frames * SSL_HOP
             prompt_wave = fit(self.waves.excerpt(prompt_record, prompt.record, SSL_RATE, start, samples), samples)
 
-        if task in ("se", "tse", "vc"):
+        if task in HEARD:
             source = self._source(row, rng, clean, record)
             example["source"] = np.concatenate([prompt_wave, source])
         if self.config.target == "wave":

@@ -63,7 +63,7 @@ class ExtractConfig:
 
     Attributes:
       arrays: some of `ARRAYS`.
-      keep_audio: tokens alone are enough for pre-training and stage 2; fine-tuning needs the audio too.
+      keep_audio: tokens alone are enough for pre-training, stage 2, tts and l2s; the other tasks need the audio too.
       chunk: records encoded together; more of them make fuller batches.
     """
 

@@ -45,7 +45,7 @@ from metis_jax.config import from_config_dict, to_dict
 from metis_jax.data.audio import CODEC_HOP, ssl_samples
 from metis_jax.data.batching import Batches, Row, mixed_order, process_slice
 from metis_jax.data.examples import Example, ExampleConfig, Examples, Phonemize, UnusableRecord, Waves
-from metis_jax.data.recipes import PROMPTED, STAGES, TASKS, Part, RecipeConfig, record_frames
+from metis_jax.data.recipes import HEARD, STAGES, TASKS, Part, RecipeConfig, record_frames
 from metis_jax.data.sources import BadRecordGuard, BadRecordLimit, Corpus, Selection, TooManyBadRecords
 
 log = logging.getLogger(__name__)
@@ -143,8 +143,7 @@ class Pipeline:
         self.process_index, self.process_count = process_index, process_count
         self.guard = BadRecordGuard(config.bad_records)
         corpus = Corpus(config.shards)
-        frames = record_frames(corpus, config.stage, config.example.target)
-        self.parts = [self._part(corpus, part, frames, phonemize is not None) for part in config.parts]
+        self.parts = [self._part(corpus, part, phonemize is not None) for part in config.parts]
         for part in self.parts:
             log.info("%s: %d records, %d left out", part.task or config.stage, len(part), part.left_out)
         order = mixed_order([len(part) for part in self.parts], [part.weight for part in config.parts], config.seed)
@@ -169,12 +168,12 @@ class Pipeline:
             phonemize=phonemize,
         )
 
-    def _part(self, corpus: Corpus, part: PartConfig, frames: np.ndarray, can_phonemize: bool) -> Part:
+    def _part(self, corpus: Corpus, part: PartConfig, can_phonemize: bool) -> Part:
         config = self.config
         return Part(
             corpus,
             corpus.select(part.select),
-            frames,
+            record_frames(corpus, config.stage, config.example.target, part.task),
             task=part.task,
             text=part.task == "tts" or (part.task == "tse" and config.example.text_guided > 0),
             can_phonemize=can_phonemize,
@@ -253,7 +252,7 @@ class Pipeline:
             waves.append("target")
         else:
             batch["tokens"] = pad("tokens", frames, np.int32)
-        if tasks & {"se", *PROMPTED}:
+        if tasks & set(HEARD):
             batch["source"] = pad("source", samples, np.float32)
             batch["has_source"] = np.asarray(["source" in example for example in examples], bool)
             waves.append("source")

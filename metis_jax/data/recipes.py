@@ -13,6 +13,7 @@ from metis_jax.data.sources import Corpus
 STAGES = ("ssl_encoder", "semantic_codec", "acoustic_codec", "pretrain", "finetune", "stage2")
 TASKS = ("se", "tse", "vc", "tts", "l2s")
 PROMPTED = ("tse", "vc")  # the prompt is a recording of its own in front of the target
+HEARD = ("se", *PROMPTED)  # the condition is made of the record's wave
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,10 +60,10 @@ class RecipeConfig:
             )
 
 
-def record_frames(corpus: Corpus, stage: str, target: str) -> np.ndarray:
-    """Frames of every record as a stage sees it; 0 where it lacks what the stage needs."""
+def record_frames(corpus: Corpus, stage: str, target: str, task: str = "") -> np.ndarray:
+    """Frames of every record as a stage (and task) sees it; 0 where it lacks what that needs."""
     column = corpus.columns
-    if stage == "pretrain":
+    if stage == "pretrain" or (stage == "finetune" and target == "tokens" and task not in HEARD):
         return column["length_ssl_tokens"].astype(np.int64)
     if stage == "stage2":
         return np.minimum(column["length_ssl_tokens"], column["length_acoustic_tokens"]).astype(np.int64)

@@ -147,6 +147,19 @@ def test_tts_can_make_phones_from_text(audio_shards):
         Pipeline(config(audio_shards, "finetune", "tts", example=wave))
 
 
+@pytest.mark.parametrize("task", ["tts", "l2s"])
+def test_tasks_without_a_recording_need_no_audio(token_shards, tmp_path, task):
+    for path in shards.find_shards([token_shards]):
+        shards.write_shard(
+            tmp_path / path.name, [dataclasses.replace(record, audio=b"") for record in shards.read_shard(path)]
+        )
+    with_audio, without = (Pipeline(config(place, "finetune", task))[0] for place in (token_shards, tmp_path))
+    assert with_audio["tokens"].any()
+    np.testing.assert_array_equal(with_audio["tokens"], without["tokens"])
+    with pytest.raises(ValueError, match="no record for task 'se'"):
+        Pipeline(config(tmp_path, "finetune", "se"))
+
+
 def test_lip_reading_takes_the_features_of_the_target(token_shards):
     pipeline = Pipeline(config(token_shards, "finetune", "l2s", example=ExampleConfig(target="wave")))
     batch, rows = pipeline[0], pipeline.plans[0].rows

@@ -88,14 +88,18 @@ def generator_stages(sizes: dict[type, Any], policy: Policy, batch: int) -> list
     model = SemanticGenerator(config, policy)
     variables = parameters(model, jnp.zeros((1, 2), jnp.int32), method="init_all")
     inputs = stages.SemanticInputs(
-        prompts, lengths, jnp.zeros((batch, p), jnp.int32), jnp.full((batch,), PHONES, jnp.int32)
+        prompts,
+        lengths,
+        jnp.zeros((batch, p), jnp.int32),
+        jnp.full((batch,), PHONES, jnp.int32),
+        target_frames=bucket(TARGET),
     )
     tokens = jnp.zeros((batch, t, 1), jnp.int32)
     run = (stages.semantic_steps, model, variables, (share_of(25),), 0, inputs, tokens, keys, GUIDANCE, 0.9)
     found = [_stage("stage 1", *run)]
 
     full = sizes[configs.AcousticGeneratorConfig]
-    inputs = stages.AcousticInputs(prompts, lengths, jnp.zeros((batch, t), jnp.int32))
+    inputs = stages.AcousticInputs(prompts, lengths, jnp.zeros((batch, t), jnp.int32), bucket(TARGET))
     others = (share_of(16), *[1] * share_of(full.num_levels - 2))
     for name, levels, steps, first, guidance in (
         ("stage 2, level 1", 1, (share_of(40),), 0, 0.0),

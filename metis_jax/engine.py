@@ -181,6 +181,7 @@ class Engine:
                 phones=self._stack([job.phones for job in own], p) if has_phones else None,
                 phone_lengths=self._lengths([job.phones for job in own]) if has_phones else None,
                 condition=self._stack([job.condition for job in own], t) if own[0].condition is not None else None,
+                target_frames=bucket(max(job.length - len(job.known) for job in own)),
             )
             is_droppable = has_phones or any(len(job.known) for job in own)
             tokens = stages.run_stage(
@@ -218,6 +219,7 @@ class Engine:
                 prompt_lengths=self._lengths([job.known for job in own]),
                 lengths=self._lengths([job.semantic for job in own]),
                 semantic_tokens=self._stack([job.semantic for job in own], t),
+                target_frames=bucket(max(len(job.semantic) - len(job.known) for job in own)),
             )
             is_droppable = any(len(job.known) for job in own)
             tokens = self._stack([job.known for job in own], t)

@@ -1,9 +1,7 @@
-"""The two generators under the masked decoder: prompts, and conditional and unconditional passes in one batch.
+"""The two generators under the masked decoder: prompts, and conditional and unconditional passes in one.
 
-Guidance needs a second pass that drops phones and prompt and sees the target frames alone.  Both passes run as one
-batch of twice the rows, each row beside its twin, so that a batch sharded over devices stays where it is.  The
-twin's target frames move to the start of the row: rotary positions are relative, and right padding is all the attention
-kernels know.
+Guidance needs a second pass that drops phones and prompt and sees the target frames alone.  They lie behind the others
+in the same row, so that both passes are one, none pads the other, and a batch sharded over devices stays where it is.
 """
 
 from collections.abc import Callable
@@ -35,13 +33,17 @@ class Sampling:
 
 @flax.struct.dataclass
 class SemanticInputs:
-    """What stage 1 knows; the tokens of the prompt are in its decode state."""
+    """What stage 1 knows; the tokens of the prompt are in its decode state.
+
+    target_frames: static, no row's target is longer; None stands for all frames.  Guided passes cost so much more.
+    """
 
     prompt_lengths: Int[Array, " b"]
     lengths: Int[Array, " b"]  # prompt and target
     phones: Int[Array, "b p"] | None = None
     phone_lengths: Int[Array, " b"] | None = None
     condition: Float[Array, "b t c"] | None = None
+    target_frames: int | None = flax.struct.field(pytree_node=False, default=None)
 
 
 @flax.struct.dataclass
@@ -51,6 +53,7 @@ class AcousticInputs:
     prompt_lengths: Int[Array, " b"]
     lengths: Int[Array, " b"]  # prompt and target
     semantic_tokens: Int[Array, "b t"]
+    target_frames: int | None = flax.struct.field(pytree_node=False, default=None)  # as in stage 1
 
 
 def semantic_steps(
@@ -65,31 +68,24 @@ def semantic_steps(
     end: Int[Array, ""],
 ) -> DecodeState:
     """Steps `begin` to `end` of stage 1; the tokens of the state are [b, t, 1]."""
-    is_guided = sampling.guidance is not None
     t = state.tokens.shape[1]
     is_target = _is_target(inputs.prompt_lengths, inputs.lengths, t)
-    twins = _Twins(inputs.prompt_lengths, inputs.lengths, is_guided)
-    phones, phone_lengths, condition = inputs.phones, inputs.phone_lengths, inputs.condition
-    if phones is not None:
-        phones = twins.repeat(phones)
-        phone_lengths = twins.pair(phone_lengths, jnp.zeros_like(phone_lengths))
-    if condition is not None:
-        condition = twins.frames(condition)
+    known = {
+        "lengths": inputs.lengths,
+        "phones": inputs.phones,
+        "phone_lengths": inputs.phone_lengths,
+        "condition": inputs.condition,
+    }
 
     def tokens_to_logits(
         tokens: Int[Array, "b t 1"], is_masked: Bool[Array, "b t"], level: Int[Array, ""], time: Float[Array, " b"]
     ) -> Float[Array, "b t v"]:
-        hidden = model.apply(
-            variables,
-            twins.frames(tokens[:, :, 0]),
-            twins.frames(is_masked),
-            twins.repeat(time),
-            lengths=twins.lengths,
-            phones=phones,
-            phone_lengths=phone_lengths,
-            condition=condition,
-        )
-        hidden = twins.guide(hidden, sampling.guidance, is_target)
+        seen = (tokens[:, :, 0], is_masked, time)
+        if sampling.guidance is None:
+            hidden = model.apply(variables, *seen, **known)
+        else:
+            passes = model.apply(variables, *seen, **known, **_split(inputs, t), method="twin")
+            hidden = _guided(*passes, inputs, sampling.guidance, is_target)
         return model.apply(variables, hidden, method="logits")
 
     return _decode(tokens_to_logits, schedule, state, is_target, keys, sampling, begin, end)
@@ -109,59 +105,40 @@ def acoustic_steps(
     """Steps `begin` to `end` of stage 2, over all the levels of the schedule."""
     t = state.tokens.shape[1]
     is_target = _is_target(inputs.prompt_lengths, inputs.lengths, t)
-    twins = _Twins(inputs.prompt_lengths, inputs.lengths, sampling.guidance is not None)
-    semantic_tokens = twins.frames(inputs.semantic_tokens)
-    is_prompt = twins.frames(ragged.valid_mask(inputs.prompt_lengths, t))
+    is_prompt = ragged.valid_mask(inputs.prompt_lengths, t)
 
     def tokens_to_logits(
         tokens: Int[Array, "b t q"], is_masked: Bool[Array, "b t"], level: Int[Array, ""], time: Float[Array, " b"]
     ) -> Float[Array, "b t v"]:
         levels = jnp.full(time.shape, level)
-        hidden = model.apply(
-            variables,
-            semantic_tokens,
-            twins.frames(tokens),
-            twins.repeat(levels),
-            twins.frames(is_masked),
-            is_prompt,
-            twins.repeat(time),
-            lengths=twins.lengths,
-        )
-        hidden = twins.guide(hidden, sampling.guidance, is_target)
+        seen = (inputs.semantic_tokens, tokens, levels, is_masked)
+        if sampling.guidance is None:
+            hidden = model.apply(variables, *seen, is_prompt, time, lengths=inputs.lengths)
+        else:
+            passes = model.apply(variables, *seen, time, lengths=inputs.lengths, **_split(inputs, t), method="twin")
+            hidden = _guided(*passes, inputs, sampling.guidance, is_target)
         return model.apply(variables, hidden, levels, method="logits")
 
     return _decode(tokens_to_logits, schedule, state, is_target, keys, sampling, begin, end)
 
 
-class _Twins:
-    """Rows for the conditional pass, each followed by its twin for the unconditional one where that is wanted."""
+def _split(inputs: SemanticInputs | AcousticInputs, t: int) -> dict[str, Array | int]:
+    """What tells the pass with the prompt from the one without."""
+    frames = t if inputs.target_frames is None else min(t, inputs.target_frames)
+    return {"prompt_lengths": inputs.prompt_lengths, "target_frames": frames}
 
-    def __init__(self, prompt_lengths: Int[Array, " b"], lengths: Int[Array, " b"], is_guided: bool):
-        self.prompt_lengths, self.target_lengths = prompt_lengths, lengths - prompt_lengths
-        self.is_guided = is_guided
-        self.lengths = self.pair(lengths, self.target_lengths)
 
-    def pair(self, row: Array, twin: Array) -> Array:
-        if not self.is_guided:
-            return row
-        return jnp.stack([row, twin], axis=1).reshape((-1,) + row.shape[1:])
-
-    def repeat(self, row: Array) -> Array:
-        return self.pair(row, row)
-
-    def frames(self, row: Array) -> Array:
-        """The row, and its target frames moved to the start."""
-        return self.pair(row, ragged.take(row, self.prompt_lengths, row.shape[1])) if self.is_guided else row
-
-    def guide(
-        self, hidden: Float[Array, "rows t d"], weight: Float[Array, ""] | None, is_target: Bool[Array, "b t"]
-    ) -> Float[Array, "b t d"]:
-        if not self.is_guided:
-            return hidden
-        _, t, d = hidden.shape
-        conditional, unconditional = jnp.moveaxis(hidden.reshape(-1, 2, t, d), 1, 0)
-        back, _ = ragged.join(conditional, self.prompt_lengths, unconditional, self.target_lengths)
-        return guide(conditional, back[:, :t], weight, is_target)
+def _guided(
+    conditional: Float[Array, "b t d"],
+    unconditional: Float[Array, "b u d"],
+    inputs: SemanticInputs | AcousticInputs,
+    weight: Float[Array, ""],
+    is_target: Bool[Array, "b t"],
+) -> Float[Array, "b t d"]:
+    """Guided hidden states; those of the prompt's frames have no meaning."""
+    prompts = inputs.prompt_lengths
+    back, _ = ragged.join(conditional, prompts, unconditional, inputs.lengths - prompts)
+    return guide(conditional, back[:, : conditional.shape[1]], weight, is_target)
 
 
 def _is_target(prompt_lengths: Int[Array, " b"], lengths: Int[Array, " b"], t: int) -> Bool[Array, "b t"]:

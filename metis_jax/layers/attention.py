@@ -34,17 +34,36 @@ def attention(
         return jax.nn.dot_product_attention(q, k, v, bias, key_value_seq_lengths=lengths, implementation="xla")
 
 
+def segment_attention(
+    q: Float[Array, "b t n h"],
+    k: Float[Array, "b t n h"],
+    v: Float[Array, "b t n h"],
+    lengths: Int[Array, "b k"],
+    sizes: tuple[int, ...],
+    *,
+    backend: str,
+) -> Float[Array, "b t n h"]:
+    """Attention within each of the sequences that lie one behind the other in a row, `sizes` frames long."""
+    found, start = [], 0
+    for i, size in enumerate(sizes):
+        own = slice(start, start + size)
+        found.append(attention(q[:, own], k[:, own], v[:, own], lengths[:, i], backend=backend))
+        start += size
+    return jnp.concatenate(found, axis=1)
+
+
 class SelfAttention(nn.Module):
     """Multi-head self-attention with rotary positions and bias-free, adaptable projections."""
 
     config: TransformerConfig
     policy: Policy
     lora: LoraConfig | None
+    sizes: tuple[int, ...]
     deterministic: bool
 
     @nn.compact
     def __call__(
-        self, x: Float[Array, "b t d"], lengths: Int[Array, " b"], angles: Float[Array, "b t h2"]
+        self, x: Float[Array, "b t d"], lengths: Int[Array, "b k"], angles: Float[Array, "b t h2"]
     ) -> Float[Array, "b t d"]:
         config, dtype = self.config, self.policy.compute_dtype
         heads = (config.num_heads, config.head_width)
@@ -56,7 +75,8 @@ class SelfAttention(nn.Module):
             return y.reshape(y.shape[:2] + heads)
 
         q, k, v = project("query"), project("key"), project("value")
-        y = attention(rotate(q, angles), rotate(k, angles), v, lengths, backend=self.policy.attention)
+        q, k = rotate(q, angles), rotate(k, angles)
+        y = segment_attention(q, k, v, lengths, self.sizes, backend=self.policy.attention)
         y = y.reshape(x.shape)
         return Projection(config.width, (HEADS, EMBED), self.lora, dtype, name="out")(
             y, deterministic=self.deterministic

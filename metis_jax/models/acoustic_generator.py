@@ -8,7 +8,7 @@ import jax.numpy as jnp
 
 from metis_jax.config import AcousticGeneratorConfig
 from metis_jax.layers.dense import Embedding, Mlp, gathered, normal_init, partitioned
-from metis_jax.layers.masked_transformer import MaskedTransformer
+from metis_jax.layers.masked_transformer import MaskedTransformer, Sequences
 from metis_jax.ops import lengths as ragged
 from metis_jax.types import EMBED, LEVELS, VOCAB, Array, Bool, Float, Int, Policy
 
@@ -75,11 +75,42 @@ class AcousticGenerator(nn.Module):
           lengths: valid frames, prompt included.
           deterministic: kept for symmetry with stage 1; stage 2 has no dropout.
         """
-        x = self.embed_tokens(tokens, level, is_masked, is_prompt)
+        x = self._embed(semantic_tokens, tokens, level, is_masked, is_prompt)
+        return self.transformer(Sequences.one(x, lengths), time, deterministic=deterministic)
+
+    def twin(
+        self,
+        semantic_tokens: Int[Array, "b t"],
+        tokens: Int[Array, "b t q"],
+        level: Int[Array, " b"],
+        is_masked: Bool[Array, "b t"],
+        time: Float[Array, " b"],
+        *,
+        prompt_lengths: Int[Array, " b"],
+        lengths: Int[Array, " b"],
+        target_frames: int,
+    ) -> tuple[Float[Array, "b t d"], Float[Array, "b u d"]]:
+        """Hidden states with and without the prompt, in one pass; arguments as above.
+
+        Without it the target stands alone, at the start of `target_frames` frames, which hold every row's target.
+        """
+        is_prompt = ragged.valid_mask(prompt_lengths, tokens.shape[1])
+        x = self._embed(semantic_tokens, tokens, level, is_masked, is_prompt)
+        full = Sequences.one(x, lengths)
+        bare = Sequences.one(ragged.take(x, prompt_lengths, target_frames), lengths - prompt_lengths)
+        hidden = self.transformer(full.before(bare), time, deterministic=True)
+        return hidden[:, : x.shape[1]], hidden[:, x.shape[1] :]
+
+    def _embed(
+        self,
+        semantic_tokens: Int[Array, "b t"],
+        tokens: Int[Array, "b t q"],
+        level: Int[Array, " b"],
+        is_masked: Bool[Array, "b t"],
+        is_prompt: Bool[Array, "b t"],
+    ) -> Float[Array, "b t d"]:
         condition = self.semantic_embedding(semantic_tokens) + self.level_embedding(level)[:, None, :]
-        x = x + self.condition_mlp(condition)
-        positions = jnp.broadcast_to(jnp.arange(x.shape[1], dtype=jnp.int32)[None, :], x.shape[:2])
-        return self.transformer(x, time, lengths, positions, deterministic=deterministic)
+        return self.embed_tokens(tokens, level, is_masked, is_prompt) + self.condition_mlp(condition)
 
     def logits(self, hidden: Float[Array, "b t d"], level: Int[Array, " b"]) -> Float[Array, "b t v"]:
         """Float32 logits over the codebook of each row's level."""

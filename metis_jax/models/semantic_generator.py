@@ -8,7 +8,7 @@ import jax.numpy as jnp
 
 from metis_jax.config import LoraConfig, SemanticGeneratorConfig
 from metis_jax.layers.dense import Dense, Embedding, Mlp, normal_init, partitioned
-from metis_jax.layers.masked_transformer import MaskedTransformer
+from metis_jax.layers.masked_transformer import MaskedTransformer, Sequences
 from metis_jax.models.adapters import ConditionAdapter
 from metis_jax.ops import lengths as ragged
 from metis_jax.types import EMBED, VOCAB, Array, Bool, Float, Int, Policy
@@ -70,32 +70,80 @@ class SemanticGenerator(nn.Module):
             the phones takes no positions; the reference, which never batches, counts it.
           deterministic: False draws LoRA dropout from the "dropout" stream.
         """
-        config = self.config
-        if phones is not None and not config.phone_vocabulary:
+        phone_lengths = self._phone_lengths(phones, phone_lengths)
+        x = self._embed(tokens, is_masked, condition, has_condition)
+        sequence = self._behind_phones(x, lengths, phones, phone_lengths, positions)
+        hidden = self.transformer(sequence, time, deterministic=deterministic)
+        return hidden if phones is None else ragged.take(hidden, phone_lengths, tokens.shape[1])
+
+    def twin(
+        self,
+        tokens: Int[Array, "b t"],
+        is_masked: Bool[Array, "b t"],
+        time: Float[Array, " b"],
+        *,
+        prompt_lengths: Int[Array, " b"],
+        lengths: Int[Array, " b"],
+        target_frames: int,
+        phones: Int[Array, "b p"] | None = None,
+        phone_lengths: Int[Array, " b"] | None = None,
+        condition: Float[Array, "b t c"] | None = None,
+    ) -> tuple[Float[Array, "b t d"], Float[Array, "b u d"]]:
+        """Hidden states with and without prompt and phones, in one pass; arguments as above.
+
+        Without them the target stands alone, at the start of `target_frames` frames, which hold every row's target.
+        """
+        phone_lengths = self._phone_lengths(phones, phone_lengths)
+        x = self._embed(tokens, is_masked, condition, None)
+        full = self._behind_phones(x, lengths, phones, phone_lengths, None)
+        bare = Sequences.one(ragged.take(x, prompt_lengths, target_frames), lengths - prompt_lengths)
+        hidden = self.transformer(full.before(bare), time, deterministic=True)
+        start = jnp.zeros_like(lengths) if phones is None else phone_lengths
+        return ragged.take(hidden, start, tokens.shape[1]), hidden[:, full.x.shape[1] :]
+
+    def _phone_lengths(
+        self, phones: Int[Array, "b p"] | None, phone_lengths: Int[Array, " b"] | None
+    ) -> Int[Array, " b"] | None:
+        if phones is not None and not self.config.phone_vocabulary:
             raise ValueError("phones were given to a model without a phone embedding; use a TTS or Omni generator")
-        if condition is not None and config.condition == "none":
+        if phones is None or phone_lengths is not None:
+            return phone_lengths
+        return ragged.full_lengths(*phones.shape)
+
+    def _embed(
+        self,
+        tokens: Int[Array, "b t"],
+        is_masked: Bool[Array, "b t"],
+        condition: Float[Array, "b t c"] | None,
+        has_condition: Bool[Array, " b"] | None,
+    ) -> Float[Array, "b t d"]:
+        if condition is not None and self.config.condition == "none":
             raise ValueError("a condition was given to a model without an adapter; use a fine-tuned generator")
         mask = self.mask_embedding.astype(self.policy.compute_dtype)[None, None, :]
         x = jnp.where(is_masked[:, :, None], mask, self.token_embedding(tokens))
-        if condition is not None:
-            update = self.condition_adapter(condition)
-            if has_condition is not None:
-                update = jnp.where(has_condition[:, None, None], update, jnp.zeros((), update.dtype))
-            x = x + update
-        b, t = tokens.shape
-        total = lengths
-        if phones is not None:
-            if phone_lengths is None:
-                phone_lengths = ragged.full_lengths(b, phones.shape[1])
-            prefix = self.phone_mlp(self.phone_embedding(phones))
-            if positions is not None:
-                p = phones.shape[1]
-                positions, _ = ragged.join(positions[:, :p], phone_lengths, positions[:, p:], lengths)
-            x, total = ragged.join(prefix, phone_lengths, x, lengths)
-        if positions is None:
-            positions = jnp.broadcast_to(jnp.arange(x.shape[1], dtype=jnp.int32)[None, :], x.shape[:2])
-        hidden = self.transformer(x, time, total, positions, deterministic=deterministic)
-        return hidden if phones is None else ragged.take(hidden, phone_lengths, t)
+        if condition is None:
+            return x
+        update = self.condition_adapter(condition)
+        if has_condition is not None:
+            update = jnp.where(has_condition[:, None, None], update, jnp.zeros((), update.dtype))
+        return x + update
+
+    def _behind_phones(
+        self,
+        x: Float[Array, "b t d"],
+        lengths: Int[Array, " b"],
+        phones: Int[Array, "b p"] | None,
+        phone_lengths: Int[Array, " b"] | None,
+        positions: Int[Array, "b pt"] | None,
+    ) -> Sequences:
+        if phones is None:
+            return Sequences.one(x, lengths, positions)
+        prefix = self.phone_mlp(self.phone_embedding(phones))
+        if positions is not None:
+            p = phones.shape[1]
+            positions, _ = ragged.join(positions[:, :p], phone_lengths, positions[:, p:], lengths)
+        x, total = ragged.join(prefix, phone_lengths, x, lengths)
+        return Sequences.one(x, total, positions)
 
     def logits(self, hidden: Float[Array, "b t d"]) -> Float[Array, "b t v"]:
         """Float32 logits over the SSL codebook."""

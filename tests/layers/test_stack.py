@@ -6,15 +6,14 @@ import jax.numpy as jnp
 import numpy as np
 
 from metis_jax.config import TransformerConfig
-from metis_jax.layers.masked_transformer import MaskedTransformer
+from metis_jax.layers.masked_transformer import MaskedTransformer, Sequences
 from metis_jax.layers.stack import keep_layers, stack_params, unstack_params
 from metis_jax.types import Policy
 
 CONFIG = TransformerConfig(width=16, num_layers=3, num_heads=2, mlp_width=32)
 X = jax.random.normal(jax.random.key(0), (2, 5, 16))
 TIME = jnp.array([0.3, 0.9])
-LENGTHS = jnp.array([5, 3], jnp.int32)
-POSITIONS = jnp.broadcast_to(jnp.arange(5, dtype=jnp.int32)[None], (2, 5))
+INPUT = Sequences.one(X, jnp.array([5, 3], jnp.int32))
 
 
 def model(config=CONFIG, **policy):
@@ -22,11 +21,11 @@ def model(config=CONFIG, **policy):
 
 
 def run(params, module):
-    return module.apply({"params": params}, X, TIME, LENGTHS, POSITIONS, deterministic=True)
+    return module.apply({"params": params}, INPUT, TIME, deterministic=True)
 
 
 def scanned_params():
-    return nn.unbox(model().init(jax.random.key(1), X, TIME, LENGTHS, POSITIONS, deterministic=True))["params"]
+    return nn.unbox(model().init(jax.random.key(1), INPUT, TIME, deterministic=True))["params"]
 
 
 def test_scanned_equals_unrolled_and_layouts_convert_both_ways():
@@ -56,3 +55,17 @@ def test_fewer_layers_are_the_first_ones():
     np.testing.assert_allclose(
         run(keep_layers(params, 2), model(short)), run(unrolled, model(short, scan=False)), atol=1e-6
     )
+
+
+def test_sequences_in_one_row_do_not_see_each_other():
+    params = scanned_params()
+    other = Sequences.one(-2 * X[:, :4], jnp.array([2, 4], jnp.int32))
+
+    def hidden(sequences):
+        return model().apply({"params": params}, sequences, TIME, deterministic=True)
+
+    both = hidden(INPUT.before(other))
+    for alone, found in ((INPUT, both[:, :5]), (other, both[:, 5:])):
+        expected = hidden(alone)
+        for row, length in enumerate(alone.lengths[:, 0]):
+            np.testing.assert_allclose(found[row, :length], expected[row, :length], atol=1e-6)

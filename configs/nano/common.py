@@ -1,6 +1,6 @@
 """Sizes and data that all nano experiments share.
 
-All components together have 15.2M parameters, 30 MB as float16.  Words of an argument: `tiny` and `quicktest` of
+All components together have 15.6M parameters, 31 MB as float16.  Words of an argument: `tiny` and `quicktest` of
 `configs/common.py`; and `chain`, with which a quick test takes the shards and bundles of the steps before it.
 """
 

@@ -1,4 +1,4 @@
-"""Nano semantic codec: one of 512 codes per 20 ms of SSL features.
+"""Nano semantic codec: one of 1024 codes per 20 ms of SSL features.
 
 Command:   python train.py --config=configs/nano/semantic_codec.py --workdir=DIR \
                --config.data.shards='("SHARDS",)' --config.initial.ssl_encoder=BUNDLE

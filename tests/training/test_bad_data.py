@@ -104,9 +104,11 @@ def test_a_full_disk_while_a_checkpoint_is_written(sound_shards, tmp_path):
     """One line and exit code 2; with space again the run goes on from the last whole checkpoint."""
     workdir = tmp_path / "run"
     assert run_command(arguments(workdir, sound_shards, steps=4)).returncode == 0
-    largest = max(path.stat().st_size for path in (workdir / "checkpoints" / "4").rglob("*"))
+    # Orbax splits the arrays over files as it likes; some of them are always larger than what is left.
+    largest, left = max(path.stat().st_size for path in (workdir / "checkpoints" / "4").rglob("*")), 16
+    assert largest > 2 * 1024 * left
 
-    failed = run_command(arguments(workdir, sound_shards), largest_file=largest * 3 // 4 // 1024)
+    failed = run_command(arguments(workdir, sound_shards), largest_file=left)
     assert failed.returncode == 2, failed.stderr
     assert "Traceback" not in failed.stderr
     assert failed.stderr.splitlines()[-1] == (

@@ -38,7 +38,7 @@ def ssl_samples(frames: int) -> int:
 class _Forward(soundfile.SoundFile):
     """A file read from front to back.
 
-    Told that it can not seek, soundfile leaves out the four seeks around a read: a tenth of decoding an Ogg file.
+    Told that it can not seek, soundfile leaves out the four seeks around a read, which Ogg files pay for dearly.
     """
 
     def seekable(self) -> bool:

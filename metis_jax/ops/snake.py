@@ -60,7 +60,7 @@ def _backward(saved: tuple[Array, Array], gradient: Array) -> tuple[Array, Array
     inverse = _inverse(alpha)
     to_x = gradient * (jnp.float32(1) + slope * (alpha[None, None, :] * inverse))
     per_sample = (gradient * (wide * slope - jnp.square(sine) * inverse)).reshape(-1, x.shape[-1])
-    # The sum over time as a product with ones: a CPU reduces few, long columns three times slower.
+    # The sum over time as a product with ones: a CPU is slow to reduce few, long columns.
     ones = jnp.ones((per_sample.shape[0],), jnp.float32)
     to_alpha = jnp.dot(ones, per_sample, precision=jax.lax.Precision.HIGHEST) * inverse[0, 0]
     return to_x.astype(x.dtype), to_alpha

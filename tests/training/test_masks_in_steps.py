@@ -1,4 +1,4 @@
-"""The trainers ask for the masks, prompts and levels of DESIGN.md section 4; the samplers have tests of their own."""
+"""The trainers ask for the masks, prompts and levels of the papers; the samplers have tests of their own."""
 
 import jax
 import jax.numpy as jnp

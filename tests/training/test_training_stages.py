@@ -109,11 +109,13 @@ CASES = [
 def test_eight_devices_give_the_loss_of_one(name, form):
     one, eight = on_one_device(name), two_steps(name, MESHES[form], 8)
     # Adam's first update is the sign of the gradient, so where a gradient is all but zero its rounding decides: the
-    # second step, which shows that the updates agree, is compared less closely than the first.
-    for first, second, tolerance in zip(one, eight, (2e-4, 5e-3), strict=True):
+    # second step, which shows that the updates agree, is compared less closely than the first, its gradient least so.
+    tolerances = ({"gradient_norm": 2e-4, "other": 2e-4}, {"gradient_norm": 5e-3, "other": 2e-3})
+    for first, second, tolerance in zip(one, eight, tolerances, strict=True):
         assert first.keys() == second.keys()
         for key in first:
-            assert second[key] == pytest.approx(first[key], rel=tolerance, abs=2e-4), key
+            share = tolerance["gradient_norm" if key.endswith("gradient_norm") else "other"]
+            assert second[key] == pytest.approx(first[key], rel=share, abs=2e-4), key
 
 
 @pytest.mark.slow

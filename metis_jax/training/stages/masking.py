@@ -1,4 +1,4 @@
-"""The random masks of a generator's training step, drawn per row (DESIGN.md section 4)."""
+"""The random masks of a generator's training step, drawn per row (Metis section 3.1; MaskGCT section 3.2)."""
 
 import flax.struct
 import jax

@@ -92,7 +92,13 @@ class SslEncoderConfig:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class SemanticCodecConfig:
-    """VQ autoencoder over SSL features (MaskGCT section 3.2.1; reference RepCodec)."""
+    """VQ autoencoder over SSL features (MaskGCT section 3.2.1; reference RepCodec).
+
+    Attributes:
+      decodes_frames: True decodes a frame from its own token alone.  Then a token says what its frame holds, and lasts
+        as long as that does; the paper's backbone lets neighbouring tokens share the work, which makes each of them
+        harder to predict than a small generator can.
+    """
 
     feature_width: int = 1024
     codebook_size: int = 8192
@@ -100,16 +106,31 @@ class SemanticCodecConfig:
     width: int = 384
     mlp_width: int = 2048
     num_layers: int = 12
+    decodes_frames: bool = False
     commitment_weight: float = 0.15
     codebook_weight: float = 1.0
 
 
+ACOUSTIC_ENCODERS = ("wave", "spectrum")
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class AcousticCodecConfig:
-    """24 kHz residual codec: DAC-style encoder, factorized RVQ, Vocos decoder (MaskGCT section 3.2.3)."""
+    """24 kHz residual codec: DAC-style encoder, factorized RVQ, Vocos decoder (MaskGCT section 3.2.3).
+
+    Attributes:
+      encoder: "wave" for the paper's convolutions over samples, or "spectrum" for ConvNeXt blocks over log-mel spectra,
+        which do all their work at the frame rate: what a small model can afford.
+      encoder_width: of the first convolution over samples, or of the blocks over spectra.
+      encoder_layers: ConvNeXt blocks of the "spectrum" encoder; the other has one block per stride.
+      residual_weight: of the share of the latents' power that the quantizer leaves over.  0 in the paper, where a level
+        learns what to subtract only by what the decoder makes of it; that takes longer than a small budget.
+    """
 
     sample_rate: int = 24000
+    encoder: str = "wave"
     encoder_width: int = 96
+    encoder_layers: int = 0
     strides: tuple[int, ...] = (3, 4, 5, 8)
     latent_width: int = 256
     num_levels: int = 12
@@ -122,6 +143,15 @@ class AcousticCodecConfig:
     quantizer_dropout: float = 0.5
     commitment_weight: float = 0.25
     codebook_weight: float = 1.0
+    residual_weight: float = 0.0
+
+    def __post_init__(self):
+        _require(self.encoder in ACOUSTIC_ENCODERS, f"encoder is {self.encoder!r}; use one of {ACOUSTIC_ENCODERS}")
+        _require(
+            (self.encoder == "wave") == (self.encoder_layers == 0),
+            f"encoder_layers is {self.encoder_layers}; the encoder {self.encoder!r} takes "
+            + ("0, it has a block per stride" if self.encoder == "wave" else "at least 1"),
+        )
 
     @property
     def hop(self) -> int:

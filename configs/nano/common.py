@@ -13,6 +13,7 @@ from metis_jax.config import (
     SIZES,
     AcousticCodecConfig,
     AcousticGeneratorConfig,
+    DiscriminatorConfig,
     SemanticCodecConfig,
     SemanticGeneratorConfig,
     SslEncoderConfig,
@@ -25,21 +26,38 @@ _SSL_CODES, _ACOUSTIC_CODES = 1024, 512
 NANO: dict[type, Any] = {
     SslEncoderConfig: SslEncoderConfig(width=128, num_layers=4, hidden_layer=3, num_heads=4, mlp_width=384),
     SemanticCodecConfig: SemanticCodecConfig(
-        feature_width=128, codebook_size=_SSL_CODES, width=128, mlp_width=384, num_layers=2
+        feature_width=128,
+        codebook_size=_SSL_CODES,
+        code_width=16,
+        width=128,
+        mlp_width=384,
+        num_layers=2,
+        decodes_frames=True,
     ),
-    # Large strides first: nearly all the work of a codec is at the high rates.
     AcousticCodecConfig: AcousticCodecConfig(
-        encoder_width=8,
-        strides=(8, 5, 4, 3),
+        encoder="spectrum",
+        encoder_width=192,
+        encoder_layers=3,
         latent_width=64,
         num_levels=8,
         codebook_size=_ACOUSTIC_CODES,
         decoder_width=256,
         decoder_mlp_width=768,
         decoder_layers=5,
+        # Half the paper's window: fewer phases that have to agree with each other's.
+        n_fft=960,
         quantizer_dropout=0.25,
+        residual_weight=1.0,
     ),
     SemanticGeneratorConfig: SemanticGeneratorConfig(**_GENERATOR, codebook_size=_SSL_CODES, condition_width=128),
+    # Narrow, and only at window lengths and bands that speech fills.
+    DiscriminatorConfig: DiscriminatorConfig(
+        periods=(2, 3, 5, 7),
+        period_channels=(8, 16, 32, 64),
+        window_lengths=(1024, 512, 256),
+        bands=((0.0, 0.2), (0.2, 0.6), (0.6, 1.0)),
+        band_channels=8,
+    ),
     AcousticGeneratorConfig: AcousticGeneratorConfig(
         **_GENERATOR, num_levels=8, codebook_size=_ACOUSTIC_CODES, semantic_codebook_size=_SSL_CODES
     ),

@@ -19,6 +19,7 @@ def get_config(arg: str | None = None):
         model=dict(
             semantic_codec=nano.sized(SemanticCodecConfig, given),
             ssl_encoder=nano.sized(SslEncoderConfig, given),
+            target_span=3,
         ),
         data=dict(stage="semantic_codec", buckets=(150,), example=dict(gain_db=(-6.0, 3.0))),
         optimizers=dict(semantic_codec=nano.optimizer(given, STEPS)),

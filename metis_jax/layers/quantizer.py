@@ -30,6 +30,8 @@ class QuantizerOutput:
       commitment_loss: distance of the projected input from its (fixed) code, a mean over a row's valid frames and code
         channels, summed over the levels in use; not weighted.
       codebook_loss: the same number with the gradient to the code instead.
+      residual_loss: share of the input's mean square that the levels in use leave over, with the gradient to what is
+        quantized and not to the input it is compared with; not weighted.
       num_levels: levels in use.
     """
 
@@ -37,12 +39,21 @@ class QuantizerOutput:
     codes: Int[Array, "b t q"]
     commitment_loss: Float[Array, " b"]
     codebook_loss: Float[Array, " b"]
+    residual_loss: Float[Array, " b"]
     num_levels: Int[Array, " b"]
 
 
 def _masked_mean_square(error: Float[Array, "b t c"], is_valid: Bool[Array, "b t"]) -> Float[Array, " b"]:
     per_frame = jnp.where(is_valid, jnp.mean(jnp.square(error), axis=-1), jnp.float32(0))
     return jnp.sum(per_frame, axis=1) / jnp.maximum(jnp.sum(is_valid, axis=1), 1).astype(jnp.float32)
+
+
+def _share_left_over(
+    x: Float[Array, "b t d"], quantized: Float[Array, "b t d"], is_valid: Bool[Array, "b t"]
+) -> Float[Array, " b"]:
+    x = jax.lax.stop_gradient(x)
+    power = _masked_mean_square(x, is_valid)
+    return _masked_mean_square(x - quantized, is_valid) / jnp.maximum(power, jnp.float32(1e-9))
 
 
 class FactorizedQuantizer(nn.Module):
@@ -60,15 +71,18 @@ class FactorizedQuantizer(nn.Module):
         self.project_out = Conv1d(self.features, axes=(CODES, EMBED), **project)
 
     def __call__(self, x: Float[Array, "b t d"], lengths: Int[Array, " b"]) -> QuantizerOutput:
-        x = self.project_in(x.astype(jnp.float32))
-        codes = vq.nearest_codes(x, self.codebook)
+        x = x.astype(jnp.float32)
+        projected = self.project_in(x)
+        codes = vq.nearest_codes(projected, self.codebook)
         found = jnp.take(self.codebook, codes, axis=0)
         is_valid = valid_mask(lengths, x.shape[1])
+        quantized = self.project_out(vq.straight_through(projected, found))
         return QuantizerOutput(
-            quantized=self.project_out(vq.straight_through(x, found)),
+            quantized=quantized,
             codes=codes[:, :, None],
-            commitment_loss=_masked_mean_square(x - jax.lax.stop_gradient(found), is_valid),
-            codebook_loss=_masked_mean_square(found - jax.lax.stop_gradient(x), is_valid),
+            commitment_loss=_masked_mean_square(projected - jax.lax.stop_gradient(found), is_valid),
+            codebook_loss=_masked_mean_square(found - jax.lax.stop_gradient(projected), is_valid),
+            residual_loss=_share_left_over(x, quantized, is_valid),
             num_levels=jnp.ones_like(lengths),
         )
 
@@ -139,6 +153,7 @@ class ResidualQuantizer(nn.Module):
             codes=codes.transpose(1, 2, 0),
             commitment_loss=losses[0],
             codebook_loss=losses[1],
+            residual_loss=_share_left_over(x, carry[1], valid_mask(lengths, x.shape[1])),
             num_levels=num_levels,
         )
 

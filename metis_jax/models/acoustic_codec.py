@@ -17,8 +17,8 @@ from metis_jax.layers.convnext import VocosBackbone
 from metis_jax.layers.dense import Dense, fan_in_init, truncated_init
 from metis_jax.layers.quantizer import QuantizerOutput, ResidualQuantizer
 from metis_jax.layers.stack import rematerialized
-from metis_jax.ops.lengths import zero_padding
-from metis_jax.ops.stft import hann_window, istft
+from metis_jax.ops.lengths import valid_mask, zero_padding
+from metis_jax.ops.stft import hann_window, istft, log_mel_magnitude
 from metis_jax.types import CHANNELS, EMBED, Array, DType, Float, Int, Policy
 
 # The collection of what a checkpoint holds beside the trained parameters: the window of the inverse transform.
@@ -29,6 +29,10 @@ _LARGEST_MAGNITUDE = 100.0
 # Every convolution of the encoder makes its input smaller, and latents would start around 0.01: less than a few steps
 # of an optimizer move the biases.  All frames then get one code, at every level, and stay there.
 _LATENT_GAIN = 100.0
+# Windows of the spectrum encoder in hops (a quarter of a window apart), and their mel bins: the short ones follow the
+# envelope in time, the long one resolves the harmonics.
+_SPECTRA = ((1, 40), (4, 80))
+_TYPICAL_LOG_MEL = -2.0
 
 
 def num_frames(samples: Int[Array, " b"] | int, strides: tuple[int, ...]) -> Int[Array, " b"] | int:
@@ -120,6 +124,42 @@ class WaveEncoder(nn.Module):
         return out(x).astype(jnp.float32), lengths
 
 
+class SpectrumEncoder(nn.Module):
+    """Log-mel spectra of two resolutions to latents, through a Vocos backbone.
+
+    Not the paper's: convolutions over 24,000 samples a second need more channels than a small model can afford before
+    they resolve what a spectrogram gives them at once.
+    """
+
+    config: AcousticCodecConfig
+    policy: Policy
+
+    @nn.compact
+    def __call__(
+        self, wave: Float[Array, "b l"], lengths: Int[Array, " b"]
+    ) -> tuple[Float[Array, "b t c"], Int[Array, " b"]]:
+        config = self.config
+        t, frames = num_frames(wave.shape[1], config.strides), num_frames(lengths, config.strides)
+        # Samples behind the last whole frame are cut off, whatever padding the batch has.
+        is_valid = valid_mask(jnp.minimum(lengths, frames * config.hop), wave.shape[1])
+        wave = jnp.where(is_valid, wave.astype(jnp.float32), jnp.float32(0))
+        wave = jnp.pad(wave, ((0, 0), (0, max(0, t * config.hop - wave.shape[1]))))[:, : t * config.hop]
+        columns = []
+        for hops, mel_bins in _SPECTRA:
+            width = hops * config.hop
+            mel = log_mel_magnitude(wave, sample_rate=config.sample_rate, width=width, mel_bins=mel_bins)
+            columns.append(mel.reshape(mel.shape[0], t, 4 // hops * mel_bins))
+        x = jnp.concatenate(columns, axis=-1) - jnp.float32(_TYPICAL_LOG_MEL)
+        width = config.encoder_width
+        x = VocosBackbone(width, 3 * width, config.encoder_layers, self.policy, name="backbone")(x, frames)
+        dtype = self.policy.compute_dtype
+        out = Dense(config.latent_width, (EMBED, CHANNELS), dtype=dtype, kernel_init=fan_in_init, name="out")
+        return out(x).astype(jnp.float32), frames
+
+
+_ENCODERS = {"wave": WaveEncoder, "spectrum": SpectrumEncoder}
+
+
 class WaveDecoder(nn.Module):
     """Summed code vectors to waves: a Vocos backbone that predicts magnitude and phase of every frame."""
 
@@ -151,7 +191,7 @@ class AcousticCodec(nn.Module):
 
     def setup(self):
         config = self.config
-        self.encoder = WaveEncoder(config, self.policy)
+        self.encoder = _ENCODERS[config.encoder](config, self.policy)
         self.quantizer = ResidualQuantizer(
             config.latent_width, config.num_levels, config.codebook_size, config.code_width, config.quantizer_dropout
         )

@@ -131,6 +131,10 @@ def _last_checkpoint(config: TrainConfig, own: Checkpoints, target: TrainState) 
         if step is not None:
             check_same_run(checkpoints.read_about(step)["config"], same, f"checkpoint {step}")
             return checkpoints.restore(step, target), folder
+    if config.resume:
+        raise ValueError(
+            f"config.resume is {config.resume!r}: no checkpoint in it; give a run's folder {CHECKPOINTS!r}"
+        )
     return None, ""
 
 

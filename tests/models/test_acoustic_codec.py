@@ -13,13 +13,16 @@ import recipe
 
 from metis_jax.config import SIZES, AcousticCodecConfig
 from metis_jax.convert.acoustic_codec import config_from_shapes, rules
+from metis_jax.convert.components import rules_for
 from metis_jax.convert.rules import to_tensors, to_variables
 from metis_jax.models.abstract import abstract_variables
-from metis_jax.models.acoustic_codec import AcousticCodec, WaveEncoder, num_frames
+from metis_jax.models.acoustic_codec import AcousticCodec, SpectrumEncoder, WaveEncoder, num_frames
+from metis_jax.tensor_files import WeightsError
 from metis_jax.types import Policy
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "tiny_acoustic_codec.npz"
 CONFIG = dataclasses.replace(SIZES["tiny"][AcousticCodecConfig], num_levels=4)
+SPECTRUM = dataclasses.replace(CONFIG, encoder="spectrum", encoder_width=16, encoder_layers=2, n_fft=960)
 
 
 @pytest.fixture(scope="module")
@@ -76,10 +79,10 @@ def test_a_wave_that_is_no_multiple_of_the_hop_equals_the_reference(variables):
     assert_close(result["latents"][:1, : expected.shape[1]], expected, "latents")
 
 
+@pytest.mark.parametrize("encoder", [WaveEncoder(CONFIG, Policy()), SpectrumEncoder(SPECTRUM, Policy())])
 @pytest.mark.parametrize("samples", [1, 479, 480, 481, 5403, 11040])
-def test_the_encoder_makes_as_many_frames_as_promised(samples):
+def test_the_encoder_makes_as_many_frames_as_promised(encoder, samples):
     promised = num_frames(samples, CONFIG.strides)
-    encoder = WaveEncoder(CONFIG, Policy())
     latents, lengths = jax.eval_shape(
         lambda: encoder.init_with_output(
             jax.random.key(0), jnp.zeros((1, samples), jnp.float32), jnp.array([samples], jnp.int32)
@@ -128,6 +131,56 @@ def test_a_latent_sees_exactly_the_samples_of_its_convolutions():
         first, last = first - units, last + units
     seen = np.flatnonzero(slopes[0])
     assert (seen[0], seen[-1]) == (first - 3, last + 3)
+
+
+@pytest.fixture(scope="module")
+def spectrum():
+    shape, lengths = jnp.zeros((1, 960), jnp.float32), jnp.array([960], jnp.int32)
+    return jax.jit(lambda: nn.unbox(AcousticCodec(SPECTRUM).init(jax.random.key(0), shape, lengths)))()
+
+
+@pytest.mark.parametrize("samples", [500, 4799, 4800, 7205])
+def test_latents_of_spectra_do_not_depend_on_padding_and_neighbours(spectrum, samples):
+    draw = np.random.default_rng(samples)
+    wave = draw.normal(size=(2, 11040)).astype(np.float32) * 0.1
+
+    @jax.jit
+    def latents(wave, lengths):
+        return AcousticCodec(SPECTRUM).apply(spectrum, wave, lengths, method="latents")
+
+    batched, lengths = latents(jnp.asarray(wave), jnp.array([samples, 11040], jnp.int32))
+    alone, _ = latents(jnp.asarray(wave[:1, :samples]), jnp.array([samples], jnp.int32))
+    t = int(lengths[0])
+    assert np.std(alone) > 0.1
+    np.testing.assert_allclose(batched[0, :t], alone[0, :t], atol=1e-5)
+
+
+def test_the_residual_loss_is_the_share_that_is_left(spectrum):
+    config = dataclasses.replace(SPECTRUM, quantizer_dropout=0.0)
+    wave = jnp.asarray(np.random.default_rng(7).normal(size=(2, 4800)), jnp.float32) * 0.1
+    lengths = jnp.array([4800, 3360], jnp.int32)
+
+    def loss(params):
+        return jnp.sum(AcousticCodec(config).apply({**spectrum, "params": params}, wave, lengths)[1].residual_loss)
+
+    value, gradient = jax.jit(jax.value_and_grad(loss))(spectrum["params"])
+    latents, frames = AcousticCodec(config).apply(spectrum, wave, lengths, method="latents")
+    left = latents - AcousticCodec(config).apply(spectrum, latents, frames, method="quantize").quantized
+    expected = [np.sum(np.square(left[i, :t])) / np.sum(np.square(latents[i, :t])) for i, t in enumerate(frames)]
+    np.testing.assert_allclose(value, sum(expected), rtol=1e-5)
+    assert all(np.abs(leaf).max() > 0 for leaf in jax.tree.leaves(gradient["quantizer"]))
+    assert not any(np.any(leaf) for leaf in jax.tree.leaves(gradient["decoder"]))
+
+
+@pytest.mark.parametrize("changes", [{"encoder": "mel"}, {"encoder": "spectrum"}, {"encoder_layers": 2}])
+def test_an_encoder_that_does_not_exist_is_refused(changes):
+    with pytest.raises(ValueError, match="encoder"):
+        dataclasses.replace(CONFIG, **changes)
+
+
+def test_the_authors_layout_has_no_place_for_spectra():
+    with pytest.raises(WeightsError, match="spectrum"):
+        rules_for(SPECTRUM)
 
 
 def test_conversion_is_lossless_and_finds_the_sizes(official, variables):

@@ -1,8 +1,10 @@
 """The semantic codec: parity with the authors' module, padding, the published size, a training gradient."""
 
+import dataclasses
 import math
 from pathlib import Path
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -14,6 +16,7 @@ from metis_jax.convert.rules import to_tensors, to_variables
 from metis_jax.convert.semantic_codec import RULES, config_from_shapes
 from metis_jax.models.abstract import abstract_variables
 from metis_jax.models.semantic_codec import SemanticCodec
+from metis_jax.training.stages.semantic_codec import running_mean
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "tiny_semantic_codec.npz"
 CONFIG = SemanticCodecConfig(feature_width=32, codebook_size=64, code_width=4, width=24, mlp_width=48, num_layers=3)
@@ -98,3 +101,30 @@ def test_every_parameter_gets_a_gradient(variables):
 
     for path, gradient in jax.tree_util.tree_leaves_with_path(jax.jit(jax.grad(loss))(variables)):
         assert np.isfinite(gradient).all() and np.abs(gradient).max() > 0, jax.tree_util.keystr(path)
+
+
+def test_a_frame_decoder_sees_no_neighbour():
+    config = dataclasses.replace(CONFIG, decodes_frames=True)
+    codec, lengths = SemanticCodec(config), jnp.array([9], jnp.int32)
+    features = jnp.asarray(np.random.default_rng(8).normal(size=(1, 9, 32)), jnp.float32)
+    variables = jax.jit(lambda: nn.unbox(codec.init(jax.random.key(0), features, lengths)))()
+    codes = jnp.arange(9, dtype=jnp.int32)[None]
+
+    @jax.jit
+    def decode(codes):
+        return codec.apply(variables, codes, lengths, method="decode")
+
+    changed = np.any(np.asarray(decode(codes) != decode(codes.at[0, 4].set(60))), axis=-1)
+    assert changed[0].tolist() == [frame == 4 for frame in range(9)]
+
+
+@pytest.mark.parametrize("span", [1, 2, 3, 5])
+def test_a_running_mean_is_of_the_valid_frames_around(span):
+    x = np.random.default_rng(9).normal(size=(2, 12, 3)).astype(np.float32)
+    lengths = [12, 7]
+    mean = running_mean(jnp.asarray(x), jnp.array(lengths, jnp.int32), span)
+    for row, length in enumerate(lengths):
+        for frame in range(length):
+            first = max(0, frame - (span - 1) // 2)
+            own = x[row, first : min(length, frame + span // 2 + 1)]
+            np.testing.assert_allclose(mean[row, frame], own.mean(axis=0), atol=1e-6)

@@ -142,6 +142,8 @@ def test_another_run_can_be_continued_elsewhere(straight, tmp_path):
     assert int(run.state.step) == 8
     with pytest.raises(ValueError, match="no such folder"):
         start_run(config(resume=str(tmp_path / "nowhere")), tmp_path / "new")
+    with pytest.raises(ValueError, match="no checkpoint in it"):
+        start_run(config(resume=str(straight / "tensorboard")), tmp_path / "other")
 
 
 def test_config_errors_name_the_key():

@@ -80,12 +80,15 @@ class AcousticCodecStage:
         fake = jnp.where(is_valid, fake[:, : wave.shape[1]].astype(jnp.float32), jnp.float32(0))
         mel = mel_loss(fake, wave, lengths, sample_rate=config.sample_rate)
         codebook, commitment = jnp.mean(output.codebook_loss), jnp.mean(output.commitment_loss)
+        residual = jnp.mean(output.residual_loss)
         total = (
             jnp.float32(self.mel_weight) * mel
             + jnp.float32(config.codebook_weight) * codebook
             + jnp.float32(config.commitment_weight) * commitment
+            + jnp.float32(config.residual_weight) * residual
         )
-        metrics = {"mel": mel, "codebook": codebook, "commitment": commitment} | self._usage(output, batch)
+        metrics = {"mel": mel, "codebook": codebook, "commitment": commitment, "residual": residual}
+        metrics |= self._usage(output, batch)
         if not self.discriminators:
             return total, metrics
 

@@ -33,12 +33,29 @@ def code_usage(codes: Int[Array, "b t"], is_valid: Bool[Array, "b t"], v: int) -
     return {"codes_in_batch": jnp.sum(counts > 0, dtype=jnp.float32), "code_perplexity": jnp.exp(entropy)}
 
 
+def running_mean(features: Float[Array, "b t d"], lengths: Int[Array, " b"], span: int) -> Float[Array, "b t d"]:
+    """Means over `span` frames around each one, of those that are valid."""
+    is_valid = valid_mask(lengths, features.shape[1])[:, :, None].astype(jnp.float32)
+    padding = ((0, 0), ((span - 1) // 2, span // 2), (0, 0))
+    total, count = (
+        jax.lax.reduce_window(x, jnp.float32(0), jax.lax.add, (1, span, 1), (1, 1, 1), padding)
+        for x in (features * is_valid, is_valid)
+    )
+    return total / jnp.maximum(count, jnp.float32(1))
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class SemanticCodecStage:
-    """L1 reconstruction, codebook and commitment losses, weighted as the codec's config says."""
+    """L1 reconstruction, codebook and commitment losses, weighted as the codec's config says.
+
+    Attributes:
+      target_span: frames over whose mean the decoder's target runs; 1 in the paper.  With more, tokens follow the
+        features more slowly and change less often.
+    """
 
     semantic_codec: SemanticCodecConfig
     ssl_encoder: SslEncoderConfig
+    target_span: int = 1
     policy: Policy = Policy()
     encoder_policy: Policy = Policy()
 
@@ -73,7 +90,7 @@ class SemanticCodecStage:
         config, lengths = self.semantic_codec, batch["lengths"]
         features = self._features(params, batch)
         decoded, output = self._codec.apply(params[CODEC], features, lengths)
-        reconstruction = feature_loss(decoded, features, lengths)
+        reconstruction = feature_loss(decoded, running_mean(features, lengths, self.target_span), lengths)
         codebook, commitment = jnp.mean(output.codebook_loss), jnp.mean(output.commitment_loss)
         total = (
             reconstruction

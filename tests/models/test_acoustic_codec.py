@@ -168,7 +168,9 @@ def test_the_residual_loss_is_the_share_that_is_left(spectrum):
     left = latents - AcousticCodec(config).apply(spectrum, latents, frames, method="quantize").quantized
     expected = [np.sum(np.square(left[i, :t])) / np.sum(np.square(latents[i, :t])) for i, t in enumerate(frames)]
     np.testing.assert_allclose(value, sum(expected), rtol=1e-5)
-    assert all(np.abs(leaf).max() > 0 for leaf in jax.tree.leaves(gradient["quantizer"]))
+    # A straight-through estimator passes the codebook by: codes have a loss of their own.
+    projections = {name: leaf for name, leaf in gradient["quantizer"]["levels"].items() if name != "codebook"}
+    assert all(np.abs(leaf).max() > 0 for leaf in jax.tree.leaves(projections))
     assert not any(np.any(leaf) for leaf in jax.tree.leaves(gradient["decoder"]))
 
 

@@ -1,13 +1,13 @@
 """Nano acoustic codec: eight levels of 512 codes, reconstruction losses alone.
 
 Command:   python train.py --config=configs/nano/acoustic_codec.py --workdir=DIR --config.data.shards='("SHARDS",)'
-Hardware:  two CPU cores.  Discriminators would multiply the cost of a step and are left out.
+Hardware:  two CPU cores.  Discriminators come later, for the decoder alone: acoustic_decoder.py.
 """
 
 from configs.nano import common as nano
 from metis_jax.config import AcousticCodecConfig
 
-STEPS = 40000
+STEPS = 12000
 
 
 def get_config(arg: str | None = None):
@@ -22,9 +22,7 @@ def get_config(arg: str | None = None):
             recipe=dict(min_frames=25),
             example=dict(gain_db=(-9.0, 3.0)),
         ),
-        optimizers=dict(
-            acoustic_codec=nano.optimizer(given, STEPS, learning_rate=4e-4, b1=0.8, b2=0.99, clip_norm=10.0)
-        ),
+        optimizers=dict(acoustic_codec=nano.optimizer(given, STEPS, warmup_steps=300, b1=0.8, b2=0.99, clip_norm=10.0)),
         steps=STEPS,
         batch_size=8,
     )

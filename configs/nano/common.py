@@ -95,3 +95,42 @@ def experiment(given: frozenset[str], **values: Any) -> ml_collections.ConfigDic
         config.synthetic = 0
         config.initial = values.get("initial", {})
     return config
+
+
+def finetuning(
+    given: frozenset[str], shares: dict[str, float], steps: int, *, phone_vocabulary: int = 0
+) -> ml_collections.ConfigDict:
+    """One generator for several tasks, each with its share of the examples."""
+    return experiment(
+        given,
+        stage="semantic_generator",
+        model=dict(
+            generator=sized(SemanticGeneratorConfig, given, condition="gated", phone_vocabulary=phone_vocabulary),
+            ssl_encoder=sized(SslEncoderConfig, given),
+        ),
+        data=dict(
+            stage="finetune",
+            buckets=(150, 250),
+            recipe=dict(prompt_frames=(50, 100)),
+            example=dict(max_phones=128),
+            parts=tuple(dict(task=task, weight=share, select=SPEECH) for task, share in shares.items()),
+        ),
+        optimizers=dict(semantic_generator=optimizer(given, steps, learning_rate=7e-4)),
+        initial=dict(semantic_generator="", ssl_encoder=""),
+        tasks=tuple(shares),
+        steps=steps,
+        batch_size=8,
+    )
+
+
+def stage2(given: frozenset[str], steps: int, *, first_level: int, **sizes: int) -> ml_collections.ConfigDict:
+    """An acoustic generator for the levels from `first_level` on."""
+    return experiment(
+        given,
+        stage="acoustic_generator",
+        model=dict(generator=sized(AcousticGeneratorConfig, given, **sizes), first_level=first_level),
+        data=dict(stage="stage2", buckets=(150, 250)),
+        optimizers=dict(acoustic_generator=optimizer(given, steps)),
+        steps=steps,
+        batch_size=12,
+    )

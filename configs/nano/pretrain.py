@@ -7,7 +7,7 @@ Hardware:  two CPU cores.
 from configs.nano import common as nano
 from metis_jax.config import SemanticGeneratorConfig
 
-STEPS = 5000
+STEPS = 1800
 
 
 def get_config(arg: str | None = None):

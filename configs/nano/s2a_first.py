@@ -5,19 +5,9 @@ Hardware:  two CPU cores.
 """
 
 from configs.nano import common as nano
-from metis_jax.config import AcousticGeneratorConfig
 
 STEPS = 6000
 
 
 def get_config(arg: str | None = None):
-    given = nano.words(arg)
-    return nano.experiment(
-        given,
-        stage="acoustic_generator",
-        model=dict(generator=nano.sized(AcousticGeneratorConfig, given, num_levels=1), first_level=0),
-        data=dict(stage="stage2", buckets=(150, 250)),
-        optimizers=dict(acoustic_generator=nano.optimizer(given, STEPS)),
-        steps=STEPS,
-        batch_size=12,
-    )
+    return nano.stage2(nano.words(arg), STEPS, first_level=0, num_levels=1)

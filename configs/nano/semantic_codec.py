@@ -8,7 +8,7 @@ Hardware:  two CPU cores.
 from configs.nano import common as nano
 from metis_jax.config import SemanticCodecConfig, SslEncoderConfig
 
-STEPS = 5000
+STEPS = 3000
 
 
 def get_config(arg: str | None = None):

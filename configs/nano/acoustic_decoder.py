@@ -2,7 +2,7 @@
 
 Command:   python train.py --config=configs/nano/acoustic_decoder.py --workdir=DIR --config.data.shards='("SHARDS",)' \
                --config.initial.acoustic_codec=BUNDLE
-Hardware:  two CPU cores.  Everything that learns from acoustic tokens can be trained meanwhile.
+Hardware:  two CPU cores.  Whatever learns from acoustic tokens can be trained meanwhile.
 """
 
 from configs.nano import common as nano

@@ -60,7 +60,7 @@ class AcousticCodecStage:
             CODEC: (self._codec, (jnp.zeros((1, samples), jnp.float32), lengths), {})
         }
         if self.discriminators:
-            wave = jnp.zeros((1, max(samples, *self.discriminators.window_lengths)), jnp.float32)
+            wave = jnp.zeros((1, max((samples, *self.discriminators.window_lengths))), jnp.float32)
             found[DISCRIMINATORS] = (self._discriminators, (wave, lengths), {})
         return found
 

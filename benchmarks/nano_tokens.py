@@ -27,13 +27,14 @@ from metis_jax.types import Policy
 
 
 def usage(tokens: Sequence[Int[np.ndarray, " _"]], codebook_size: int) -> dict[str, float]:
-    """Share of the codes that occur, and entropy in nats of one code."""
+    """Share of the codes that occur, entropy in nats of one code, and share of frames that repeat the one before."""
     counts = np.bincount(np.concatenate(tokens), minlength=codebook_size)
     shares = counts[counts > 0] / counts.sum()
     return {
         "frames": int(counts.sum()),
         "share_used": round(float(np.mean(counts > 0)), 4),
         "entropy_nats": round(float(-np.sum(shares * np.log(shares))), 3),
+        "repeats": round(float(np.mean(np.concatenate([codes[1:] == codes[:-1] for codes in tokens]))), 4),
     }
 
 

@@ -148,9 +148,11 @@ def start_run(config: TrainConfig, workdir: pathlib.Path) -> Run:
             raise ValueError(f"config.half_precision names {name!r}; only frozen components may be kept in bfloat16")
     workdir.mkdir(parents=True, exist_ok=True)
     key = jax.random.key(config.seed)
+    # Outside the mesh: a convolution from channels to channels has the same logical axis twice, which Flax refuses
+    # where a mesh is active.
+    initial = load_initial(config.initial)
     with activate(mesh):
         layout = make_layout(stage, config.optimizers, mesh)
-        initial = load_initial(config.initial)
         for name, missing in check_initial(layout, initial).items():
             log.info("%s: from %s, %d leaves drawn", name, config.initial[name], missing)
         frozen = materialize(stage, key, layout.frozen, layout.frozen_shardings, initial, config.half_precision)

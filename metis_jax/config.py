@@ -152,6 +152,10 @@ class AcousticCodecConfig:
             f"encoder_layers is {self.encoder_layers}; the encoder {self.encoder!r} takes "
             + ("0, it has a block per stride" if self.encoder == "wave" else "at least 1"),
         )
+        _require(
+            self.encoder == "wave" or self.hop % 4 == 0,
+            f"strides multiply to {self.hop}; the encoder 'spectrum' needs a multiple of 4",
+        )
 
     @property
     def hop(self) -> int:

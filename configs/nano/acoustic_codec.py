@@ -1,7 +1,7 @@
 """Nano acoustic codec: eight levels of 512 codes, reconstruction losses alone.
 
 Command:   python train.py --config=configs/nano/acoustic_codec.py --workdir=DIR --config.data.shards='("SHARDS",)'
-Hardware:  two CPU cores.  Discriminators come later, for the decoder alone: acoustic_decoder.py.
+Hardware:  two CPU cores.  Discriminators would multiply the cost of a step and are left out.
 """
 
 from configs.nano import common as nano

@@ -64,8 +64,7 @@ class Chain:
             ),
             self._train("s2a_first", ("all_tokens",), all_tokens),
             self._train("s2a_full", ("all_tokens",), all_tokens),
-            self._train("acoustic_decoder", ("acoustic_codec",), shards, acoustic_codec=self.bundle("acoustic_codec")),
-            self._assemble(("tasks", "s2a_first", "s2a_full", "acoustic_decoder")),
+            self._assemble(("tasks", "s2a_first", "s2a_full")),
         ]
 
     def bundle(self, step: str) -> str:
@@ -101,7 +100,7 @@ class Chain:
         sources = {
             "ssl_encoder": self.bundle("semantic_codec"),
             "semantic_codec": self.bundle("semantic_codec"),
-            "acoustic_codec": self.bundle("acoustic_decoder"),
+            "acoustic_codec": self.bundle("acoustic_codec"),
             "semantic_generator": self.bundle("tasks"),
             "acoustic_generator_first": f"{self.bundle('s2a_first')}:acoustic_generator",
             "acoustic_generator_full": f"{self.bundle('s2a_full')}:acoustic_generator",

@@ -1,6 +1,6 @@
 """Sizes and data that all nano experiments share.
 
-All components together have 15.6M parameters, 31 MB as float16.  Words of an argument: `tiny` and `quicktest` of
+All components together have 15.9M parameters, 32 MB as float16.  Words of an argument: `tiny` and `quicktest` of
 `configs/common.py`; and `chain`, with which a quick test takes the shards and bundles of the steps before it.
 """
 
@@ -13,7 +13,6 @@ from metis_jax.config import (
     SIZES,
     AcousticCodecConfig,
     AcousticGeneratorConfig,
-    DiscriminatorConfig,
     SemanticCodecConfig,
     SemanticGeneratorConfig,
     SslEncoderConfig,
@@ -50,8 +49,6 @@ NANO: dict[type, Any] = {
         residual_weight=1.0,
     ),
     SemanticGeneratorConfig: SemanticGeneratorConfig(**_GENERATOR, codebook_size=_SSL_CODES, condition_width=128),
-    # Periods alone: convolutions over time and frequency take a CPU five times as long as all else in a step.
-    DiscriminatorConfig: DiscriminatorConfig(period_channels=(8, 16, 32, 64), window_lengths=(), bands=()),
     AcousticGeneratorConfig: AcousticGeneratorConfig(
         **_GENERATOR, num_levels=8, codebook_size=_ACOUSTIC_CODES, semantic_codebook_size=_SSL_CODES
     ),

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from metis_jax.config import AcousticCodecConfig
 from metis_jax.convert.rules import Rule, dense_rules
 from metis_jax.convert.vocos import backbone_rules, quantizer_rules, weight_norm_rules
+from metis_jax.tensor_files import WeightsError
 
 _NUM_UNITS = 3
 _DOWN = "block.{block}.block.4.weight_v"
@@ -42,7 +43,11 @@ def encoder_rules(config: AcousticCodecConfig) -> list[Rule]:
 
 
 def rules(config: AcousticCodecConfig) -> list[Rule]:
-    """Of both files."""
+    """Of both files; WeightsError for an encoder that the release has not."""
+    if config.encoder != "wave":
+        raise WeightsError(
+            f"the authors' layout has no place for an acoustic codec whose encoder is {config.encoder!r}"
+        )
     return [*encoder_rules(config), *DECODER_RULES]
 
 

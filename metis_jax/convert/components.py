@@ -92,11 +92,6 @@ def rules_for(config: Any) -> list[Rule]:
     if isinstance(config, TaskAdapterConfig):
         return semantic_generator.ADAPTER_RULES
     kind = kind_of(config)
-    if getattr(config, "encoder", "wave") != "wave" or getattr(config, "decodes_frames", False):
-        raise WeightsError(
-            f"this {kind} is built as the authors' is not (encoder 'spectrum', or decodes_frames): "
-            "their layout has no place for it"
-        )
     module = _MODULES[kind]
     rules = module.rules(config) if hasattr(module, "rules") else module.RULES
     return [*rules, *STATISTICS_RULES] if kind == "ssl_encoder" else rules

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from metis_jax.config import SemanticCodecConfig
 from metis_jax.convert.rules import Rule, dense_rules
 from metis_jax.convert.vocos import backbone_rules, quantizer_rules
+from metis_jax.tensor_files import WeightsError
 
 _BLOCK = "encoder.0.convnext.{layer}.pwconv1.weight"
 
@@ -16,6 +17,13 @@ RULES: list[Rule] = [
     ),
     *quantizer_rules("quantizer", "quantizer.quantizers.0"),
 ]
+
+
+def rules(config: SemanticCodecConfig) -> list[Rule]:
+    """`RULES`; WeightsError for a decoder that the release has not."""
+    if config.decodes_frames:
+        raise WeightsError("the authors' layout has no place for a semantic codec that decodes frames one by one")
+    return RULES
 
 
 def config_from_shapes(shapes: Mapping[str, Sequence[int]]) -> SemanticCodecConfig:

@@ -29,7 +29,7 @@ from metis_jax.training.stages.registry import make_stage
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 EXPERIMENTS = (
     *("ssl_encoder", "semantic_codec", "acoustic_codec", "pretrain", "tasks", "s2a_first", "s2a_full"),
-    *("acoustic_decoder", "tts", "omni", "duration_predictor"),
+    *("tts", "omni", "duration_predictor"),
 )
 
 

@@ -180,6 +180,11 @@ def test_an_encoder_that_does_not_exist_is_refused(changes):
         dataclasses.replace(CONFIG, **changes)
 
 
+def test_a_hop_that_spectra_can_not_be_stacked_to_is_refused():
+    with pytest.raises(ValueError, match="multiple of 4"):
+        dataclasses.replace(SPECTRUM, strides=(3, 5))
+
+
 def test_the_authors_layout_has_no_place_for_spectra():
     with pytest.raises(WeightsError, match="spectrum"):
         rules_for(SPECTRUM)

@@ -12,10 +12,12 @@ import pytest
 import recipe
 
 from metis_jax.config import SemanticCodecConfig
+from metis_jax.convert.components import rules_for
 from metis_jax.convert.rules import to_tensors, to_variables
 from metis_jax.convert.semantic_codec import RULES, config_from_shapes
 from metis_jax.models.abstract import abstract_variables
 from metis_jax.models.semantic_codec import SemanticCodec
+from metis_jax.tensor_files import WeightsError
 from metis_jax.training.stages.semantic_codec import running_mean
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "tiny_semantic_codec.npz"
@@ -101,6 +103,11 @@ def test_every_parameter_gets_a_gradient(variables):
 
     for path, gradient in jax.tree_util.tree_leaves_with_path(jax.jit(jax.grad(loss))(variables)):
         assert np.isfinite(gradient).all() and np.abs(gradient).max() > 0, jax.tree_util.keystr(path)
+
+
+def test_the_authors_layout_has_no_place_for_a_frame_decoder():
+    with pytest.raises(WeightsError, match="one by one"):
+        rules_for(dataclasses.replace(CONFIG, decodes_frames=True))
 
 
 def test_a_frame_decoder_sees_no_neighbour():

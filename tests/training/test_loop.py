@@ -5,13 +5,16 @@ import json
 import os
 import signal
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from training import mini
 
+from metis_jax.bundle import write_bundle
 from metis_jax.config import to_dict
+from metis_jax.models.acoustic_codec import AcousticCodec
 from metis_jax.training import loop
 from metis_jax.training.checkpoint import Checkpoints
 from metis_jax.training.config import TrainConfig, check_same_run, defining
@@ -144,6 +147,32 @@ def test_another_run_can_be_continued_elsewhere(straight, tmp_path):
         start_run(config(resume=str(tmp_path / "nowhere")), tmp_path / "new")
     with pytest.raises(ValueError, match="no checkpoint in it"):
         start_run(config(resume=str(straight / "tensorboard")), tmp_path / "other")
+
+
+def test_a_wave_codec_from_a_bundle_can_be_trained_further(tmp_path):
+    """Its convolutions from channels to channels have one logical axis twice, which Flax refuses under a mesh."""
+    codec = AcousticCodec(mini.ACOUSTIC_CODEC)
+    shapes = jnp.zeros((1, 960), jnp.float32), jnp.array([960], jnp.int32)
+    variables = jax.device_get(jax.jit(lambda: nn.unbox(codec.init(jax.random.key(5), *shapes)))())
+    with write_bundle(tmp_path / "bundle", license="none", provenance="a test") as writer:
+        writer.add("acoustic_codec", mini.ACOUSTIC_CODEC, variables)
+    run = start_run(
+        config(
+            stage="acoustic_codec",
+            model={
+                "acoustic_codec": to_dict(mini.ACOUSTIC_CODEC),
+                # Without spectra, which the sizes of the first wave must not count on.
+                "discriminators": to_dict(dataclasses.replace(mini.DISCRIMINATORS, window_lengths=(), bands=())),
+            },
+            data=config().data | {"stage": "acoustic_codec"},
+            optimizers={"acoustic_codec": {}, "discriminators": {}},
+            initial={"acoustic_codec": str(tmp_path / "bundle")},
+        ),
+        tmp_path / "run",
+    )
+    run.checkpoints.close()
+    found = run.state.params["acoustic_codec"]["params"]
+    jax.tree.map(np.testing.assert_array_equal, jax.device_get(found), variables["params"])
 
 
 def test_config_errors_name_the_key():

@@ -73,7 +73,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             ssl = engine.semantic_tokens(engine.ssl_features([wave.at(SSL_RATE) for wave in waves]))
             found["ssl"] = usage(ssl, bundle.components["semantic_codec"].codebook_size)
         if flags.resynthesis:
-            settings = Settings.of("se")
+            settings = Settings.of("se", preferred=bundle.decoding)
             nothing = np.zeros((0, codec.num_levels), np.int32)
             jobs = [AcousticJob(tokens, nothing, (0, index)) for index, tokens in enumerate(ssl)]
             tokens = engine.acoustic_stage(jobs, settings.first_level, settings.other_levels)

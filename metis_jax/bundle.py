@@ -120,6 +120,7 @@ class Bundle:
       info: the whole of `config.json`.
       components: {name: configuration}; the class of the configuration says what the component is.
       tasks: {task: the components that serve it}.
+      decoding: {stage: {setting: value}} where the models want other decoding settings than the released.
     """
 
     def __init__(self, path: str | os.PathLike):
@@ -135,6 +136,7 @@ class Bundle:
                 cls = KINDS[entry["kind"]]
                 self.components[name] = configs.from_config_dict(cls, entry["config"], where=f"{where}: {name}")
             self.tasks = {name: Task(**entry) for name, entry in self.info["tasks"].items()}
+            self.decoding = {name: dict(entry) for name, entry in self.info.get("decoding", {}).items()}
         except (KeyError, TypeError, AttributeError) as error:
             raise WeightsError(f"{where}: damaged ({error})") from None
         for task, parts in self.tasks.items():
@@ -248,6 +250,9 @@ class BundleWriter:
     """Collects components in a directory; `write_bundle` makes one.
 
     Components are checked against the model as they are added, a task adapter after its base.
+
+    Attributes:
+      decoding: as in `Bundle`.
     """
 
     def __init__(self, directory: Path, *, license: str, provenance: str):
@@ -255,6 +260,7 @@ class BundleWriter:
         self._about = {"license": license, "provenance": provenance}
         self._components: dict[str, Any] = {}
         self._tasks: dict[str, Task] = {}
+        self.decoding: dict[str, dict[str, Any]] = {}
 
     def add(self, name: str, config: Any, variables: Variables) -> None:
         """Adds a component from a variable tree in memory."""
@@ -289,6 +295,8 @@ class BundleWriter:
             },
             "tasks": {name: dataclasses.asdict(task) for name, task in self._tasks.items()},
         }
+        if self.decoding:
+            info["decoding"] = self.decoding
         text = json.dumps(info, indent=1, ensure_ascii=False)
         (self._directory / CONFIG_FILE).write_text(text + "\n", encoding="utf-8")
 

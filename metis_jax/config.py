@@ -95,9 +95,9 @@ class SemanticCodecConfig:
     """VQ autoencoder over SSL features (MaskGCT section 3.2.1; reference RepCodec).
 
     Attributes:
-      decodes_frames: True decodes a frame from its own token alone.  Then a token says what its frame holds, and lasts
-        as long as that does; the paper's backbone lets neighbouring tokens share the work, which makes each of them
-        harder to predict than a small generator can.
+      is_plain: True quantizes the features themselves, without networks around the codebook: k-means tokens, as
+        HuBERT's (arXiv 2106.07447).  A token then says what its own frame holds; the paper's backbones let neighbouring
+        tokens share the work, which takes more data to learn and makes each of them harder to predict.
     """
 
     feature_width: int = 1024
@@ -106,7 +106,7 @@ class SemanticCodecConfig:
     width: int = 384
     mlp_width: int = 2048
     num_layers: int = 12
-    decodes_frames: bool = False
+    is_plain: bool = False
     commitment_weight: float = 0.15
     codebook_weight: float = 1.0
 

@@ -1,10 +1,14 @@
 """What speech is made with and what comes out: settings, the encoded prompt, the result."""
 
 import dataclasses
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any
 
 import numpy as np
 
 from metis_jax.audio import Wave
+from metis_jax.config import from_config_dict
 from metis_jax.decoding.jobs import StageSettings
 from metis_jax.types import Float, Int
 
@@ -28,15 +32,31 @@ class Settings:
     seed: int = 0
 
     @classmethod
-    def of(cls, task: str, *, steps: int | None = None, guidance: float | None = None, seed: int = 0) -> "Settings":
-        """The released settings of a task, with other stage-1 steps or guidance where given."""
+    def of(
+        cls,
+        task: str,
+        *,
+        steps: int | None = None,
+        guidance: float | None = None,
+        seed: int = 0,
+        preferred: Mapping[str, Mapping[str, Any]] = MappingProxyType({}),
+    ) -> "Settings":
+        """The released settings of a task, with other stage-1 steps or guidance where given.
+
+        `preferred` changes single fields of the released stages, as a bundle may wish: {stage: {field: value}}.
+        """
         if task not in _RELEASED:
             raise ValueError(f"task is {task!r}; use one of {', '.join(_RELEASED)}")
-        released_steps, released_guidance = _RELEASED[task]
-        stage = StageSettings(
-            (released_steps if steps is None else steps,), released_guidance if guidance is None else guidance, 0.9
-        )
-        return cls(semantic=stage, seed=seed)
+        released = cls(semantic=StageSettings((_RELEASED[task][0],), _RELEASED[task][1], 0.9), seed=seed)
+        stages = {name: getattr(released, name) for name in ("semantic", "first_level", "other_levels")}
+        for name, changes in preferred.items():
+            if name not in stages:
+                raise ValueError(f"decoding has no stage {name!r}; use {', '.join(stages)}")
+            fields = dataclasses.asdict(stages[name]) | dict(changes)
+            stages[name] = from_config_dict(StageSettings, fields, where=f"decoding.{name}")
+        asked = {"steps": None if steps is None else (steps,), "guidance": guidance}
+        asked = {name: value for name, value in asked.items() if value is not None}
+        return dataclasses.replace(released, **stages | {"semantic": dataclasses.replace(stages["semantic"], **asked)})
 
     def total_steps(self, num_levels: int) -> int:
         """Steps of all stages, for progress."""

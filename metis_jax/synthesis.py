@@ -89,6 +89,13 @@ class Metis:
         engine = Engine(Bundle(path), policy=policy, devices=devices, rows=rows)
         return cls(engine, lexicon=lexicon, durations=Durations(Bundle(durations)) if durations else None)
 
+    def settings(
+        self, task: str, *, steps: int | None = None, guidance: float | None = None, seed: int = 0
+    ) -> Settings:
+        """How the bundle wants a task decoded, with other stage-1 steps or guidance where given."""
+        preferred = self.engine.bundle.decoding
+        return Settings.of(task, steps=steps, guidance=guidance, seed=seed, preferred=preferred)
+
     def encode_prompt(self, wave: Wave) -> Prompt:
         """The tokens of a prompt of at most 20 seconds."""
         check_wave(wave, "prompt")
@@ -149,7 +156,7 @@ class Metis:
         texts = [phones] if isinstance(phones, np.ndarray) else phones
         waves = [check_wave(wave, "source").at(SSL_RATE) for wave in ([source] if is_one else source)]
         voices = _repeated(prompt or self.no_prompt, len(waves))
-        settings = settings or Settings.of(task)
+        settings = settings or self.settings(task)
         short = [i for i, wave in enumerate(waves) if len(wave) <= self._room(voices[i])]
         if texts is not None and len(short) < len(waves):
             raise ValueError(f"a source with a text must fit one pass of {self._windows.frames / FRAME_RATE:g} s")
@@ -176,7 +183,7 @@ class Metis:
         is_one = isinstance(script, Script | Plan)
         scripts = [script] if is_one else list(script)
         voices = _repeated(prompt, len(scripts))
-        settings = settings or Settings.of("tts")
+        settings = settings or self.settings("tts")
         plans = [
             one if isinstance(one, Plan) else self.plan(one, voice) for one, voice in zip(scripts, voices, strict=True)
         ]
@@ -217,7 +224,7 @@ class Metis:
         """Lip to speech, from visual features at 25 frames per second."""
         is_one = isinstance(features, np.ndarray)
         videos = [features] if is_one else list(features)
-        settings = settings or Settings.of("l2s")
+        settings = settings or self.settings("l2s")
         pieces = []
         for video, voice in zip(videos, _repeated(prompt or self.no_prompt, len(videos)), strict=True):
             self.check_lips(video, voice)
@@ -255,7 +262,7 @@ class Metis:
 
         The pieces follow each other without a seam.  Their SSL tokens leave out the prompt's.
         """
-        settings, voice = settings or Settings.of(task), prompt or self.no_prompt
+        settings, voice = settings or self.settings(task), prompt or self.no_prompt
         done = self._nothing()
         for index, window in enumerate(self._windows.cut(chunks, samples=self._room(voice), hop=SSL_HOP)):
             done.enter(window)

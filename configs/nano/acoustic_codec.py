@@ -1,4 +1,4 @@
-"""Nano acoustic codec: eight levels of 512 codes, reconstruction losses alone.
+"""Nano acoustic codec: four levels of 1024 codes, reconstruction losses alone.
 
 Command:   python train.py --config=configs/nano/acoustic_codec.py --workdir=DIR --config.data.shards='("SHARDS",)'
 Hardware:  two CPU cores.  Discriminators would multiply the cost of a step and are left out.
@@ -18,11 +18,11 @@ def get_config(arg: str | None = None):
         model=dict(acoustic_codec=nano.sized(AcousticCodecConfig, given)),
         data=dict(
             stage="acoustic_codec",
-            buckets=(25,),
+            buckets=(50,),
             recipe=dict(min_frames=25),
             example=dict(gain_db=(-9.0, 3.0)),
         ),
         optimizers=dict(acoustic_codec=nano.optimizer(given, STEPS, warmup_steps=300, b1=0.8, b2=0.99, clip_norm=10.0)),
         steps=STEPS,
-        batch_size=8,
+        batch_size=4,
     )

@@ -58,12 +58,12 @@ class Chain:
             self._extract("ssl_tokens", ("semantic_codec",), encoders, shards),
             self._train("acoustic_codec", ("prepare",), shards),
             self._extract("all_tokens", ("ssl_tokens", "acoustic_codec"), self.bundle("acoustic_codec"), tokens),
-            self._train("pretrain", ("ssl_tokens",), tokens),
+            self._train("pretrain", ("ssl_tokens",), tokens, code_vectors=("semantic_codec",)),
             self._train(
                 "tasks", ("pretrain",), tokens, semantic_generator=self.bundle("pretrain"), ssl_encoder=encoders
             ),
-            self._train("s2a_first", ("all_tokens",), all_tokens),
-            self._train("s2a_full", ("all_tokens",), all_tokens),
+            self._train("s2a_first", ("all_tokens",), all_tokens, code_vectors=("semantic_codec", "acoustic_codec")),
+            self._train("s2a_full", ("all_tokens",), all_tokens, code_vectors=("semantic_codec", "acoustic_codec")),
             self._assemble(("tasks", "s2a_first", "s2a_full")),
         ]
 
@@ -76,7 +76,9 @@ class Chain:
             return (sys.executable, "-c", code + f"write(pathlib.Path(sys.argv[1]), {SYNTHETIC_RECORDS}, 0)", output)
         return (sys.executable, "data/prepare.py", f"--input={self.manifest}", f"--output={output}")
 
-    def _train(self, name: str, needs: tuple[str, ...], shards: str, **initial: str) -> Step:
+    def _train(
+        self, name: str, needs: tuple[str, ...], shards: str, code_vectors: tuple[str, ...] = (), **initial: str
+    ) -> Step:
         """Trains and exports an experiment of this folder."""
         word = ":quicktest,chain" if self.quicktest else ""
         command = (
@@ -86,6 +88,7 @@ class Chain:
             f"--workdir={self.at(name)}",
             f"--config.data.shards=({shards!r},)",
             *(f"--config.initial.{component}={place}" for component, place in initial.items()),
+            *(f"--config.code_vectors.{codec}={self.bundle(codec)}" for codec in code_vectors),
             *self.overrides.get(name, ()),
         )
         made = self.bundle(name)

@@ -20,37 +20,34 @@ from metis_jax.config import (
 )
 
 _GENERATOR = {"width": 192, "num_layers": 4, "num_heads": 6, "mlp_width": 576}
-_SSL_CODES, _ACOUSTIC_CODES = 1024, 512
+_SSL_CODES, _LEVELS, _ACOUSTIC_CODES = 4096, 4, 1024
 
 NANO: dict[type, Any] = {
     SslEncoderConfig: SslEncoderConfig(width=128, num_layers=4, hidden_layer=3, num_heads=4, mlp_width=384),
     SemanticCodecConfig: SemanticCodecConfig(
         feature_width=128,
         codebook_size=_SSL_CODES,
-        code_width=16,
-        width=128,
-        mlp_width=384,
-        num_layers=2,
-        decodes_frames=True,
+        code_width=17,
+        is_plain=True,
     ),
     AcousticCodecConfig: AcousticCodecConfig(
         encoder="spectrum",
         encoder_width=192,
         encoder_layers=3,
         latent_width=64,
-        num_levels=8,
+        num_levels=_LEVELS,
         codebook_size=_ACOUSTIC_CODES,
-        decoder_width=256,
-        decoder_mlp_width=768,
+        decoder_width=320,
+        decoder_mlp_width=960,
         decoder_layers=5,
         # Half the paper's window: fewer phases that have to agree with each other's.
         n_fft=960,
-        quantizer_dropout=0.25,
+        quantizer_dropout=0.1,
         residual_weight=1.0,
     ),
     SemanticGeneratorConfig: SemanticGeneratorConfig(**_GENERATOR, codebook_size=_SSL_CODES, condition_width=128),
     AcousticGeneratorConfig: AcousticGeneratorConfig(
-        **_GENERATOR, num_levels=8, codebook_size=_ACOUSTIC_CODES, semantic_codebook_size=_SSL_CODES
+        **_GENERATOR, num_levels=_LEVELS, codebook_size=_ACOUSTIC_CODES, semantic_codebook_size=_SSL_CODES
     ),
 }
 
@@ -85,6 +82,7 @@ def experiment(given: frozenset[str], **values: Any) -> ml_collections.ConfigDic
     if "chain" in given:
         config.synthetic = 0
         config.initial = values.get("initial", {})
+        config.code_vectors = values.get("code_vectors", {})
     return config
 
 
@@ -122,6 +120,7 @@ def stage2(given: frozenset[str], steps: int, *, first_level: int, **sizes: int)
         model=dict(generator=sized(AcousticGeneratorConfig, given, **sizes), first_level=first_level),
         data=dict(stage="stage2", buckets=(150, 250)),
         optimizers=dict(acoustic_generator=optimizer(given, steps)),
+        code_vectors=dict(semantic_codec="", acoustic_codec=""),
         steps=steps,
         batch_size=12,
     )

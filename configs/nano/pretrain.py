@@ -1,6 +1,7 @@
 """Nano stage-1 pre-training: masked generative modelling of SSL tokens.
 
-Command:   python train.py --config=configs/nano/pretrain.py --workdir=DIR --config.data.shards='("TOKEN_SHARDS",)'
+Command:   python train.py --config=configs/nano/pretrain.py --workdir=DIR --config.data.shards='("TOKEN_SHARDS",)' \
+               --config.code_vectors.semantic_codec=BUNDLE
 Hardware:  two CPU cores.
 """
 
@@ -18,6 +19,7 @@ def get_config(arg: str | None = None):
         model=dict(generator=nano.sized(SemanticGeneratorConfig, given)),
         data=dict(stage="pretrain", buckets=(150, 250)),
         optimizers=dict(semantic_generator=nano.optimizer(given, STEPS)),
+        code_vectors=dict(semantic_codec=""),
         steps=STEPS,
         batch_size=12,
     )

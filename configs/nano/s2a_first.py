@@ -1,6 +1,7 @@
 """Nano stage 2: the first acoustic level from SSL tokens.
 
-Command:   python train.py --config=configs/nano/s2a_first.py --workdir=DIR --config.data.shards='("TOKEN_SHARDS",)'
+Command:   python train.py --config=configs/nano/s2a_first.py --workdir=DIR --config.data.shards='("TOKEN_SHARDS",)' \
+               --config.code_vectors.semantic_codec=BUNDLE --config.code_vectors.acoustic_codec=BUNDLE
 Hardware:  two CPU cores.
 """
 

@@ -1,6 +1,7 @@
-"""Nano stage 2: levels 2 to 8 from SSL tokens and the levels below.
+"""Nano stage 2: levels 2 to 4 from SSL tokens and the levels below.
 
-Command:   python train.py --config=configs/nano/s2a_full.py --workdir=DIR --config.data.shards='("TOKEN_SHARDS",)'
+Command:   python train.py --config=configs/nano/s2a_full.py --workdir=DIR --config.data.shards='("TOKEN_SHARDS",)' \
+               --config.code_vectors.semantic_codec=BUNDLE --config.code_vectors.acoustic_codec=BUNDLE
 Hardware:  two CPU cores.
 """
 

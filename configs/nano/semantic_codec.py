@@ -1,4 +1,4 @@
-"""Nano semantic codec: one of 1024 codes per 20 ms of SSL features.
+"""Nano semantic codec: k-means of SSL features, one of 4096 centres per 20 ms.
 
 Command:   python train.py --config=configs/nano/semantic_codec.py --workdir=DIR \
                --config.data.shards='("SHARDS",)' --config.initial.ssl_encoder=BUNDLE
@@ -8,7 +8,7 @@ Hardware:  two CPU cores.
 from configs.nano import common as nano
 from metis_jax.config import SemanticCodecConfig, SslEncoderConfig
 
-STEPS = 3000
+STEPS = 300
 
 
 def get_config(arg: str | None = None):
@@ -17,12 +17,12 @@ def get_config(arg: str | None = None):
         given,
         stage="semantic_codec",
         model=dict(
-            semantic_codec=nano.sized(SemanticCodecConfig, given),
+            semantic_codec=nano.sized(SemanticCodecConfig, given, is_plain=True),
             ssl_encoder=nano.sized(SslEncoderConfig, given),
-            target_span=3,
+            kmeans_frames=1000 if nano.common.is_tiny(given) else 300_000,
         ),
         data=dict(stage="semantic_codec", buckets=(150,), example=dict(gain_db=(-6.0, 3.0))),
-        optimizers=dict(semantic_codec=nano.optimizer(given, STEPS)),
+        optimizers=dict(semantic_codec=nano.optimizer(given, STEPS, learning_rate=1e-4)),
         initial=dict(ssl_encoder=""),
         steps=STEPS,
         batch_size=8,

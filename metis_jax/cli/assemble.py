@@ -7,14 +7,17 @@ Parameters are stored in `dtype`; everything else (statistics, the codec's windo
 """
 
 import argparse
+import json
 import sys
 from collections.abc import Sequence
+from typing import Any
 
 import jax
 import numpy as np
 
 from metis_jax.bundle import Bundle, write_bundle
 from metis_jax.cli.command import exit_status
+from metis_jax.speech import Settings
 from metis_jax.types import Variables
 
 DTYPES = ("float32", "float16")
@@ -41,8 +44,14 @@ def assemble(
     dtype: str,
     license: str,
     provenance: str,
+    decoding: dict[str, dict[str, Any]] | None = None,
 ) -> None:
-    """Writes `components`, {name: "BUNDLE" or "BUNDLE:name there"}; `tasks` are served by the semantic generator."""
+    """Writes `components`, {name: "BUNDLE" or "BUNDLE:name there"}; `tasks` are served by the semantic generator.
+
+    `decoding` changes released settings, as `Settings.of` takes them.
+    """
+    for task in tasks:
+        Settings.of(task, preferred=decoding or {})
     if tasks and "semantic_generator" not in components:
         raise ValueError("tasks were given, but no component semantic_generator to serve them")
     with write_bundle(output, license=license, provenance=provenance) as writer:
@@ -52,6 +61,7 @@ def assemble(
             writer.add(name, config, stored_as(variables, dtype))
         for task in tasks:
             writer.task(task, "semantic_generator")
+        writer.decoding = decoding or {}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -60,6 +70,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--component", action="append", required=True, help="NAME=BUNDLE or NAME=BUNDLE:NAME_THERE")
     parser.add_argument("--task", default="", help="tasks that the semantic generator serves, comma-separated")
     parser.add_argument("--dtype", default="float32", choices=DTYPES, help="of the stored parameters")
+    parser.add_argument("--decoding", default="{}", help='settings of stages, as {"first_level": {"temperature": 0.5}}')
     parser.add_argument("--license", required=True, help="of the weights")
     parser.add_argument("--provenance", required=True, help="where the weights come from, one line")
     flags = parser.parse_args(arguments)
@@ -71,6 +82,10 @@ def _run(flags: argparse.Namespace) -> None:
     for name, _, place in pairs:
         if not name or not place:
             raise ValueError(f"--component is {name!r}; expected NAME=BUNDLE")
+    try:
+        decoding = json.loads(flags.decoding)
+    except ValueError as error:
+        raise ValueError(f"--decoding is not JSON ({error})") from None
     assemble(
         flags.output,
         {name: place for name, _, place in pairs},
@@ -78,6 +93,7 @@ def _run(flags: argparse.Namespace) -> None:
         dtype=flags.dtype,
         license=flags.license,
         provenance=flags.provenance,
+        decoding=decoding,
     )
     print(flags.output)
 

@@ -35,7 +35,7 @@ from metis_jax.data.audio import CODEC_RATE, SSL_RATE
 from metis_jax.evaluation.errors import MissingEvalExtra, Unmeasurable
 from metis_jax.evaluation.recognizer import Recognizer
 from metis_jax.speaking import LENGTH_RULES, Plan, Script
-from metis_jax.synthesis import MAXIMUM_PROMPT_SECONDS, Metis, Prompt, Settings, Speech
+from metis_jax.synthesis import MAXIMUM_PROMPT_SECONDS, Metis, Prompt, Speech
 from metis_jax.text.errors import MissingTextExtra
 from metis_jax.text.languages import AUTO, LANGUAGES
 from metis_jax.text.lexicon import Lexicon
@@ -137,7 +137,7 @@ class _Run:
             durations=given.durations,
         )
         self._metis.engine.require(self._task)
-        self._settings = Settings.of(self._task, steps=given.steps, guidance=given.guidance, seed=given.seed)
+        self._settings = self._metis.settings(self._task, steps=given.steps, guidance=given.guidance, seed=given.seed)
         started = time.perf_counter()
         self._metis.engine.load(self._task)
         self._loading = time.perf_counter() - started

@@ -20,9 +20,9 @@ RULES: list[Rule] = [
 
 
 def rules(config: SemanticCodecConfig) -> list[Rule]:
-    """`RULES`; WeightsError for a decoder that the release has not."""
-    if config.decodes_frames:
-        raise WeightsError("the authors' layout has no place for a semantic codec that decodes frames one by one")
+    """`RULES`; WeightsError for a codec without the release's backbones."""
+    if config.is_plain:
+        raise WeightsError("the authors' layout has no place for a semantic codec that is a codebook alone")
     return RULES
 
 

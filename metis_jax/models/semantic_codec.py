@@ -8,9 +8,9 @@ import jax.numpy as jnp
 
 from metis_jax.config import SemanticCodecConfig
 from metis_jax.layers.convnext import VocosBackbone
-from metis_jax.layers.dense import Dense, fan_in_init, truncated_init
+from metis_jax.layers.dense import Dense, truncated_init
 from metis_jax.layers.quantizer import FactorizedQuantizer, QuantizerOutput
-from metis_jax.types import EMBED, MLP, Array, Float, Int, Policy
+from metis_jax.types import EMBED, Array, Float, Int, Policy
 
 
 class _Tower(nn.Module):
@@ -29,20 +29,6 @@ class _Tower(nn.Module):
         return dense(x).astype(jnp.float32)
 
 
-class _FrameDecoder(nn.Module):
-    """A network of one hidden layer, frame by frame (`SemanticCodecConfig.decodes_frames`)."""
-
-    config: SemanticCodecConfig
-    policy: Policy
-
-    @nn.compact
-    def __call__(self, x: Float[Array, "b t c"], lengths: Int[Array, " b"]) -> Float[Array, "b t c"]:
-        config, dtype = self.config, self.policy.compute_dtype
-        x = Dense(config.mlp_width, (EMBED, MLP), dtype=dtype, kernel_init=fan_in_init, name="up")(x)
-        out = Dense(config.feature_width, (MLP, None), dtype=dtype, kernel_init=fan_in_init, name="out")
-        return out(nn.gelu(x, approximate=False)).astype(jnp.float32)
-
-
 class SemanticCodec(nn.Module):
     """Vector-quantized autoencoder of SSL features; `__call__` is its training pass."""
 
@@ -51,20 +37,24 @@ class SemanticCodec(nn.Module):
 
     def setup(self):
         config = self.config
-        self.encoder = _Tower(config, self.policy)
         self.quantizer = FactorizedQuantizer(config.feature_width, config.codebook_size, config.code_width)
-        self.decoder = (_FrameDecoder if config.decodes_frames else _Tower)(config, self.policy)
+        if not config.is_plain:
+            self.encoder = _Tower(config, self.policy)
+            self.decoder = _Tower(config, self.policy)
 
     def __call__(
         self, features: Float[Array, "b t d"], lengths: Int[Array, " b"]
     ) -> tuple[Float[Array, "b t d"], QuantizerOutput]:
         """Reconstructed features and what the quantizer found."""
         output = self.quantizer(self.latents(features, lengths), lengths)
-        return self.decoder(output.quantized, lengths), output
+        return self._reconstruct(output.quantized, lengths), output
+
+    def _reconstruct(self, vectors: Float[Array, "b t d"], lengths: Int[Array, " b"]) -> Float[Array, "b t d"]:
+        return vectors if self.config.is_plain else self.decoder(vectors, lengths)
 
     def latents(self, features: Float[Array, "b t d"], lengths: Int[Array, " b"]) -> Float[Array, "b t d"]:
         """The encoder's output, before quantization."""
-        return self.encoder(features, lengths)
+        return features if self.config.is_plain else self.encoder(features, lengths)
 
     def encode(self, features: Float[Array, "b t d"], lengths: Int[Array, " b"]) -> Int[Array, "b t"]:
         """SSL tokens of normalised SSL features."""
@@ -85,4 +75,4 @@ class SemanticCodec(nn.Module):
         self, codes: Int[Array, "b t"] | Float[Array, "b t d"], lengths: Int[Array, " b"]
     ) -> Float[Array, "b t d"]:
         """SSL features from tokens, or from their vectors."""
-        return self.decoder(self.embed(codes) if codes.ndim == 2 else codes, lengths)
+        return self._reconstruct(self.embed(codes) if codes.ndim == 2 else codes, lengths)

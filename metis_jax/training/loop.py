@@ -103,6 +103,9 @@ class Loop:
         batches = self.pipeline.iterator()
         if run.data_state is not None:
             batches.set_state(run.data_state)
+        elif self.step == 0:
+            with activate(run.mesh):
+                run.look_first(feed(batch, run.mesh) for batch in batches)
         saved = self.step if run.checkpoints.latest() == self.step else -1
         stop = StopRequest()
         try:

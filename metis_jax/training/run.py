@@ -4,7 +4,7 @@ import dataclasses
 import hashlib
 import logging
 import pathlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import flax
@@ -18,14 +18,16 @@ from metis_jax.data.synthetic import write_synthetic_shards
 from metis_jax.sharding import activate, check_batch_size, make_mesh
 from metis_jax.text.frontend import TextFrontEnd
 from metis_jax.text.languages import AUTO
+from metis_jax.training import code_vectors
 from metis_jax.training.checkpoint import Checkpoints, Restored
 from metis_jax.training.config import TrainConfig, check_same_run, defining
-from metis_jax.training.stage import Params, Stage
+from metis_jax.training.stage import LooksFirst, Params, Stage
 from metis_jax.training.stages.registry import make_stage
 from metis_jax.training.state import (
     Layout,
     StateMaker,
     TrainState,
+    all_params,
     check_initial,
     count_params,
     fingerprint,
@@ -60,12 +62,28 @@ class Run:
         """What is evaluated and exported."""
         return self.state.ema or self.state.params
 
+    @property
+    def _maker(self) -> StateMaker:
+        return StateMaker(self.layout, self.config.optimizers, self.mesh, ema=bool(self.config.ema_decay))
+
+    def look_first(self, batches: Iterator[Mapping[str, Any]]) -> None:
+        """Replaces what the stage would rather take from the first `batches` than draw."""
+        if not isinstance(self.stage, LooksFirst):
+            return
+        found = self.stage.first_look(all_params(self.state.params, self.frozen), batches, self.config.seed)
+        params = dict(self.state.params)
+        for name, leaves in found.items():
+            flat = flax.traverse_util.flatten_dict(params[name], sep="/")
+            flat |= {path: jax.device_put(leaf, flat[path].sharding) for path, leaf in leaves.items()}
+            params[name] = flax.traverse_util.unflatten_dict(flat, sep="/")
+        if found:
+            self.state = self._maker.begin(params)
+
     def train_step(self) -> TrainStep:
-        maker = StateMaker(self.layout, self.config.optimizers, self.mesh, ema=bool(self.config.ema_decay))
         return make_train_step(
             self.stage,
             self.config.optimizers,
-            maker.shardings,
+            self._maker.shardings,
             accumulate=self.config.accumulate,
             ema_decay=self.config.ema_decay,
         )
@@ -105,16 +123,32 @@ def make_pipeline(config: PipelineConfig) -> Pipeline:
     )
 
 
-def load_initial(initial: Mapping[str, str]) -> dict[str, dict[str, np.ndarray]]:
+def load_initial(initial: Mapping[str, str], key: str = "initial") -> dict[str, dict[str, np.ndarray]]:
     """{component: {path: array}} from bundles: "BUNDLE", or "BUNDLE:name" of the component there."""
     result = {}
     for component, place in initial.items():
         if not place:
-            raise ValueError(f"config.initial.{component} is empty; give the bundle that holds it")
+            raise ValueError(f"config.{key}.{component} is empty; give the bundle that holds it")
         path, _, name = place.partition(":")
         _, variables = Bundle(path).load(name or component)
         result[component] = flax.traverse_util.flatten_dict(variables, sep="/")
     return result
+
+
+def add_code_vectors(
+    initial: dict[str, dict[str, np.ndarray]], stage: Stage, bundles: Mapping[str, str]
+) -> dict[str, dict[str, np.ndarray]]:
+    """`initial` with the tables of the stage's generator from the codecs in `bundles`, where it holds none."""
+    if not any(bundles.values()):
+        return initial
+    codecs, configs = load_initial(bundles, "code_vectors"), stage.configs()
+    if generator := configs.get(name := "semantic_generator"):
+        leaves = code_vectors.semantic_generator_leaves(codecs, generator.width)
+    elif generator := configs.get(name := "acoustic_generator"):
+        leaves = code_vectors.acoustic_generator_leaves(codecs, generator.num_levels, generator.width)
+    else:
+        raise ValueError(f"config.code_vectors is for generators; this stage has {', '.join(sorted(configs))}")
+    return initial | {name: leaves | initial.get(name, {})}
 
 
 def _last_checkpoint(config: TrainConfig, own: Checkpoints, target: TrainState) -> tuple[Restored | None, str]:
@@ -150,11 +184,11 @@ def start_run(config: TrainConfig, workdir: pathlib.Path) -> Run:
     key = jax.random.key(config.seed)
     # Outside the mesh: a convolution from channels to channels has the same logical axis twice, which Flax refuses
     # where a mesh is active.
-    initial = load_initial(config.initial)
+    initial = add_code_vectors(load_initial(config.initial), stage, config.code_vectors)
     with activate(mesh):
         layout = make_layout(stage, config.optimizers, mesh)
         for name, missing in check_initial(layout, initial).items():
-            log.info("%s: from %s, %d leaves drawn", name, config.initial[name], missing)
+            log.info("%s: from %s, %d leaves drawn", name, config.initial.get(name, "code vectors"), missing)
         frozen = materialize(stage, key, layout.frozen, layout.frozen_shardings, initial, config.half_precision)
         maker = StateMaker(layout, config.optimizers, mesh, ema=bool(config.ema_decay))
         checkpoints = Checkpoints(workdir / CHECKPOINTS, keep=config.keep_checkpoints, keep_period=config.keep_period)

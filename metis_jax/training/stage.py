@@ -6,7 +6,7 @@ a component is a model that a bundle could hold.  The stage does not know which 
 """
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, Protocol, runtime_checkable
 
 import flax.linen as nn
@@ -51,6 +51,15 @@ class Stage(Protocol):
 
     def seconds(self, batch: Mapping[str, np.ndarray]) -> float:
         """Seconds of audio that the batch stands for, padding left out."""
+        ...
+
+
+@runtime_checkable
+class LooksFirst(Protocol):
+    """A stage some of whose parameters start from the data instead of being drawn."""
+
+    def first_look(self, params: Params, batches: Iterator[Batch], seed: int) -> dict[str, dict[str, np.ndarray]]:
+        """{component: {path joined by "/": array}} of what is to replace drawn leaves; equal in every process."""
         ...
 
 

@@ -10,6 +10,7 @@ from safetensors.numpy import load_file
 from metis_jax.bundle import Bundle, stored_shapes, write_bundle
 from metis_jax.cli import assemble
 from metis_jax.config import SIZES, AcousticCodecConfig, SemanticGeneratorConfig
+from metis_jax.synthesis import Metis, Settings
 
 CODEC = SIZES["tiny"][AcousticCodecConfig]
 GENERATOR = dataclasses.replace(SIZES["tiny"][SemanticGeneratorConfig], condition="gated")
@@ -48,9 +49,24 @@ def test_parameters_are_halved_and_the_rest_is_not(tmp_path):
         np.testing.assert_allclose(after[name], leaf, rtol=1e-3, atol=1e-7)
 
 
+def test_decoding_settings_travel_with_the_bundle(tmp_path):
+    generator = write(tmp_path / "one", semantic_generator=GENERATOR)
+    wanted = '{"first_level": {"steps": [8, 2], "temperature": 0.5}, "semantic": {"steps": [6]}}'
+    flags = command(tmp_path, f"semantic_generator={generator}", task="se", decoding=wanted)
+    assert assemble.main(flags) == 0
+    settings = Metis.from_bundle(tmp_path / "all").settings("se", guidance=1.5)
+    released = Settings.of("se")
+    assert settings.first_level == dataclasses.replace(released.first_level, steps=(8, 2), temperature=0.5)
+    assert settings.semantic == dataclasses.replace(released.semantic, steps=(6,), guidance=1.5)
+    assert settings.other_levels == released.other_levels
+
+
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
+        ({"task": "se", "decoding": "{'a'}"}, "not JSON"),
+        ({"task": "se", "decoding": '{"third_level": {}}'}, "no stage 'third_level'"),
+        ({"task": "se", "decoding": '{"semantic": {"heat": 1}}'}, "decoding.semantic has no field 'heat'"),
         ({"task": "se"}, "no component semantic_generator"),
         ({"dtype": "float16"}, "does not fit float16"),
     ],

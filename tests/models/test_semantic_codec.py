@@ -18,7 +18,6 @@ from metis_jax.convert.semantic_codec import RULES, config_from_shapes
 from metis_jax.models.abstract import abstract_variables
 from metis_jax.models.semantic_codec import SemanticCodec
 from metis_jax.tensor_files import WeightsError
-from metis_jax.training.stages.semantic_codec import running_mean
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "tiny_semantic_codec.npz"
 CONFIG = SemanticCodecConfig(feature_width=32, codebook_size=64, code_width=4, width=24, mlp_width=48, num_layers=3)
@@ -105,33 +104,23 @@ def test_every_parameter_gets_a_gradient(variables):
         assert np.isfinite(gradient).all() and np.abs(gradient).max() > 0, jax.tree_util.keystr(path)
 
 
-def test_the_authors_layout_has_no_place_for_a_frame_decoder():
-    with pytest.raises(WeightsError, match="one by one"):
-        rules_for(dataclasses.replace(CONFIG, decodes_frames=True))
+def test_the_authors_layout_has_no_place_for_a_codebook_alone():
+    with pytest.raises(WeightsError, match="codebook alone"):
+        rules_for(dataclasses.replace(CONFIG, is_plain=True))
 
 
-def test_a_frame_decoder_sees_no_neighbour():
-    config = dataclasses.replace(CONFIG, decodes_frames=True)
-    codec, lengths = SemanticCodec(config), jnp.array([9], jnp.int32)
+def test_a_plain_codec_sees_no_neighbour_in_either_direction():
+    codec, lengths = SemanticCodec(dataclasses.replace(CONFIG, is_plain=True)), jnp.array([9], jnp.int32)
     features = jnp.asarray(np.random.default_rng(8).normal(size=(1, 9, 32)), jnp.float32)
     variables = jax.jit(lambda: nn.unbox(codec.init(jax.random.key(0), features, lengths)))()
-    codes = jnp.arange(9, dtype=jnp.int32)[None]
+    assert set(variables["params"]) == {"quantizer"}
 
     @jax.jit
-    def decode(codes):
-        return codec.apply(variables, codes, lengths, method="decode")
+    def both_ways(features):
+        codes = codec.apply(variables, features, lengths, method="encode")
+        return codes, codec.apply(variables, codes, lengths, method="decode")
 
-    changed = np.any(np.asarray(decode(codes) != decode(codes.at[0, 4].set(60))), axis=-1)
-    assert changed[0].tolist() == [frame == 4 for frame in range(9)]
-
-
-@pytest.mark.parametrize("span", [1, 2, 3, 5])
-def test_a_running_mean_is_of_the_valid_frames_around(span):
-    x = np.random.default_rng(9).normal(size=(2, 12, 3)).astype(np.float32)
-    lengths = [12, 7]
-    mean = running_mean(jnp.asarray(x), jnp.array(lengths, jnp.int32), span)
-    for row, length in enumerate(lengths):
-        for frame in range(length):
-            first = max(0, frame - (span - 1) // 2)
-            own = x[row, first : min(length, frame + span // 2 + 1)]
-            np.testing.assert_allclose(mean[row, frame], own.mean(axis=0), atol=1e-6)
+    (codes, decoded), (other_codes, other_decoded) = both_ways(features), both_ways(features.at[0, 4].multiply(-1))
+    changed = [frame == 4 for frame in range(9)]
+    assert (codes != other_codes)[0].tolist() == changed
+    assert np.any(np.asarray(decoded != other_decoded), axis=-1)[0].tolist() == changed

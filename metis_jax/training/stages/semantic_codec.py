@@ -4,19 +4,21 @@ The features come from the frozen SSL encoder, inside the step.
 """
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.experimental import multihost_utils
 
 from metis_jax.config import SemanticCodecConfig, SslEncoderConfig
 from metis_jax.models.semantic_codec import SemanticCodec
 from metis_jax.models.ssl_encoder import SslEncoder
 from metis_jax.objectives.codec_reconstruction import feature_loss
 from metis_jax.ops.lengths import valid_mask
+from metis_jax.training.kmeans import clusters
 from metis_jax.training.stage import Batch, Metrics, Params, Samples
 from metis_jax.training.stages.frontend import encoder_frames, ssl_features
 from metis_jax.training.stages.pictures import feature_picture
@@ -33,31 +35,23 @@ def code_usage(codes: Int[Array, "b t"], is_valid: Bool[Array, "b t"], v: int) -
     return {"codes_in_batch": jnp.sum(counts > 0, dtype=jnp.float32), "code_perplexity": jnp.exp(entropy)}
 
 
-def running_mean(features: Float[Array, "b t d"], lengths: Int[Array, " b"], span: int) -> Float[Array, "b t d"]:
-    """Means over `span` frames around each one, of those that are valid."""
-    is_valid = valid_mask(lengths, features.shape[1])[:, :, None].astype(jnp.float32)
-    padding = ((0, 0), ((span - 1) // 2, span // 2), (0, 0))
-    total, count = (
-        jax.lax.reduce_window(x, jnp.float32(0), jax.lax.add, (1, span, 1), (1, 1, 1), padding)
-        for x in (features * is_valid, is_valid)
-    )
-    return total / jnp.maximum(count, jnp.float32(1))
-
-
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class SemanticCodecStage:
     """L1 reconstruction, codebook and commitment losses, weighted as the codec's config says.
 
     Attributes:
-      target_span: frames over whose mean the decoder's target runs; 1 in the paper.  With more, tokens follow the
-        features more slowly and change less often.
+      kmeans_frames: frames whose cluster centres the codebook of a plain codec starts from; 0 draws it, as the paper's.
     """
 
     semantic_codec: SemanticCodecConfig
     ssl_encoder: SslEncoderConfig
-    target_span: int = 1
+    kmeans_frames: int = 0
     policy: Policy = Policy()
     encoder_policy: Policy = Policy()
+
+    def __post_init__(self):
+        if self.kmeans_frames and not self.semantic_codec.is_plain:
+            raise ValueError("kmeans_frames is for a plain codec; set config.model.semantic_codec.is_plain too")
 
     @property
     def _encoder(self) -> SslEncoder:
@@ -84,13 +78,31 @@ class SemanticCodecStage:
         t = encoder_frames(batch["wave"].shape[1], self.ssl_encoder)
         return ssl_features(self._encoder, params[ENCODER], batch["wave"], batch["wave_lengths"], t)
 
+    def first_look(self, params: Params, batches: Iterator[Batch], seed: int) -> dict[str, dict[str, np.ndarray]]:
+        """Clusters of the first frames, for the codebook."""
+        features_of = jax.jit(lambda batch: self._features(params, batch))
+        frames, count = [], 0
+        while count < self.kmeans_frames:
+            batch = next(batches)
+            gathered = (
+                multihost_utils.process_allgather(x, tiled=True) for x in (features_of(batch), batch["lengths"])
+            )
+            features, lengths = map(np.asarray, gathered)
+            frames += [row[:n] for row, n in zip(features, lengths, strict=True)]
+            count += int(lengths.sum())
+        if not frames:
+            return {}
+        config = self.semantic_codec
+        found = clusters(np.concatenate(frames), config.codebook_size, config.code_width, seed=seed)
+        return {CODEC: {f"params/quantizer/{name}": x for name, x in found.items()}}
+
     def loss(
         self, params: Params, batch: Batch, key: Key[Array, ""], *, deterministic: bool
     ) -> tuple[Float[Array, ""], Metrics]:
         config, lengths = self.semantic_codec, batch["lengths"]
         features = self._features(params, batch)
         decoded, output = self._codec.apply(params[CODEC], features, lengths)
-        reconstruction = feature_loss(decoded, running_mean(features, lengths, self.target_span), lengths)
+        reconstruction = feature_loss(decoded, features, lengths)
         codebook, commitment = jnp.mean(output.codebook_loss), jnp.mean(output.commitment_loss)
         total = (
             reconstruction

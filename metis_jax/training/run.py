@@ -139,7 +139,7 @@ def add_code_vectors(
     initial: dict[str, dict[str, np.ndarray]], stage: Stage, bundles: Mapping[str, str]
 ) -> dict[str, dict[str, np.ndarray]]:
     """`initial` with the tables of the stage's generator from the codecs in `bundles`, where it holds none."""
-    if not any(bundles.values()):
+    if not bundles:
         return initial
     codecs, configs = load_initial(bundles, "code_vectors"), stage.configs()
     if generator := configs.get(name := "semantic_generator"):

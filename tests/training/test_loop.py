@@ -15,6 +15,7 @@ from training import mini
 from metis_jax.bundle import write_bundle
 from metis_jax.config import to_dict
 from metis_jax.models.acoustic_codec import AcousticCodec
+from metis_jax.models.semantic_codec import SemanticCodec
 from metis_jax.training import loop
 from metis_jax.training.checkpoint import Checkpoints
 from metis_jax.training.config import TrainConfig, check_same_run, defining
@@ -173,6 +174,49 @@ def test_a_wave_codec_from_a_bundle_can_be_trained_further(tmp_path):
     run.checkpoints.close()
     found = run.state.params["acoustic_codec"]["params"]
     jax.tree.map(np.testing.assert_array_equal, jax.device_get(found), variables["params"])
+
+
+def _plain_codec(**changes) -> TrainConfig:
+    codec = dataclasses.replace(mini.SEMANTIC_CODEC, code_width=6, is_plain=True)
+    return config(
+        stage="semantic_codec",
+        model={"semantic_codec": to_dict(codec), "ssl_encoder": to_dict(mini.SSL), "kmeans_frames": 600},
+        data=config().data | {"stage": "semantic_codec"},
+        optimizers={"semantic_codec": {"learning_rate": 1e-5, "schedule": "constant", "warmup_steps": 1}},
+        **changes,
+    )
+
+
+def test_a_plain_codec_starts_from_clusters_of_the_data_and_only_once(tmp_path):
+    for steps in (1, 3):
+        assert train(_plain_codec(steps=steps), tmp_path / "resumed").step == steps
+    assert train(_plain_codec(steps=3), tmp_path / "straight").step == 3
+    assert losses(tmp_path / "resumed") == losses(tmp_path / "straight")
+    found = [json.loads(line) for line in (tmp_path / "straight" / "metrics.jsonl").read_text().splitlines()]
+    assert found[0]["codes_in_batch"] == mini.V  # of a drawn codebook about half are used
+    assert found[0]["reconstruction"] < 0.5  # of features whose mean size is 0.8
+
+
+def test_tables_start_from_code_vectors_where_initial_has_none(tmp_path):
+    codec = SemanticCodec(dataclasses.replace(mini.SEMANTIC_CODEC, code_width=6, is_plain=True))
+    inputs = jnp.zeros((1, 2, 16), jnp.float32), jnp.array([2], jnp.int32)
+    variables = jax.device_get(jax.jit(lambda: nn.unbox(codec.init(jax.random.key(5), *inputs)))())
+    with write_bundle(tmp_path / "bundle", license="none", provenance="a test") as writer:
+        writer.add("semantic_codec", codec.config, variables)
+    given = {
+        "model": {"generator": to_dict(mini.SEMANTIC)},
+        "code_vectors": {"semantic_codec": str(tmp_path / "bundle")},
+    }
+    run = start_run(config(**given), tmp_path / "run")
+    run.checkpoints.close()
+    params = jax.device_get(run.state.params["semantic_generator"]["params"])
+    codes = variables["params"]["quantizer"]["codebook"]
+    codes = codes / np.linalg.norm(codes, axis=-1, keepdims=True)
+    table = params["token_embedding"]["table"]
+    distances = [np.linalg.norm(x[:, None] - x[None], axis=-1)[np.triu_indices(mini.V, 1)] for x in (codes, table)]
+    np.testing.assert_allclose(distances[1] / distances[0], (distances[1] / distances[0])[0], rtol=1e-4)
+    with pytest.raises(ValueError, match="config.code_vectors.semantic_codec is empty"):
+        start_run(config(**given | {"code_vectors": {"semantic_codec": "", "acoustic_codec": "x"}}), tmp_path / "other")
 
 
 def test_config_errors_name_the_key():

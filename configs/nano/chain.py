@@ -60,7 +60,12 @@ class Chain:
             self._extract("all_tokens", ("ssl_tokens", "acoustic_codec"), self.bundle("acoustic_codec"), tokens),
             self._train("pretrain", ("ssl_tokens",), tokens, code_vectors=("semantic_codec",)),
             self._train(
-                "tasks", ("pretrain",), tokens, semantic_generator=self.bundle("pretrain"), ssl_encoder=encoders
+                "tasks",
+                ("pretrain",),
+                tokens,
+                code_vectors=("semantic_codec",),
+                semantic_generator=self.bundle("pretrain"),
+                ssl_encoder=encoders,
             ),
             self._train("s2a_first", ("all_tokens",), all_tokens, code_vectors=("semantic_codec", "acoustic_codec")),
             self._train("s2a_full", ("all_tokens",), all_tokens, code_vectors=("semantic_codec", "acoustic_codec")),

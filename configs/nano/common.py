@@ -106,6 +106,7 @@ def finetuning(
         ),
         optimizers=dict(semantic_generator=optimizer(given, steps, learning_rate=7e-4)),
         initial=dict(semantic_generator="", ssl_encoder=""),
+        code_vectors=dict(semantic_codec=""),
         tasks=tuple(shares),
         steps=steps,
         batch_size=8,

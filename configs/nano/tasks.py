@@ -1,7 +1,8 @@
 """Nano fine-tuning: one generator for speech enhancement, target speaker extraction and voice conversion.
 
 Command:   python train.py --config=configs/nano/tasks.py --workdir=DIR --config.data.shards='("TOKEN_SHARDS",)' \
-               --config.initial.semantic_generator=BUNDLE --config.initial.ssl_encoder=BUNDLE
+               --config.initial.semantic_generator=BUNDLE --config.initial.ssl_encoder=BUNDLE \
+               --config.code_vectors.semantic_codec=BUNDLE
 Hardware:  two CPU cores.
 """
 

@@ -11,6 +11,8 @@ from collections.abc import Mapping
 import numpy as np
 from jaxtyping import Float
 
+from metis_jax.config import AcousticGeneratorConfig, SemanticGeneratorConfig
+
 Leaves = dict[str, np.ndarray]
 Codecs = Mapping[str, Mapping[str, np.ndarray]]
 
@@ -46,25 +48,63 @@ def _codec(codecs: Codecs, name: str) -> Mapping[str, np.ndarray]:
     return codecs[name]
 
 
-def semantic_generator_leaves(codecs: Codecs, d: int) -> Leaves:
-    """Token embeddings, and the layer that scores a code by its inner product with a hidden vector."""
-    codes = _codes(_codec(codecs, "semantic_codec")["params/quantizer/codebook"])
+def semantic_generator_leaves(codecs: Codecs, config: SemanticGeneratorConfig) -> Leaves:
+    """Token embeddings, the layer that scores a code by its inner product with a hidden vector, and the adapter.
+
+    The adapter, where there is one for the features that a plain codec quantizes, embeds features as their token is.
+    """
+    codec, d = _codec(codecs, "semantic_codec"), config.width
+    codes = _codes(codec["params/quantizer/codebook"])
     vectors = codes @ _directions(codes.shape[1], d, "semantic")
-    return {
+    leaves = {
         "params/token_embedding/table": _rows_of_mean_length(vectors, _TABLE_SIZE * np.sqrt(d)),
         "params/to_logits/kernel": _rows_of_mean_length(vectors, 1.0).T,
     }
+    is_plain = not any(path.startswith("params/encoder/") for path in codec)
+    features = codec["params/quantizer/project_in/direction"].shape[1]
+    if config.condition != "none" and is_plain and config.condition_width == features:
+        leaves |= _adapter(codec, d)
+        if config.condition == "gated":
+            leaves["params/condition_adapter/gate"] = np.ones(1, np.float32)
+    return leaves
 
 
-def acoustic_generator_leaves(codecs: Codecs, num_levels: int, d: int) -> Leaves:
+def _adapter(codec: Mapping[str, np.ndarray], d: int) -> Leaves:
+    """Linear, SiLU, linear, as the linear map from features to token embeddings: silu(x) - silu(-x) = x."""
+    codebook = codec["params/quantizer/codebook"]
+    inward = _kernels(codec, "params/quantizer/project_in")  # [features, c]
+    bias = codec["params/quantizer/project_in/bias"]
+    units, c = _units(codebook), codebook.shape[1]
+    size = np.mean(np.linalg.norm(codebook, axis=-1))
+    embed = _directions(c, d, "semantic")
+    embed = embed * (_TABLE_SIZE * np.sqrt(d) / np.mean(np.linalg.norm(_codes(codebook), axis=-1)))
+    hidden = 4 * d
+    if 2 * c > hidden:
+        raise ValueError(f"code vectors of width {c} do not fit into an adapter of {hidden} hidden channels")
+    # What the pairs leave free starts without effect, and learns.
+    free = np.random.default_rng(0).normal(size=(inward.shape[0], hidden - 2 * c)) / np.sqrt(inward.shape[0])
+    outward = np.concatenate([embed / size, -embed / size, np.zeros((hidden - 2 * c, d))])
+    leaves = {
+        "in/kernel": np.concatenate([inward, -inward, free], axis=1),
+        "in/bias": np.concatenate([bias, -bias, np.zeros(hidden - 2 * c)]),
+        "out/kernel": outward,
+        "out/bias": -units.mean(axis=0) @ embed,
+    }
+    return {f"params/condition_adapter/mlp/{name}": leaf.astype(np.float32) for name, leaf in leaves.items()}
+
+
+def acoustic_generator_leaves(codecs: Codecs, config: AcousticGeneratorConfig) -> Leaves:
     """SSL token embeddings, the tables of all levels, and their output layers.
 
     A frame's embeddings sum to minus its quantized latent, so that latent plus sum is what the next level quantizes.
     """
+    num_levels, d = config.num_levels, config.width
     codes = _codes(_codec(codecs, "semantic_codec")["params/quantizer/codebook"])
     acoustic_codec = _codec(codecs, "acoustic_codec")
     books = acoustic_codec["params/quantizer/levels/codebook"][:num_levels]
-    inward, outward = (_kernels(acoustic_codec, way)[:num_levels] for way in ("project_in", "project_out"))
+    inward, outward = (
+        _kernels(acoustic_codec, f"params/quantizer/levels/{way}")[:num_levels] for way in ("project_in", "project_out")
+    )
     vectors = books @ outward  # [q, v, latent]
     scores = np.stack([_codes(book) for book in books]) @ np.swapaxes(inward, 1, 2)
     latent = _directions(vectors.shape[2], d, "acoustic")
@@ -80,8 +120,8 @@ def acoustic_generator_leaves(codecs: Codecs, num_levels: int, d: int) -> Leaves
     }
 
 
-def _kernels(acoustic_codec: Mapping[str, np.ndarray], projection: str) -> Float[np.ndarray, "q i o"]:
-    """The kernels of one weight-normed projection of all levels, which are convolutions of width 1."""
-    direction, gain = (acoustic_codec[f"params/quantizer/levels/{projection}/{leaf}"] for leaf in ("direction", "gain"))
-    norm = np.linalg.norm(direction, axis=2, keepdims=True)
-    return (direction / np.maximum(norm, 1e-12) * gain[:, None, None, :])[:, 0]
+def _kernels(codec: Mapping[str, np.ndarray], projection: str) -> Float[np.ndarray, "*q i o"]:
+    """Kernels of a weight-normed projection, a convolution of width 1, of every level where there are levels."""
+    direction, gain = (codec[f"{projection}/{leaf}"] for leaf in ("direction", "gain"))
+    kernel = direction / np.maximum(np.linalg.norm(direction, axis=-2, keepdims=True), 1e-12)
+    return kernel[..., 0, :, :] * gain[..., None, :]

@@ -143,9 +143,9 @@ def add_code_vectors(
         return initial
     codecs, configs = load_initial(bundles, "code_vectors"), stage.configs()
     if generator := configs.get(name := "semantic_generator"):
-        leaves = code_vectors.semantic_generator_leaves(codecs, generator.width)
+        leaves = code_vectors.semantic_generator_leaves(codecs, generator)
     elif generator := configs.get(name := "acoustic_generator"):
-        leaves = code_vectors.acoustic_generator_leaves(codecs, generator.num_levels, generator.width)
+        leaves = code_vectors.acoustic_generator_leaves(codecs, generator)
     else:
         raise ValueError(f"config.code_vectors is for generators; this stage has {', '.join(sorted(configs))}")
     return initial | {name: leaves | initial.get(name, {})}

@@ -1,14 +1,22 @@
 """Tables from codecs: they mean at step 0 what the quantizers mean."""
 
+import dataclasses
+
+import flax
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from metis_jax.layers.quantizer import ResidualQuantizer
+from metis_jax.config import AcousticGeneratorConfig, SemanticGeneratorConfig
+from metis_jax.layers.quantizer import FactorizedQuantizer, ResidualQuantizer
+from metis_jax.models.adapters import ConditionAdapter
 from metis_jax.training import code_vectors
+from metis_jax.training.kmeans import clusters
 
 LEVELS, CODES, WIDTH, LATENT, D = 3, 32, 4, 16, 48
+ACOUSTIC = AcousticGeneratorConfig(width=D, num_heads=2, num_levels=LEVELS, codebook_size=CODES)
+SEMANTIC = SemanticGeneratorConfig(width=D, num_heads=2, codebook_size=CODES)
 DIRECTIONS = code_vectors._directions(LATENT, D, "acoustic")
 
 
@@ -28,7 +36,11 @@ def codecs(quantizer):
         for name in ("project_in", "project_out")
         for leaf in ("direction", "gain", "bias")
     }
-    semantic = {"params/quantizer/codebook": np.random.default_rng(2).normal(size=(CODES, WIDTH))}
+    rng = np.random.default_rng(2)
+    semantic = {
+        "params/quantizer/codebook": rng.normal(size=(CODES, WIDTH)),
+        "params/quantizer/project_in/direction": rng.normal(size=(1, 20, WIDTH)),
+    }
     return {"semantic_codec": semantic, "acoustic_codec": {path: np.asarray(x) for path, x in acoustic.items()}}
 
 
@@ -44,7 +56,7 @@ def _latents(module, variables, codes):
 def test_embeddings_of_a_frame_sum_to_minus_its_quantized_latent(quantizer, codecs):
     module, variables, x = quantizer
     codes = np.asarray(module.apply(variables, x, jnp.array([200]), deterministic=True).codes)[0]
-    leaves = code_vectors.acoustic_generator_leaves(codecs, LEVELS, D)
+    leaves = code_vectors.acoustic_generator_leaves(codecs, ACOUSTIC)
     total, latents = _sums(leaves, codes), _latents(module, variables, codes)
     # Equal up to one rotation and scale, so inner products are equal up to one factor.
     ours, theirs = total @ total.T, latents @ latents.T
@@ -54,14 +66,14 @@ def test_embeddings_of_a_frame_sum_to_minus_its_quantized_latent(quantizer, code
 
 def test_logits_of_a_latent_are_highest_at_its_own_code(quantizer, codecs):
     module, variables, x = quantizer
-    leaves = code_vectors.acoustic_generator_leaves(codecs, LEVELS, D)
+    leaves = code_vectors.acoustic_generator_leaves(codecs, ACOUSTIC)
     codes = np.asarray(module.apply(variables, x, jnp.array([200]), deterministic=True).codes)[0]
     scores = np.asarray(x)[0] @ DIRECTIONS @ leaves["params/logits_kernel"][0]
     assert np.mean(np.argmax(scores, axis=-1) == codes[:, 0]) > 0.9
 
 
 def test_near_codes_have_near_embeddings_and_logits(codecs):
-    leaves = code_vectors.semantic_generator_leaves(codecs, D)
+    leaves = code_vectors.semantic_generator_leaves(codecs, SEMANTIC)
     table, kernel = leaves["params/token_embedding/table"], leaves["params/to_logits/kernel"]
     codes = codecs["semantic_codec"]["params/quantizer/codebook"]
     units = codes / np.linalg.norm(codes, axis=-1, keepdims=True)
@@ -72,8 +84,32 @@ def test_near_codes_have_near_embeddings_and_logits(codecs):
     np.testing.assert_allclose(scored / true, (scored / true)[0], rtol=1e-4)
 
 
+@pytest.mark.parametrize("condition", ["gated", "plain"])
+def test_an_adapter_embeds_features_as_their_token_is(condition):
+    features = np.random.default_rng(3).normal(size=(3000, 20)).astype(np.float32) * np.geomspace(3, 0.1, 20) + 1
+    found = clusters(features, CODES, 12, seed=0)
+    codec = {f"params/quantizer/{path}": leaf for path, leaf in found.items()}
+    config = dataclasses.replace(SEMANTIC, condition=condition, condition_width=20)
+    leaves = code_vectors.semantic_generator_leaves({"semantic_codec": codec}, config)
+    table = leaves["params/token_embedding/table"]
+    prefix = "params/condition_adapter/"
+    adapter = {path.removeprefix(prefix): jnp.asarray(x) for path, x in leaves.items() if path.startswith(prefix)}
+    params = {"params": flax.traverse_util.unflatten_dict(adapter, sep="/")}
+    embedded = ConditionAdapter(D, condition == "gated").apply(params, jnp.asarray(features)[None])[0]
+    quantizer = {"params": flax.traverse_util.unflatten_dict({k: jnp.asarray(x) for k, x in found.items()}, sep="/")}
+    x, lengths = jnp.asarray(features)[None], jnp.array([len(features)])
+    codes = np.asarray(FactorizedQuantizer(20, CODES, 12).apply(quantizer, x, lengths).codes)[0, :, 0]
+    nearest = np.argmin(np.linalg.norm(np.asarray(embedded)[:, None] - table[None], axis=-1), axis=1)
+    assert np.mean(nearest == codes) > 0.9
+
+
+def test_a_condition_of_other_features_keeps_its_drawn_adapter(codecs):
+    config = dataclasses.replace(SEMANTIC, condition="plain", condition_width=512)
+    assert not any("adapter" in path for path in code_vectors.semantic_generator_leaves(codecs, config))
+
+
 def test_what_is_missing_is_named(codecs):
     with pytest.raises(ValueError, match="give config.code_vectors.acoustic_codec"):
-        code_vectors.acoustic_generator_leaves({"semantic_codec": codecs["semantic_codec"]}, LEVELS, D)
+        code_vectors.acoustic_generator_leaves({"semantic_codec": codecs["semantic_codec"]}, ACOUSTIC)
     with pytest.raises(ValueError, match="width 4 do not fit into a generator of width 3"):
-        code_vectors.semantic_generator_leaves(codecs, 3)
+        code_vectors.semantic_generator_leaves(codecs, dataclasses.replace(SEMANTIC, width=3, num_heads=1))

@@ -28,7 +28,7 @@ from metis_jax.training.stages.registry import make_stage
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 EXPERIMENTS = (
-    *("ssl_encoder", "semantic_codec", "acoustic_codec", "pretrain", "tasks", "s2a_first", "s2a_full"),
+    *("ssl_encoder", "ssl_denoising", "semantic_codec", "acoustic_codec", "pretrain", "tasks", "s2a_first", "s2a_full"),
     *("tts", "omni", "duration_predictor"),
 )
 
@@ -78,6 +78,7 @@ def test_steps_come_after_what_they_need(tmp_path):
     assert [step.name for step in chain._needed(steps, "ssl_tokens")] == [
         "prepare",
         "ssl_encoder",
+        "ssl_denoising",
         "semantic_codec",
         "ssl_tokens",
     ]

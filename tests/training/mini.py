@@ -16,6 +16,7 @@ from metis_jax.training.stages.acoustic_codec import AcousticCodecStage
 from metis_jax.training.stages.acoustic_generator import AcousticGeneratorStage
 from metis_jax.training.stages.semantic_codec import SemanticCodecStage
 from metis_jax.training.stages.semantic_generator import SemanticGeneratorStage
+from metis_jax.training.stages.ssl_denoising import SslDenoisingStage
 from metis_jax.training.stages.ssl_encoder import SslEncoderStage
 
 B, T, V = 8, 24, 16
@@ -52,6 +53,8 @@ def stage_and_optimizers(name: str):
         case "ssl_encoder":
             stage = SslEncoderStage(ssl_encoder=SSL, num_codebooks=2, codebook_size=V, span=4, start_probability=0.1)
             return stage, {"ssl_encoder": optimizer(), "head": optimizer()}
+        case "ssl_denoising":
+            return SslDenoisingStage(ssl_encoder=SSL), {"ssl_encoder": optimizer(learning_rate=5e-3)}
         case "semantic_codec":
             stage = SemanticCodecStage(semantic_codec=SEMANTIC_CODEC, ssl_encoder=SSL)
             return stage, {"semantic_codec": optimizer(learning_rate=5e-3)}
@@ -80,7 +83,8 @@ def stage_and_optimizers(name: str):
 
 
 STAGES = (
-    "ssl_encoder", "semantic_codec", "acoustic_codec", "pretrain", "finetune", "lora", "stage2_first", "stage2_full",
+    "ssl_encoder", "ssl_denoising", "semantic_codec", "acoustic_codec", "pretrain", "finetune", "lora", "stage2_first",
+    "stage2_full",
 )  # fmt: skip
 
 

@@ -15,6 +15,7 @@ SLOW = pytest.mark.slow
 # How far the loss must fall, as a share of where it began, within so many steps.
 FALLS = {
     "ssl_encoder": (0.8, 60),
+    "ssl_denoising": (0.8, 60),
     "semantic_codec": (0.85, 60),
     "acoustic_codec": (0.85, 30),
     "pretrain": (0.6, 60),

@@ -10,10 +10,12 @@ from metis_jax.training.stages.acoustic_generator import AcousticGeneratorStage
 from metis_jax.training.stages.duration_predictor import DurationPredictorStage
 from metis_jax.training.stages.semantic_codec import SemanticCodecStage
 from metis_jax.training.stages.semantic_generator import SemanticGeneratorStage
+from metis_jax.training.stages.ssl_denoising import SslDenoisingStage
 from metis_jax.training.stages.ssl_encoder import SslEncoderStage
 
 STAGES: dict[str, type] = {
     "ssl_encoder": SslEncoderStage,
+    "ssl_denoising": SslDenoisingStage,
     "semantic_codec": SemanticCodecStage,
     "acoustic_codec": AcousticCodecStage,
     "semantic_generator": SemanticGeneratorStage,

@@ -1,0 +1,30 @@
+"""Nano SSL encoder, second part: the same features from noisy speech as from clean.
+
+Command:   python train.py --config=configs/nano/ssl_denoising.py --workdir=DIR --config.data.shards='("SHARDS",)' \
+               --config.initial.ssl_encoder=BUNDLE --config.initial.teacher=BUNDLE:ssl_encoder
+Hardware:  two CPU cores.
+"""
+
+from configs.nano import common as nano
+from metis_jax.config import SslEncoderConfig
+
+STEPS = 1500
+
+
+def get_config(arg: str | None = None):
+    given = nano.words(arg)
+    return nano.experiment(
+        given,
+        stage="ssl_denoising",
+        model=dict(ssl_encoder=nano.sized(SslEncoderConfig, given)),
+        data=dict(
+            stage="finetune",
+            buckets=(150,),
+            example=dict(target="wave", max_phones=128),
+            parts=(dict(task="se", select=nano.SPEECH),),
+        ),
+        optimizers=dict(ssl_encoder=nano.optimizer(given, STEPS)),
+        initial=dict(ssl_encoder="", teacher=""),
+        steps=STEPS,
+        batch_size=8,
+    )

@@ -11,7 +11,7 @@ from metis_jax.config import (
     SemanticGeneratorConfig,
     SslEncoderConfig,
 )
-from metis_jax.training.optim import OptimizerConfig
+from metis_jax.training.optim import TRAIN_EVERYTHING, OptimizerConfig
 from metis_jax.training.stages.acoustic_codec import AcousticCodecStage
 from metis_jax.training.stages.acoustic_generator import AcousticGeneratorStage
 from metis_jax.training.stages.semantic_codec import SemanticCodecStage
@@ -54,7 +54,9 @@ def stage_and_optimizers(name: str):
             stage = SslEncoderStage(ssl_encoder=SSL, num_codebooks=2, codebook_size=V, span=4, start_probability=0.1)
             return stage, {"ssl_encoder": optimizer(), "head": optimizer()}
         case "ssl_denoising":
-            return SslDenoisingStage(ssl_encoder=SSL), {"ssl_encoder": optimizer(learning_rate=5e-3)}
+            # Nothing is masked here, so the vector that stands for masked frames has no gradient.
+            rules = ((r".*/mask_embedding", False), *TRAIN_EVERYTHING)
+            return SslDenoisingStage(ssl_encoder=SSL), {"ssl_encoder": optimizer(learning_rate=2e-3, trainable=rules)}
         case "semantic_codec":
             stage = SemanticCodecStage(semantic_codec=SEMANTIC_CODEC, ssl_encoder=SSL)
             return stage, {"semantic_codec": optimizer(learning_rate=5e-3)}

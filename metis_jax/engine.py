@@ -6,7 +6,8 @@ by rows and the parameters are replicated.
 """
 
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -84,6 +85,11 @@ class Engine:
     @property
     def num_levels(self) -> int:
         return self.bundle.components["acoustic_codec"].num_levels
+
+    @property
+    def decoding(self) -> Mapping[str, Mapping[str, Any]]:
+        """Decoding settings that the bundle wants, where they are not the released."""
+        return self.bundle.decoding
 
     @property
     def largest_batch(self) -> int:

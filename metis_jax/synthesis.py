@@ -93,8 +93,7 @@ class Metis:
         self, task: str, *, steps: int | None = None, guidance: float | None = None, seed: int = 0
     ) -> Settings:
         """How the bundle wants a task decoded, with other stage-1 steps or guidance where given."""
-        preferred = self.engine.bundle.decoding
-        return Settings.of(task, steps=steps, guidance=guidance, seed=seed, preferred=preferred)
+        return Settings.of(task, steps=steps, guidance=guidance, seed=seed, preferred=self.engine.decoding)
 
     def encode_prompt(self, wave: Wave) -> Prompt:
         """The tokens of a prompt of at most 20 seconds."""

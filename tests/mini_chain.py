@@ -73,6 +73,10 @@ class CountingEngine(Engine):
     def durations(self):
         return None
 
+    @property
+    def decoding(self):
+        return {}
+
     def generator_config(self, task):
         return dataclasses.replace(COMPONENTS["semantic_generator"], phone_vocabulary=1024, condition_width=4)
 

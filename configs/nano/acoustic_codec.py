@@ -7,7 +7,7 @@ Hardware:  two CPU cores.  Discriminators would multiply the cost of a step and 
 from configs.nano import common as nano
 from metis_jax.config import AcousticCodecConfig
 
-STEPS = 12000
+STEPS = 40_000
 
 
 def get_config(arg: str | None = None):

@@ -1,7 +1,8 @@
 """Sizes and data that all nano experiments share.
 
-All components together have 15.9M parameters, 32 MB as float16.  Words of an argument: `tiny` and `quicktest` of
-`configs/common.py`; and `chain`, with which a quick test takes the shards and bundles of the steps before it.
+All components together have 19.3M parameters, 39 MB as float16.  Words of an argument: `tiny` and `quicktest` of
+`configs/common.py`; `chain`, with which a quick test takes the shards and bundles of the steps before it; and
+`scratch`, with which fine-tuning starts from code vectors alone instead of a pre-trained generator.
 """
 
 from typing import Any
@@ -57,7 +58,7 @@ NOISE = {"kinds": ("noise",), "exclude_licenses": ("by-sa", "freesound"), "split
 
 
 def words(arg: str | None) -> frozenset[str]:
-    return common.words(arg, "chain")
+    return common.words(arg, "chain", "scratch")
 
 
 def sized(cls: type, given: frozenset[str], **changes: Any) -> dict[str, Any]:
@@ -105,7 +106,7 @@ def finetuning(
             parts=tuple(dict(task=task, weight=share, select=SPEECH) for task, share in shares.items()),
         ),
         optimizers=dict(semantic_generator=optimizer(given, steps, learning_rate=7e-4)),
-        initial=dict(semantic_generator="", ssl_encoder=""),
+        initial=dict(ssl_encoder="") | ({} if "scratch" in given else dict(semantic_generator="")),
         code_vectors=dict(semantic_codec=""),
         tasks=tuple(shares),
         steps=steps,

@@ -18,6 +18,8 @@ Codecs = Mapping[str, Mapping[str, np.ndarray]]
 
 # Per channel, where drawn tables have 0.02: rarely seen codes take steps of Adam's size whatever their gradient.
 _TABLE_SIZE = 0.3
+# Length of a column of the output layer: large enough to tell near codes apart.
+_LOGIT_SIZE = 3.0
 
 
 def _units(x: np.ndarray) -> np.ndarray:
@@ -54,11 +56,17 @@ def semantic_generator_leaves(codecs: Codecs, config: SemanticGeneratorConfig) -
     The adapter, where there is one for the features that a plain codec quantizes, embeds features as their token is.
     """
     codec, d = _codec(codecs, "semantic_codec"), config.width
-    codes = _codes(codec["params/quantizer/codebook"])
+    units = _units(codec["params/quantizer/codebook"])
+    codes = units - units.mean(axis=0)
     vectors = codes @ _directions(codes.shape[1], d, "semantic")
+    # A hidden vector has length sqrt(d) and the direction of a code about the mean; the quantizer compares with the
+    # mean on, whose share of the inner product is the bias.
+    size = np.mean(np.linalg.norm(codes, axis=-1))
+    bias = (np.sqrt(d) * _LOGIT_SIZE / size**2) * (codes @ units.mean(axis=0))
     leaves = {
         "params/token_embedding/table": _rows_of_mean_length(vectors, _TABLE_SIZE * np.sqrt(d)),
-        "params/to_logits/kernel": _rows_of_mean_length(vectors, 1.0).T,
+        "params/to_logits/kernel": _rows_of_mean_length(vectors, _LOGIT_SIZE).T,
+        "params/to_logits/bias": bias.astype(np.float32),
     }
     is_plain = not any(path.startswith("params/encoder/") for path in codec)
     features = codec["params/quantizer/project_in/direction"].shape[1]

@@ -14,6 +14,7 @@ Expected times for eight hours of speech: `docs/nano.md`.
 import argparse
 import concurrent.futures
 import dataclasses
+import json
 import os
 import pathlib
 import shlex
@@ -26,6 +27,9 @@ from collections.abc import Sequence
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 LICENSE = "MIT; trained on CC BY, public-domain and freely licensed speech"
 PROVENANCE = "metis_jax, configs/nano/chain.py: every component trained from nothing by this repository"
+# One step per level, without noise, measured as well as more of them: docs/nano.md.
+ONE_STEP = {"steps": [1], "temperature": 0.0, "choice_temperature": 0.0}
+DECODING = {"semantic": ONE_STEP, "first_level": ONE_STEP, "other_levels": ONE_STEP | {"guidance": 0.0}}
 SYNTHETIC_RECORDS = 48
 
 
@@ -127,6 +131,7 @@ class Chain:
             f"--output={self.at('bundle')}",
             "--dtype=float16",
             "--task=se,tse,vc",
+            f"--decoding={json.dumps(DECODING)}",
             f"--license={LICENSE}",
             f"--provenance={PROVENANCE}",
             *(f"--component={name}={place}" for name, place in sources.items()),

@@ -14,7 +14,7 @@ D, CODES, WIDTH = 12, 40, 6
 @pytest.fixture(scope="module")
 def features():
     rng = np.random.default_rng(0)
-    # Six wide directions of twelve, off the origin.
+    # Five wide directions of twelve, off the origin.
     return (rng.normal(size=(4000, 5)) @ rng.normal(size=(5, D)) + 0.05 * rng.normal(size=(4000, D)) + 3).astype(
         np.float32
     )

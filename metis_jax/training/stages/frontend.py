@@ -10,13 +10,19 @@ from metis_jax.ops.mel import log_mel
 from metis_jax.types import Array, Float, Int, Variables
 
 
+def learning_features(
+    encoder: SslEncoder, variables: Variables, wave: Float[Array, "b l"], wave_lengths: Int[Array, " b"], t: int
+) -> Float[Array, "b t d"]:
+    """`t` frames of normalised SSL features, float32, with their gradient."""
+    mel, attended = log_mel(wave, wave_lengths, mel_bins=encoder.config.mel_bins)
+    return encoder.apply(variables, mel, attended, method="features")[:, :t]
+
+
 def ssl_features(
     encoder: SslEncoder, variables: Variables, wave: Float[Array, "b l"], wave_lengths: Int[Array, " b"], t: int
 ) -> Float[Array, "b t d"]:
-    """`t` frames of normalised SSL features, float32, without a gradient to anything."""
-    mel, attended = log_mel(wave, wave_lengths, mel_bins=encoder.config.mel_bins)
-    features = encoder.apply(variables, mel, attended, method="features")
-    return jax.lax.stop_gradient(features[:, :t])
+    """`learning_features` of a frozen encoder: no gradient to anything."""
+    return jax.lax.stop_gradient(learning_features(encoder, variables, wave, wave_lengths, t))
 
 
 def encoder_frames(samples: int, config: SslEncoderConfig) -> int:

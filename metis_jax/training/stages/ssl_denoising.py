@@ -16,9 +16,8 @@ import numpy as np
 from metis_jax.config import SslEncoderConfig
 from metis_jax.models.ssl_encoder import SslEncoder
 from metis_jax.objectives.codec_reconstruction import feature_loss
-from metis_jax.ops.mel import log_mel
 from metis_jax.training.stage import Batch, Metrics, Params, Samples
-from metis_jax.training.stages.frontend import encoder_frames, ssl_features
+from metis_jax.training.stages.frontend import encoder_frames, learning_features, ssl_features
 from metis_jax.training.stages.pictures import feature_picture
 from metis_jax.types import Array, Float, Int, Key, Policy, Variables
 
@@ -51,8 +50,7 @@ class SslDenoisingStage:
         self, variables: Variables, wave: Float[Array, "b l"], wave_lengths: Int[Array, " b"]
     ) -> Float[Array, "b t d"]:
         t = encoder_frames(wave.shape[1], self.ssl_encoder)
-        mel, attended = log_mel(wave, wave_lengths, mel_bins=self.ssl_encoder.mel_bins)
-        return self._encoder.apply(variables, mel, attended, method="features")[:, :t]
+        return learning_features(self._encoder, variables, wave, wave_lengths, t)
 
     def _teach(self, params: Params, batch: Batch) -> Float[Array, "b t d"]:
         t = encoder_frames(batch["target"].shape[1], self.ssl_encoder)

@@ -48,6 +48,8 @@ class SslEncoderConfig:
 
     `num_layers` is what a checkpoint holds, `hidden_layer` how many of them are run: index 17 feeds Metis.
     `dropout` is applied to what every sub-module adds to the residual, in training alone.
+    With `readout_width` the features are a linear map of the hidden state, of that width, instead of the normalised
+    state itself.  0 in the paper.
     """
 
     sample_rate: int = 16000
@@ -62,6 +64,7 @@ class SslEncoderConfig:
     left_context: int = 64
     right_context: int = 8
     dropout: float = 0.0
+    readout_width: int = 0
 
     def __post_init__(self):
         _require(
@@ -75,6 +78,10 @@ class SslEncoderConfig:
     @property
     def input_width(self) -> int:
         return self.mel_bins * self.frame_stack
+
+    @property
+    def feature_width(self) -> int:
+        return self.readout_width or self.width
 
     @property
     def head_width(self) -> int:
@@ -199,6 +206,8 @@ class SemanticGeneratorConfig:
       phone_vocabulary: 0 for a model without a phone prefix (Metis base, speech tasks); 1024 in the release.
       condition: "none", "gated" (speech tasks, Omni) or "plain" (lip-to-speech).
       condition_width: width of the frame-aligned condition features.
+      table_rank: of the token embeddings and of the output layer, where thousands of codes must share what little
+        speech there is; 0 in the paper, where they have the model's width.
     """
 
     width: int = 1536
@@ -209,6 +218,7 @@ class SemanticGeneratorConfig:
     phone_vocabulary: int = 0
     condition: str = "none"
     condition_width: int = 1024
+    table_rank: int = 0
 
     def __post_init__(self):
         _require(
@@ -228,6 +238,7 @@ class AcousticGeneratorConfig:
     """Stage 2: acoustic tokens from SSL tokens, level by level (MaskGCT section 3.2.3; reference MaskGCT_S2A).
 
     `num_levels` is 1 for the model of the first level and 12 for the model of levels 2..12, which also embeds level 1.
+    `semantic_rank` is that of the SSL token embeddings; 0, as in the paper, gives them the model's width.
     """
 
     width: int = 1024
@@ -237,6 +248,7 @@ class AcousticGeneratorConfig:
     num_levels: int = 12
     codebook_size: int = 1024
     semantic_codebook_size: int = 8192
+    semantic_rank: int = 0
 
     @property
     def transformer(self) -> TransformerConfig:

@@ -39,7 +39,7 @@ def _init(config: Any, lora: configs.LoraConfig | None) -> dict[str, Any]:
     match config:
         case configs.SslEncoderConfig():
             frames = jnp.zeros((1, 2, config.input_width), jnp.float32)
-            return SslEncoder(config).init(key, frames, lengths, deterministic=True)
+            return SslEncoder(config).init(key, frames, lengths, method="features")
         case configs.SemanticCodecConfig():
             return SemanticCodec(config).init(key, jnp.zeros((1, 2, config.feature_width), jnp.float32), lengths)
         case configs.AcousticCodecConfig():

@@ -39,9 +39,11 @@ class SslEncoder(nn.Module):
     policy: Policy = Policy()
 
     def setup(self):
-        width = self.config.width
+        width = self.config.feature_width
         self.mean = self.variable("statistics", "mean", jnp.zeros, (width,), jnp.float32)
         self.variance = self.variable("statistics", "variance", jnp.ones, (width,), jnp.float32)
+        if self.config.readout_width:
+            self.readout = Dense(width, (EMBED, None))
 
     @nn.compact
     def __call__(
@@ -80,4 +82,6 @@ class SslEncoder(nn.Module):
     def features(self, features: Float[Array, "b t c"], lengths: Int[Array, " b"]) -> Float[Array, "b t d"]:
         """Normalised SSL features, float32, as the frozen encoder of every later model gives them."""
         hidden = self(features, lengths, deterministic=True)
+        if self.config.readout_width:
+            hidden = self.readout(hidden.astype(jnp.float32))
         return normalize_features(hidden, self.mean.value, self.variance.value)

@@ -31,11 +31,21 @@ def _rows_of_mean_length(x: np.ndarray, length: float) -> np.ndarray:
 
 
 def _directions(c: int, d: int, name: str) -> Float[np.ndarray, "c d"]:
-    """Orthonormal rows, the same for a name in every process."""
+    """Orthonormal rows, the same for a name in every process, and the first of them the same for every `c`."""
     if c > d:
         raise ValueError(f"code vectors of width {c} do not fit into a generator of width {d}")
-    q, _ = np.linalg.qr(np.random.default_rng(zlib.crc32(name.encode())).normal(size=(d, c)))
+    q, _ = np.linalg.qr(np.random.default_rng(zlib.crc32(name.encode())).normal(size=(c, d)).T)
     return q.T
+
+
+def _table(codes: Float[np.ndarray, "v c"], d: int, rank: int) -> tuple[Float[np.ndarray, "v r"], np.ndarray]:
+    """Codes as a table of the generator's width, or of a rank; and what maps its rows to that width."""
+    c = codes.shape[1]
+    if not rank:
+        return codes @ _directions(c, d, "semantic"), np.eye(d)
+    if c > rank:
+        raise ValueError(f"code vectors of width {c} do not fit into tables of rank {rank}")
+    return np.pad(codes, ((0, 0), (0, rank - c))), _directions(rank, d, "semantic")
 
 
 def _codes(codebook: Float[np.ndarray, "v c"]) -> Float[np.ndarray, "v c"]:
@@ -58,7 +68,7 @@ def semantic_generator_leaves(codecs: Codecs, config: SemanticGeneratorConfig) -
     codec, d = _codec(codecs, "semantic_codec"), config.width
     units = _units(codec["params/quantizer/codebook"])
     codes = units - units.mean(axis=0)
-    vectors = codes @ _directions(codes.shape[1], d, "semantic")
+    vectors, outward = _table(codes, d, config.table_rank)
     # A hidden vector has length sqrt(d) and the direction of a code about the mean; the quantizer compares with the
     # mean on, whose share of the inner product is the bias.
     size = np.mean(np.linalg.norm(codes, axis=-1))
@@ -68,6 +78,11 @@ def semantic_generator_leaves(codecs: Codecs, config: SemanticGeneratorConfig) -
         "params/to_logits/kernel": _rows_of_mean_length(vectors, _LOGIT_SIZE).T,
         "params/to_logits/bias": bias.astype(np.float32),
     }
+    if config.table_rank:
+        leaves |= {
+            "params/token_embedding/projection/kernel": outward.astype(np.float32),
+            "params/to_codes/kernel": outward.T.astype(np.float32),
+        }
     is_plain = not any(path.startswith("params/encoder/") for path in codec)
     features = codec["params/quantizer/project_in/direction"].shape[1]
     if config.condition != "none" and is_plain and config.condition_width == features:
@@ -119,13 +134,15 @@ def acoustic_generator_leaves(codecs: Codecs, config: AcousticGeneratorConfig) -
     # One scale for all levels: their sizes say how much each of them matters.
     tables = -vectors @ latent
     tables *= _TABLE_SIZE * np.sqrt(d) / np.mean(np.linalg.norm(tables[0], axis=-1))
-    return {
-        "params/semantic_embedding/table": _rows_of_mean_length(
-            codes @ _directions(codes.shape[1], d, "semantic"), _TABLE_SIZE * np.sqrt(d)
-        ),
+    semantic, outward_semantic = _table(codes, d, config.semantic_rank)
+    leaves = {
+        "params/semantic_embedding/table": _rows_of_mean_length(semantic, _TABLE_SIZE * np.sqrt(d)),
         "params/token_tables": tables.astype(np.float32),
         "params/logits_kernel": np.stack([_rows_of_mean_length(x @ latent, 1.0).T for x in scores]),
     }
+    if config.semantic_rank:
+        leaves["params/semantic_embedding/projection/kernel"] = outward_semantic.astype(np.float32)
+    return leaves
 
 
 def _kernels(codec: Mapping[str, np.ndarray], projection: str) -> Float[np.ndarray, "*q i o"]:

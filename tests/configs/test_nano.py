@@ -55,7 +55,7 @@ def test_sizes_fit_together():
     assert codec.hop == CODEC_HOP
     assert (acoustic.num_levels, acoustic.codebook_size) == (codec.num_levels, codec.codebook_size)
     assert acoustic.semantic_codebook_size == generator.codebook_size == semantic.codebook_size
-    assert semantic.feature_width == generator.condition_width == NANO[SslEncoderConfig].width
+    assert semantic.feature_width == generator.condition_width == NANO[SslEncoderConfig].feature_width
 
 
 def test_all_components_fit_into_40_mb():

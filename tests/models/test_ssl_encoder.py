@@ -170,3 +170,17 @@ def test_published_size():
     count = sum(math.prod(leaf.shape) for path, leaf in shapes.items() if path.startswith("params/"))
     assert count == 580_493_120
     assert abstract_variables(SslEncoderConfig())["params/layers/ff1/in/kernel"].shape == (17, 1024, 4096)
+
+
+def test_a_readout_is_a_linear_map_of_the_state(small):
+    config = dataclasses.replace(SMALL, readout_width=7)
+    x, lengths = batch(5)
+    model = SslEncoder(config)
+    drawn = nn.unbox(model.init(jax.random.key(0), x, lengths, method="features"))
+    readout = {"kernel": drawn["params"]["readout"]["kernel"], "bias": jnp.arange(7.0)}
+    assert {name: leaf.shape for name, leaf in drawn["statistics"].items()} == {"mean": (7,), "variance": (7,)}
+    variables = {"params": small["params"] | {"readout": readout}, "statistics": drawn["statistics"]}
+    hidden = forward()(small, x, lengths)
+    expected = np.asarray(hidden) @ np.asarray(readout["kernel"]) + np.arange(7)
+    np.testing.assert_allclose(model.apply(variables, x, lengths, method="features"), expected, atol=1e-5)
+    assert config.feature_width == 7 and SMALL.feature_width == SMALL.width

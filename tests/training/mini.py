@@ -1,5 +1,7 @@
 """Stages smaller than "tiny", and batches for them: what a test compiles in seconds."""
 
+import dataclasses
+
 import numpy as np
 
 from metis_jax.config import (
@@ -56,7 +58,8 @@ def stage_and_optimizers(name: str):
         case "ssl_denoising":
             # Nothing is masked here, so the vector that stands for masked frames has no gradient.
             rules = ((r".*/mask_embedding", False), *TRAIN_EVERYTHING)
-            return SslDenoisingStage(ssl_encoder=SSL), {"ssl_encoder": optimizer(learning_rate=2e-3, trainable=rules)}
+            stage = SslDenoisingStage(ssl_encoder=dataclasses.replace(SSL, readout_width=SSL.input_width))
+            return stage, {"ssl_encoder": optimizer(learning_rate=2e-3, trainable=rules)}
         case "semantic_codec":
             stage = SemanticCodecStage(semantic_codec=SEMANTIC_CODEC, ssl_encoder=SSL)
             return stage, {"semantic_codec": optimizer(learning_rate=5e-3)}

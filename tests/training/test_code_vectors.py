@@ -84,14 +84,17 @@ def test_near_codes_have_near_embeddings_and_logits(codecs):
     np.testing.assert_allclose(scored / true, (scored / true)[0], rtol=1e-4)
 
 
-@pytest.mark.parametrize("condition", ["gated", "plain"])
-def test_an_adapter_embeds_features_as_their_token_is(condition):
+@pytest.mark.parametrize("condition, rank", [("gated", 0), ("plain", 0), ("gated", 20)])
+def test_an_adapter_embeds_features_as_their_token_is(condition, rank):
     features = np.random.default_rng(3).normal(size=(3000, 20)).astype(np.float32) * np.geomspace(3, 0.1, 20) + 1
     found = clusters(features, CODES, 12, seed=0)
     codec = {f"params/quantizer/{path}": leaf for path, leaf in found.items()}
-    config = dataclasses.replace(SEMANTIC, condition=condition, condition_width=20)
+    config = dataclasses.replace(SEMANTIC, condition=condition, condition_width=20, table_rank=rank)
     leaves = code_vectors.semantic_generator_leaves({"semantic_codec": codec}, config)
-    table = leaves["params/token_embedding/table"]
+    table, kernel = leaves["params/token_embedding/table"], leaves["params/to_logits/kernel"]
+    if rank:
+        table = table @ leaves["params/token_embedding/projection/kernel"]
+        kernel = leaves["params/to_codes/kernel"] @ kernel
     prefix = "params/condition_adapter/"
     adapter = {path.removeprefix(prefix): jnp.asarray(x) for path, x in leaves.items() if path.startswith(prefix)}
     params = {"params": flax.traverse_util.unflatten_dict(adapter, sep="/")}
@@ -104,7 +107,7 @@ def test_an_adapter_embeds_features_as_their_token_is(condition):
     assert np.mean(nearest == codes) > 0.9
     # The generator's last norm takes the length of such a vector away; most are still scored highest at their code.
     hidden = embedded / np.sqrt(np.mean(np.square(embedded), axis=-1, keepdims=True))
-    scores = hidden @ leaves["params/to_logits/kernel"]
+    scores = hidden @ kernel
     right, without_bias = (
         np.mean(np.argmax(x, axis=-1) == codes) for x in (scores + leaves["params/to_logits/bias"], scores)
     )
@@ -114,6 +117,16 @@ def test_an_adapter_embeds_features_as_their_token_is(condition):
 def test_a_condition_of_other_features_keeps_its_drawn_adapter(codecs):
     config = dataclasses.replace(SEMANTIC, condition="plain", condition_width=512)
     assert not any("adapter" in path for path in code_vectors.semantic_generator_leaves(codecs, config))
+
+
+def test_tables_of_a_rank_hold_the_same_vectors(codecs):
+    whole = code_vectors.acoustic_generator_leaves(codecs, ACOUSTIC)["params/semantic_embedding/table"]
+    low = code_vectors.acoustic_generator_leaves(codecs, dataclasses.replace(ACOUSTIC, semantic_rank=WIDTH + 2))
+    assert low["params/semantic_embedding/table"].shape == (CODES, WIDTH + 2)
+    rebuilt = low["params/semantic_embedding/table"] @ low["params/semantic_embedding/projection/kernel"]
+    np.testing.assert_allclose(rebuilt, whole, atol=1e-5)
+    with pytest.raises(ValueError, match="do not fit into tables of rank 2"):
+        code_vectors.acoustic_generator_leaves(codecs, dataclasses.replace(ACOUSTIC, semantic_rank=2))
 
 
 def test_what_is_missing_is_named(codecs):

@@ -67,7 +67,7 @@ class SemanticCodecStage:
         features = jnp.zeros((1, 2, self.semantic_codec.feature_width), jnp.float32)
         return {
             CODEC: (self._codec, (features, lengths), {}),
-            ENCODER: (self._encoder, (mel, lengths), {"deterministic": True}),
+            ENCODER: (self._encoder, (mel, lengths), {"method": "features"}),
         }
 
     def configs(self) -> dict[str, Any]:

@@ -73,7 +73,7 @@ class SemanticGeneratorStage:
         lengths = jnp.ones((1,), jnp.int32)
         if self.ssl_encoder:
             mel = jnp.zeros((1, 2, self.ssl_encoder.input_width), jnp.float32)
-            found[ENCODER] = (self._encoder, (mel, lengths), {"deterministic": True})
+            found[ENCODER] = (self._encoder, (mel, lengths), {"method": "features"})
         if self.semantic_codec:
             features = jnp.zeros((1, 2, self.semantic_codec.feature_width), jnp.float32)
             found[CODEC] = (self._codec, (features, lengths), {})

@@ -61,7 +61,7 @@ class SslEncoderStage:
         mel = jnp.zeros((1, 2, self.ssl_encoder.input_width), jnp.float32)
         lengths, hidden = jnp.ones((1,), jnp.int32), jnp.zeros((1, 2, self.ssl_encoder.width), jnp.float32)
         return {
-            ENCODER: (self._encoder, (mel, lengths), {"deterministic": True}),
+            ENCODER: (self._encoder, (mel, lengths), {"method": "features"}),
             HEAD: (self._head, (hidden,), {}),
         }
 
@@ -92,8 +92,10 @@ class SslEncoderStage:
         return total.loss, {"accuracy": total.accuracy, "codes_in_batch": jnp.sum(used, dtype=jnp.float32)}
 
     def finish(self, params: Params, batches: Iterable[Mapping[str, np.ndarray]]) -> Params:
-        """Sets mean and variance of the features, over the valid frames of `batches`."""
+        """Sets mean and variance of the features, over the valid frames of `batches`; a readout has none."""
         config = self.ssl_encoder
+        if config.readout_width:
+            return params
         encoder = SslEncoder(config, self.policy)
         variables = params[ENCODER]
         shortened: Variables = dict(variables) | {"params": keep_layers(variables["params"], config.hidden_layer)}

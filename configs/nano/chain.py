@@ -58,13 +58,7 @@ class Chain:
         return [
             Step("prepare", (), (self._prepare(shards),)),
             self._train("ssl_encoder", ("prepare",), shards),
-            self._train(
-                "ssl_denoising",
-                ("ssl_encoder",),
-                shards,
-                ssl_encoder=self.bundle("ssl_encoder"),
-                teacher=f"{self.bundle('ssl_encoder')}:ssl_encoder",
-            ),
+            self._train("ssl_denoising", ("ssl_encoder",), shards, ssl_encoder=self.bundle("ssl_encoder")),
             self._train("semantic_codec", ("ssl_denoising",), shards, ssl_encoder=self.bundle("ssl_denoising")),
             self._extract("ssl_tokens", ("semantic_codec",), encoders, shards),
             self._train("acoustic_codec", ("prepare",), shards),

@@ -5,6 +5,8 @@ All components together have 19.3M parameters, 39 MB as float16.  Words of an ar
 `scratch`, with which fine-tuning starts from code vectors alone instead of a pre-trained generator.
 """
 
+import dataclasses
+from collections.abc import Mapping
 from typing import Any
 
 import ml_collections
@@ -21,16 +23,26 @@ from metis_jax.config import (
 )
 
 _GENERATOR = {"width": 192, "num_layers": 4, "num_heads": 6, "mlp_width": 576}
-_SSL_CODES, _LEVELS, _ACOUSTIC_CODES = 4096, 4, 1024
+_SSL_CODES, _LEVELS, _ACOUSTIC_CODES = 8192, 4, 1024
+# Tables of the SSL codes are products of this rank: whole ones would be half of all parameters.
+_RANK = 40
+# SSL features are two log-mel frames of 10 ms, as the encoder finds them in what it hears.
+_FEATURES = SslEncoderConfig().input_width
+_WIDTHS = {
+    SslEncoderConfig: {"readout_width": _FEATURES},
+    SemanticCodecConfig: {"feature_width": _FEATURES, "is_plain": True},
+    SemanticGeneratorConfig: {"condition_width": _FEATURES},
+}
 
-NANO: dict[type, Any] = {
+
+def _of_spectra(sizes: Mapping[type, Any]) -> dict[type, Any]:
+    """The configs with SSL features that are spectra, and with the plain semantic codec."""
+    return {cls: dataclasses.replace(config, **_WIDTHS.get(cls, {})) for cls, config in sizes.items()}
+
+
+_SIZES: dict[type, Any] = {
     SslEncoderConfig: SslEncoderConfig(width=128, num_layers=4, hidden_layer=3, num_heads=4, mlp_width=384),
-    SemanticCodecConfig: SemanticCodecConfig(
-        feature_width=128,
-        codebook_size=_SSL_CODES,
-        code_width=17,
-        is_plain=True,
-    ),
+    SemanticCodecConfig: SemanticCodecConfig(codebook_size=_SSL_CODES, code_width=33),
     AcousticCodecConfig: AcousticCodecConfig(
         encoder="spectrum",
         encoder_width=192,
@@ -46,15 +58,24 @@ NANO: dict[type, Any] = {
         quantizer_dropout=0.1,
         residual_weight=1.0,
     ),
-    SemanticGeneratorConfig: SemanticGeneratorConfig(**_GENERATOR, codebook_size=_SSL_CODES, condition_width=128),
+    SemanticGeneratorConfig: SemanticGeneratorConfig(**_GENERATOR, codebook_size=_SSL_CODES, table_rank=_RANK),
     AcousticGeneratorConfig: AcousticGeneratorConfig(
-        **_GENERATOR, num_levels=_LEVELS, codebook_size=_ACOUSTIC_CODES, semantic_codebook_size=_SSL_CODES
+        **_GENERATOR,
+        num_levels=_LEVELS,
+        codebook_size=_ACOUSTIC_CODES,
+        semantic_codebook_size=_SSL_CODES,
+        semantic_rank=_RANK,
     ),
 }
+NANO, TINY = _of_spectra(_SIZES), _of_spectra(SIZES["tiny"])
 
 # What is trained on may be shipped: share-alike prompts and one noise whose licence is not stated are left out.
 SPEECH = {"exclude_licenses": ("by-sa",)}
 NOISE = {"kinds": ("noise",), "exclude_licenses": ("by-sa", "freesound"), "split": "train", "held_out_share": 0.2}
+
+
+# Every level is decoded in one step, from masks alone: that is what short training should see.
+MINIMUM_RATE = 0.8
 
 
 def words(arg: str | None) -> frozenset[str]:
@@ -63,8 +84,7 @@ def words(arg: str | None) -> frozenset[str]:
 
 def sized(cls: type, given: frozenset[str], **changes: Any) -> dict[str, Any]:
     """All fields of a model's config."""
-    base = SIZES["tiny"] if common.is_tiny(given) else NANO
-    return to_dict(base[cls]) | changes
+    return to_dict((TINY if common.is_tiny(given) else NANO)[cls]) | changes
 
 
 def optimizer(given: frozenset[str], steps: int, **changes: Any) -> dict[str, Any]:
@@ -105,7 +125,7 @@ def finetuning(
             example=dict(max_phones=128),
             parts=tuple(dict(task=task, weight=share, select=SPEECH) for task, share in shares.items()),
         ),
-        optimizers=dict(semantic_generator=optimizer(given, steps, learning_rate=7e-4)),
+        optimizers=dict(semantic_generator=optimizer(given, steps, learning_rate=3e-4)),
         initial=dict(ssl_encoder="") | ({} if "scratch" in given else dict(semantic_generator="")),
         code_vectors=dict(semantic_codec=""),
         tasks=tuple(shares),
@@ -119,7 +139,11 @@ def stage2(given: frozenset[str], steps: int, *, first_level: int, **sizes: int)
     return experiment(
         given,
         stage="acoustic_generator",
-        model=dict(generator=sized(AcousticGeneratorConfig, given, **sizes), first_level=first_level),
+        model=dict(
+            generator=sized(AcousticGeneratorConfig, given, **sizes),
+            first_level=first_level,
+            minimum_rate=MINIMUM_RATE,
+        ),
         data=dict(stage="stage2", buckets=(150, 250)),
         optimizers=dict(acoustic_generator=optimizer(given, steps)),
         code_vectors=dict(semantic_codec="", acoustic_codec=""),

@@ -1,4 +1,4 @@
-"""Nano semantic codec: k-means of SSL features, one of 4096 centres per 20 ms.
+"""Nano semantic codec: k-means of SSL features, one of 8192 centres per 20 ms.
 
 Command:   python train.py --config=configs/nano/semantic_codec.py --workdir=DIR \
                --config.data.shards='("SHARDS",)' --config.initial.ssl_encoder=BUNDLE
@@ -17,9 +17,9 @@ def get_config(arg: str | None = None):
         given,
         stage="semantic_codec",
         model=dict(
-            semantic_codec=nano.sized(SemanticCodecConfig, given, is_plain=True),
+            semantic_codec=nano.sized(SemanticCodecConfig, given),
             ssl_encoder=nano.sized(SslEncoderConfig, given),
-            kmeans_frames=1000 if nano.common.is_tiny(given) else 300_000,
+            kmeans_frames=1000 if nano.common.is_tiny(given) else 600_000,
         ),
         data=dict(stage="semantic_codec", buckets=(150,), example=dict(gain_db=(-6.0, 3.0))),
         optimizers=dict(semantic_codec=nano.optimizer(given, STEPS, learning_rate=1e-4)),

@@ -1,7 +1,7 @@
-"""Nano SSL encoder, second part: the same features from noisy speech as from clean.
+"""Nano SSL encoder, second part: the spectrum of clean speech, found in noisy speech.
 
 Command:   python train.py --config=configs/nano/ssl_denoising.py --workdir=DIR --config.data.shards='("SHARDS",)' \
-               --config.initial.ssl_encoder=BUNDLE --config.initial.teacher=BUNDLE:ssl_encoder
+               --config.initial.ssl_encoder=BUNDLE
 Hardware:  two CPU cores.
 """
 
@@ -24,7 +24,7 @@ def get_config(arg: str | None = None):
             parts=(dict(task="se", select=nano.SPEECH),),
         ),
         optimizers=dict(ssl_encoder=nano.optimizer(given, STEPS)),
-        initial=dict(ssl_encoder="", teacher=""),
+        initial=dict(ssl_encoder=""),
         steps=STEPS,
         batch_size=8,
     )

@@ -14,4 +14,6 @@ SHARES = {"se": 0.5, "tse": 0.35, "vc": 0.15}
 
 
 def get_config(arg: str | None = None):
-    return nano.finetuning(nano.words(arg), SHARES, STEPS)
+    config = nano.finetuning(nano.words(arg), SHARES, STEPS)
+    config.model.minimum_rate = nano.MINIMUM_RATE
+    return config

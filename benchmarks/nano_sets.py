@@ -6,6 +6,8 @@
     SETS/se_{0,5,10}               the same with noise at that SNR in dB; SETS/se_*.jsonl for `infer.py --list`
     SETS/tse/{mixture,target,interferer,prompt}   two speakers at 0 dB; SETS/tse.jsonl
     SETS/vc/{source,prompt}        words of one speaker, voice of another; SETS/vc.jsonl
+    SETS/tts_{unseen,seen}/prompt  voices not trained on, and voices trained on; SETS/tts_*.jsonl, with sentences not
+                                   trained on, SETS/tts_texts.jsonl; SETS/tts_unseen/reference is the voice saying them
 
 Outputs of a job list go to SETS/nano/<set>.  The same shards give the same files.
 """
@@ -28,7 +30,7 @@ from metis_jax.data.examples import Waves
 from metis_jax.data.sources import Corpus, Selection
 
 SNRS = (0, 5, 10)
-SECONDS = 12.0  # longer recordings are cut: a test set need not take longer than training
+SECONDS = 20.0  # longer recordings are cut, and then have no text
 PROMPT_SECONDS = 5.0
 
 
@@ -109,6 +111,39 @@ class Sets:
             jobs.append({"source": self.write("vc/source", name, self.wave(source)), "prompt": voice})
         self.jobs("vc", jobs)
 
+    def speech(self, items: int) -> None:
+        """Sentences that no training recording says, to be said by held-out voices and by voices trained on."""
+        columns = self.corpus.columns
+        english = Selection(**SPEECH, languages=("en",), split="train", min_seconds=2.0)
+        short = np.asarray(columns["samples"]) / np.asarray(columns["sample_rate"]) <= PROMPT_SECONDS
+        spoken = [index for index in self.corpus.select(english).tolist() if columns["has_text"][index]]
+        trained = {self.corpus[index].text for index in spoken}
+        voices = [index for index in spoken if short[index]]
+        held_out = [
+            (own[place], own[-1 - place])
+            for place in range(max(map(len, self.by_speaker.values())) // 2)
+            for own in map(self.by_speaker.get, sorted(self.by_speaker))
+            if place < len(own) // 2 and short[own[-1 - place]] and self.corpus[own[place]].text not in trained
+        ][:items]
+        rng = rng_of("nano tts", len(voices))
+        chosen = {
+            "tts_unseen": [prompt for _, prompt in held_out],
+            "tts_seen": rng.choice(voices, len(held_out), replace=False).tolist(),
+        }
+        sentences = [(f"{number:02d}", sentence) for number, (sentence, _) in enumerate(held_out)]
+        for stem, sentence in sentences:
+            self.write("tts_unseen/reference", stem, self.wave(sentence))
+        texts = [{"path": f"{stem}.wav", "text": self.corpus[sentence].text} for stem, sentence in sentences]
+        for name, prompts in chosen.items():
+            jobs = []
+            for (stem, sentence), prompt in zip(sentences, prompts, strict=True):
+                said = {"text": self.corpus[sentence].text, "prompt_text": self.corpus[prompt].text}
+                voice = self.write(f"{name}/prompt", stem, self.wave(prompt))
+                jobs.append(said | {"prompt": voice, "output": str(self.output / "nano" / name / f"{stem}.wav")})
+            (self.output / "nano" / name).mkdir(parents=True, exist_ok=True)
+            (self.output / f"{name}.jsonl").write_text("\n".join(map(json.dumps, jobs)) + "\n", encoding="utf-8")
+        (self.output / "tts_texts.jsonl").write_text("\n".join(map(json.dumps, texts)) + "\n", encoding="utf-8")
+
 
 def _stem(path: str) -> str:
     return f"{pathlib.Path(path).stem}.wav"
@@ -125,6 +160,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sets.enhancement(flags.items)
         sets.extraction(flags.items)
         sets.conversion(flags.items)
+        sets.speech(flags.items)
     except (ValueError, OSError) as error:
         print(f"nano_sets: {error}", file=sys.stderr)
         return 2

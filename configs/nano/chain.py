@@ -71,6 +71,7 @@ class Chain:
                 code_vectors=("semantic_codec",),
                 semantic_generator=self.bundle("pretrain"),
                 ssl_encoder=encoders,
+                semantic_codec=encoders,
             ),
             self._train("s2a_first", ("all_tokens",), all_tokens, code_vectors=("semantic_codec", "acoustic_codec")),
             self._train("s2a_full", ("all_tokens",), all_tokens, code_vectors=("semantic_codec", "acoustic_codec")),

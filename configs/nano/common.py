@@ -117,16 +117,18 @@ def finetuning(
         model=dict(
             generator=sized(SemanticGeneratorConfig, given, condition="gated", phone_vocabulary=phone_vocabulary),
             ssl_encoder=sized(SslEncoderConfig, given),
+            semantic_codec=sized(SemanticCodecConfig, given),
         ),
         data=dict(
             stage="finetune",
             buckets=(150, 250),
             recipe=dict(prompt_frames=(50, 100)),
-            example=dict(max_phones=128),
+            # Targets of the very excerpt that is heard: levels are normalised over it, and tokens follow levels.
+            example=dict(target="wave", max_phones=128),
             parts=tuple(dict(task=task, weight=share, select=SPEECH) for task, share in shares.items()),
         ),
         optimizers=dict(semantic_generator=optimizer(given, steps, learning_rate=3e-4)),
-        initial=dict(ssl_encoder="") | ({} if "scratch" in given else dict(semantic_generator="")),
+        initial=dict(ssl_encoder="", semantic_codec="") | ({} if "scratch" in given else dict(semantic_generator="")),
         code_vectors=dict(semantic_codec=""),
         tasks=tuple(shares),
         steps=steps,

@@ -2,7 +2,7 @@ r"""Nano fine-tuning: one generator for text to speech, voice conversion, speake
 
 Command:   python train.py --config=configs/nano/omni.py --workdir=DIR --config.data.shards='("TOKEN_SHARDS",)' \
                --config.initial.semantic_generator=BUNDLE --config.initial.ssl_encoder=BUNDLE \
-               --config.code_vectors.semantic_codec=BUNDLE
+               --config.initial.semantic_codec=BUNDLE --config.code_vectors.semantic_codec=BUNDLE
 Data:      as for tasks.py, with `phones` or text.
 Hardware:  two CPU cores.
 """

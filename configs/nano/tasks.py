@@ -2,7 +2,7 @@
 
 Command:   python train.py --config=configs/nano/tasks.py --workdir=DIR --config.data.shards='("TOKEN_SHARDS",)' \
                --config.initial.semantic_generator=BUNDLE --config.initial.ssl_encoder=BUNDLE \
-               --config.code_vectors.semantic_codec=BUNDLE
+               --config.initial.semantic_codec=BUNDLE --config.code_vectors.semantic_codec=BUNDLE
 Hardware:  two CPU cores.
 """
 

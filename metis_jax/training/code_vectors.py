@@ -66,30 +66,48 @@ def semantic_generator_leaves(codecs: Codecs, config: SemanticGeneratorConfig) -
     The adapter, where there is one for the features that a plain codec quantizes, embeds features as their token is.
     """
     codec, d = _codec(codecs, "semantic_codec"), config.width
-    units = _units(codec["params/quantizer/codebook"])
-    codes = units - units.mean(axis=0)
-    vectors, outward = _table(codes, d, config.table_rank)
-    # A hidden vector has length sqrt(d) and the direction of a code about the mean; the quantizer compares with the
-    # mean on, whose share of the inner product is the bias.
-    size = np.mean(np.linalg.norm(codes, axis=-1))
-    bias = (np.sqrt(d) * _LOGIT_SIZE / size**2) * (codes @ units.mean(axis=0))
+    codebook = codec["params/quantizer/codebook"]
+    is_plain = not any(path.startswith("params/encoder/") for path in codec)
+    sizes = _channel_sizes(codebook)
+    embeddings, scores = _units(codebook) * sizes, _codes(codebook) / sizes
+    table, outward = _table(embeddings, d, config.table_rank)
+    kernel, _ = _table(scores, d, config.table_rank)
     leaves = {
-        "params/token_embedding/table": _rows_of_mean_length(vectors, _TABLE_SIZE * np.sqrt(d)),
-        "params/to_logits/kernel": _rows_of_mean_length(vectors, _LOGIT_SIZE).T,
-        "params/to_logits/bias": bias.astype(np.float32),
+        "params/token_embedding/table": _rows_of_mean_length(table, _TABLE_SIZE * np.sqrt(d)),
+        "params/to_logits/kernel": _rows_of_mean_length(kernel, _LOGIT_SIZE).T,
     }
     if config.table_rank:
         leaves |= {
             "params/token_embedding/projection/kernel": outward.astype(np.float32),
             "params/to_codes/kernel": outward.T.astype(np.float32),
         }
-    is_plain = not any(path.startswith("params/encoder/") for path in codec)
     features = codec["params/quantizer/project_in/direction"].shape[1]
     if config.condition != "none" and is_plain and config.condition_width == features:
         leaves |= _adapter(codec, d)
         if config.condition == "gated":
             leaves["params/condition_adapter/gate"] = np.ones(1, np.float32)
+        leaves |= _silent_blocks(config)
     return leaves
+
+
+def _silent_blocks(config: SemanticGeneratorConfig) -> Leaves:
+    """Blocks and mask that add nothing yet: what is not learned so far finds the token nearest to the condition."""
+    layers, d = config.num_layers, config.width
+    return {
+        "params/mask_embedding": np.zeros(d, np.float32),
+        "params/transformer/layers/attention/out/kernel": np.zeros((layers, d, d), np.float32),
+        "params/transformer/layers/mlp/down/kernel": np.zeros((layers, config.mlp_width, d), np.float32),
+    }
+
+
+def _channel_sizes(codebook: Float[np.ndarray, "v c"]) -> Float[np.ndarray, " c"]:
+    """Sizes at which the channels of a codebook are embedded; scores divide by them.
+
+    The quantizer of cluster centres sees a large constant beside them (`kmeans.clusters`).  A third of it is as large
+    as what centres differ by: norms take a vector's length away, and beside the constant its direction tells it still.
+    """
+    is_constant = np.std(codebook[:, -1]) < 0.1 * np.abs(np.mean(codebook[:, -1]))
+    return np.append(np.ones(codebook.shape[1] - 1), 1 / 3 if is_constant else 1)
 
 
 def _adapter(codec: Mapping[str, np.ndarray], d: int) -> Leaves:
@@ -99,8 +117,8 @@ def _adapter(codec: Mapping[str, np.ndarray], d: int) -> Leaves:
     bias = codec["params/quantizer/project_in/bias"]
     units, c = _units(codebook), codebook.shape[1]
     size = np.mean(np.linalg.norm(codebook, axis=-1))
-    embed = _directions(c, d, "semantic")
-    embed = embed * (_TABLE_SIZE * np.sqrt(d) / np.mean(np.linalg.norm(_codes(codebook), axis=-1)))
+    embed = _channel_sizes(codebook)[:, None] * _directions(c, d, "semantic")
+    embed *= _TABLE_SIZE * np.sqrt(d) / np.mean(np.linalg.norm(units @ embed, axis=-1))
     hidden = 4 * d
     if 2 * c > hidden:
         raise ValueError(f"code vectors of width {c} do not fit into an adapter of {hidden} hidden channels")
@@ -111,7 +129,7 @@ def _adapter(codec: Mapping[str, np.ndarray], d: int) -> Leaves:
         "in/kernel": np.concatenate([inward, -inward, free], axis=1),
         "in/bias": np.concatenate([bias, -bias, np.zeros(hidden - 2 * c)]),
         "out/kernel": outward,
-        "out/bias": -units.mean(axis=0) @ embed,
+        "out/bias": np.zeros(d),
     }
     return {f"params/condition_adapter/mlp/{name}": leaf.astype(np.float32) for name, leaf in leaves.items()}
 

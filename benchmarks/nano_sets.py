@@ -2,12 +2,12 @@
 
     python benchmarks/nano_sets.py --shards=SHARDS --output=SETS [--items=10]
 
-    SETS/clean                     references, 16 kHz; SETS/texts.jsonl has what is said
+    SETS/clean                     references, 16 kHz; SETS/texts.jsonl has what is said here and in tse and vc
     SETS/se_{0,5,10}               the same with noise at that SNR in dB; SETS/se_*.jsonl for `infer.py --list`
     SETS/tse/{mixture,target,interferer,prompt}   two speakers at 0 dB; SETS/tse.jsonl
     SETS/vc/{source,prompt}        words of one speaker, voice of another; SETS/vc.jsonl
     SETS/tts_{unseen,seen}/prompt  voices not trained on, and voices trained on; SETS/tts_*.jsonl, with sentences not
-                                   trained on, SETS/tts_texts.jsonl; SETS/tts_unseen/reference is the voice saying them
+                                   trained on; SETS/tts_unseen/reference is the voice saying them
 
 Outputs of a job list go to SETS/nano/<set>.  The same shards give the same files.
 """
@@ -43,8 +43,15 @@ class Sets:
         self.noises = corpus.select(Selection(**(NOISE | {"split": "validation"})))
         chosen = corpus.select(Selection(**SPEECH, split="validation", min_seconds=2.0))
         self.by_speaker: dict[str, list[int]] = {}
+        self.texts: dict[str, str] = {}
         for index in chosen.tolist():
             self.by_speaker.setdefault(str(corpus.columns["speaker"][index]), []).append(index)
+
+    def say(self, name: str, index: int) -> None:
+        """Keeps what a recording says, if it is not cut."""
+        record = self.corpus[index]
+        if record.seconds <= SECONDS:
+            self.texts[f"{name}.wav"] = record.text
 
     def wave(self, index: int, seconds: float = SECONDS) -> Float[np.ndarray, " l"]:
         return self.waves.whole(index, SSL_RATE)[: int(seconds * SSL_RATE)]
@@ -64,22 +71,18 @@ class Sets:
 
     def enhancement(self, items: int) -> None:
         """One recording per speaker, the speakers in the order of their names."""
-        texts, jobs = [], {snr: [] for snr in SNRS}
+        jobs = {snr: [] for snr in SNRS}
         for name in sorted(self.by_speaker)[:items]:
             index = self.by_speaker[name][0]
             wave, rng = self.wave(index), rng_of("nano se", name)
             noise = loop_to(rng, self.waves.whole(int(rng.choice(self.noises)), SSL_RATE), len(wave))
-            path = self.write("clean", name, wave)
-            record = self.corpus[index]
-            if record.seconds <= SECONDS:
-                texts.append({"path": path, "text": record.text})
+            self.write("clean", name, wave)
+            self.say(name, index)
             for snr in SNRS:
                 noisy = add_at_snr(wave, noise, float(snr))
                 jobs[snr].append({"source": self.write(f"se_{snr}", name, noisy)})
         for snr in SNRS:
             self.jobs(f"se_{snr}", jobs[snr])
-        lines = "\n".join(map(json.dumps, texts))
-        (self.output / "texts.jsonl").write_text(lines + "\n", encoding="utf-8")
 
     def pairs(self, items: int) -> list[tuple[str, int, int, int]]:
         """(name, recording, another one of its speaker, one of another speaker)."""
@@ -96,6 +99,7 @@ class Sets:
         jobs = []
         for name, target, prompt, other in self.pairs(items):
             wave = self.wave(target)
+            self.say(name, target)
             interferer = fit(self.wave(other), len(wave))
             mixture = add_at_snr(wave, interferer, 0.0)
             self.write("tse/target", name, wave)
@@ -107,6 +111,7 @@ class Sets:
     def conversion(self, items: int) -> None:
         jobs = []
         for name, source, _, other in self.pairs(items):
+            self.say(name, source)
             voice = self.write("vc/prompt", name, self.wave(other, PROMPT_SECONDS))
             jobs.append({"source": self.write("vc/source", name, self.wave(source)), "prompt": voice})
         self.jobs("vc", jobs)
@@ -133,7 +138,7 @@ class Sets:
         sentences = [(f"{number:02d}", sentence) for number, (sentence, _) in enumerate(held_out)]
         for stem, sentence in sentences:
             self.write("tts_unseen/reference", stem, self.wave(sentence))
-        texts = [{"path": f"{stem}.wav", "text": self.corpus[sentence].text} for stem, sentence in sentences]
+            self.say(stem, sentence)
         for name, prompts in chosen.items():
             jobs = []
             for (stem, sentence), prompt in zip(sentences, prompts, strict=True):
@@ -142,7 +147,10 @@ class Sets:
                 jobs.append(said | {"prompt": voice, "output": str(self.output / "nano" / name / f"{stem}.wav")})
             (self.output / "nano" / name).mkdir(parents=True, exist_ok=True)
             (self.output / f"{name}.jsonl").write_text("\n".join(map(json.dumps, jobs)) + "\n", encoding="utf-8")
-        (self.output / "tts_texts.jsonl").write_text("\n".join(map(json.dumps, texts)) + "\n", encoding="utf-8")
+
+    def finish(self) -> None:
+        lines = (json.dumps({"path": path, "text": text}) for path, text in self.texts.items())
+        (self.output / "texts.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
 def _stem(path: str) -> str:
@@ -161,6 +169,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sets.extraction(flags.items)
         sets.conversion(flags.items)
         sets.speech(flags.items)
+        sets.finish()
     except (ValueError, OSError) as error:
         print(f"nano_sets: {error}", file=sys.stderr)
         return 2

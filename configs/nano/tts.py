@@ -1,7 +1,7 @@
 r"""Nano fine-tuning: text to speech from phones.
 
 Command:   python train.py --config=configs/nano/tts.py --workdir=DIR --config.data.shards='("TOKEN_SHARDS",)' \
-               --config.initial.semantic_generator=BUNDLE
+               --config.initial.semantic_generator=BUNDLE --config.code_vectors.semantic_codec=BUNDLE
 Data:      shards with `ssl_tokens`, and `phones` or text, in utterances of up to 10 s.
 Hardware:  two CPU cores.
 """
@@ -25,7 +25,8 @@ def get_config(arg: str | None = None):
             parts=(dict(task="tts", select=nano.SPEECH),),
         ),
         optimizers=dict(semantic_generator=nano.optimizer(given, STEPS, learning_rate=7e-4)),
-        initial=dict(semantic_generator=""),
+        initial={} if "scratch" in given else dict(semantic_generator=""),
+        code_vectors=dict(semantic_codec=""),
         tasks=("tts",),
         steps=STEPS,
         batch_size=8,

@@ -1,6 +1,6 @@
 """Sizes and data that all nano experiments share.
 
-All components together have 19.3M parameters, 39 MB as float16.  Words of an argument: `tiny` and `quicktest` of
+All components together have 17.7M parameters, 35 MB as float16.  Words of an argument: `tiny` and `quicktest` of
 `configs/common.py`; `chain`, with which a quick test takes the shards and bundles of the steps before it; and
 `scratch`, with which fine-tuning starts from code vectors alone instead of a pre-trained generator.
 """
@@ -71,6 +71,8 @@ NANO, TINY = _of_spectra(_SIZES), _of_spectra(SIZES["tiny"])
 
 # What is trained on may be shipped: share-alike prompts and one noise whose licence is not stated are left out.
 SPEECH = {"exclude_licenses": ("by-sa",)}
+# Of what has phones: the languages that metis_jax.text knows.
+SPOKEN = SPEECH | {"languages": ("en", "zh", "de", "fr", "ko", "ja")}
 NOISE = {"kinds": ("noise",), "exclude_licenses": ("by-sa", "freesound"), "split": "train", "held_out_share": 0.2}
 
 
@@ -125,7 +127,10 @@ def finetuning(
             recipe=dict(prompt_frames=(50, 100)),
             # Targets of the very excerpt that is heard: levels are normalised over it, and tokens follow levels.
             example=dict(target="wave", max_phones=128),
-            parts=tuple(dict(task=task, weight=share, select=SPEECH) for task, share in shares.items()),
+            parts=tuple(
+                dict(task=task, weight=share, select=SPOKEN if task == "tts" else SPEECH)
+                for task, share in shares.items()
+            ),
         ),
         optimizers=dict(semantic_generator=optimizer(given, steps, learning_rate=3e-4)),
         initial=dict(ssl_encoder="", semantic_codec="") | ({} if "scratch" in given else dict(semantic_generator="")),

@@ -21,7 +21,7 @@ def get_config(arg: str | None = None):
             stage="finetune",
             buckets=(500, 750),
             example=dict(max_phones=256),
-            parts=(dict(task="tts", select=nano.SPEECH),),
+            parts=(dict(task="tts", select=nano.SPOKEN),),
         ),
         optimizers=dict(duration_predictor=nano.optimizer(given, STEPS)),
         steps=STEPS,

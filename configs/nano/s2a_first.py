@@ -7,7 +7,7 @@ Hardware:  two CPU cores.
 
 from configs.nano import common as nano
 
-STEPS = 1500
+STEPS = 3000
 
 
 def get_config(arg: str | None = None):

@@ -7,7 +7,7 @@ Hardware:  two CPU cores.
 
 from configs.nano import common as nano
 
-STEPS = 5500
+STEPS = 3600
 
 
 def get_config(arg: str | None = None):

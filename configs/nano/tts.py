@@ -22,7 +22,7 @@ def get_config(arg: str | None = None):
             stage="finetune",
             buckets=(150, 250, 500),
             example=dict(max_phones=192),
-            parts=(dict(task="tts", select=nano.SPEECH),),
+            parts=(dict(task="tts", select=nano.SPOKEN),),
         ),
         optimizers=dict(semantic_generator=nano.optimizer(given, STEPS, learning_rate=7e-4)),
         initial={} if "scratch" in given else dict(semantic_generator=""),

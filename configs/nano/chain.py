@@ -29,7 +29,8 @@ LICENSE = "MIT; trained on CC BY, public-domain and freely licensed speech"
 PROVENANCE = "metis_jax, configs/nano/chain.py: every component trained from nothing by this repository"
 # One step per level, without noise, measured as well as more of them: docs/nano.md.
 ONE_STEP = {"steps": [1], "temperature": 0.0, "choice_temperature": 0.0}
-DECODING = {"semantic": ONE_STEP, "first_level": ONE_STEP, "other_levels": ONE_STEP | {"guidance": 0.0}}
+UNGUIDED = ONE_STEP | {"guidance": 0.0}
+DECODING = {"semantic": UNGUIDED, "first_level": ONE_STEP, "other_levels": UNGUIDED}
 SYNTHETIC_RECORDS = 48
 
 

@@ -28,9 +28,13 @@ class CheckpointError(ValueError):
 def _hush() -> None:
     """Leaves one report of a failed write, the exception.
 
-    Orbax also logs it from each of its threads, and TensorStore's threads then call event loops that Orbax has closed.
+    Orbax also logs it from each of its threads, asyncio tells of each other array whose write failed when nobody asked
+    for it, and TensorStore's threads then call event loops that Orbax has closed.
     """
     logging.getLogger("absl").addFilter(lambda record: not (record.exc_info and "orbax" in record.pathname))
+    logging.getLogger("asyncio").addFilter(
+        lambda record: not (record.exc_info and "os_error_code" in str(record.exc_info[1]))
+    )
     before = sys.unraisablehook
 
     def hook(raised) -> None:

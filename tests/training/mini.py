@@ -115,7 +115,9 @@ def batch_for(name: str, seed: int = 0) -> dict[str, np.ndarray]:
     batch["wave_lengths"] = (320 * lengths + 240).astype(np.int32)
     if name in ("ssl_encoder", "semantic_codec"):
         return batch | {"wave": wave(320 * T + 240, 16_000)}
+    # Not a pure tone: in bands without any power a log-mel spectrum would be that of rounding.
     target = wave(320 * T + 240, 16_000)
+    target += 1e-3 * rng.standard_normal(target.shape).astype(np.float32)
     noise = 0.05 * rng.standard_normal(target.shape)
     return batch | {
         "target": target,

@@ -120,7 +120,7 @@ class Bundle:
       info: the whole of `config.json`.
       components: {name: configuration}; the class of the configuration says what the component is.
       tasks: {task: the components that serve it}.
-      decoding: {stage: {setting: value}} where the models want other decoding settings than the released.
+      decoding: settings that the models want in place of the released, as `Settings.of` takes them.
     """
 
     def __init__(self, path: str | os.PathLike):
@@ -136,7 +136,7 @@ class Bundle:
                 cls = KINDS[entry["kind"]]
                 self.components[name] = configs.from_config_dict(cls, entry["config"], where=f"{where}: {name}")
             self.tasks = {name: Task(**entry) for name, entry in self.info["tasks"].items()}
-            self.decoding = {name: dict(entry) for name, entry in self.info.get("decoding", {}).items()}
+            self.decoding = dict(self.info.get("decoding", {}).items())
         except (KeyError, TypeError, AttributeError) as error:
             raise WeightsError(f"{where}: damaged ({error})") from None
         for task, parts in self.tasks.items():
@@ -260,7 +260,7 @@ class BundleWriter:
         self._about = {"license": license, "provenance": provenance}
         self._components: dict[str, Any] = {}
         self._tasks: dict[str, Task] = {}
-        self.decoding: dict[str, dict[str, Any]] = {}
+        self.decoding: dict[str, Any] = {}
 
     def add(self, name: str, config: Any, variables: Variables) -> None:
         """Adds a component from a variable tree in memory."""

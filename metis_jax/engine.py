@@ -87,7 +87,7 @@ class Engine:
         return self.bundle.components["acoustic_codec"].num_levels
 
     @property
-    def decoding(self) -> Mapping[str, Mapping[str, Any]]:
+    def decoding(self) -> Mapping[str, Any]:
         """Decoding settings that the bundle wants, where they are not the released."""
         return self.bundle.decoding
 

@@ -23,12 +23,15 @@ class Settings:
     Attributes:
       semantic: stage 1.
       first_level, other_levels: stage 2.
+      match_pitch: the source is moved to the pitch of the prompt before any model hears it, as helps where SSL tokens
+        carry the voice.
       seed: of the noise.  The same source, prompt and seed give the same speech, alone or in a list.
     """
 
     semantic: StageSettings
     first_level: StageSettings = StageSettings((40,), 0.0, 1.5)
     other_levels: StageSettings = StageSettings((16, 1), 2.5, 1.5)
+    match_pitch: bool = False
     seed: int = 0
 
     @classmethod
@@ -38,30 +41,46 @@ class Settings:
         *,
         steps: int | None = None,
         guidance: float | None = None,
+        match_pitch: bool | None = None,
         seed: int = 0,
-        preferred: Mapping[str, Mapping[str, Any]] = MappingProxyType({}),
+        preferred: Mapping[str, Any] = MappingProxyType({}),
     ) -> "Settings":
-        """The released settings of a task, with other stage-1 steps or guidance where given.
+        """The released settings of a task, with other stage-1 steps, guidance or pitch matching (vc) where given.
 
-        `preferred` changes single fields of the released stages, as a bundle may wish: {stage: {field: value}}.
+        `preferred` changes them as a bundle may wish: {stage: {field: value}}, and "match_pitch" for vc.
         """
         if task not in _RELEASED:
             raise ValueError(f"task is {task!r}; use one of {', '.join(_RELEASED)}")
         released = cls(semantic=StageSettings((_RELEASED[task][0],), _RELEASED[task][1], 0.9), seed=seed)
         stages = {name: getattr(released, name) for name in ("semantic", "first_level", "other_levels")}
+        if match_pitch is None:
+            match_pitch = task == "vc" and _flag(preferred.get("match_pitch", False))
+        elif task != "vc":
+            raise ValueError(f"match_pitch is for task vc, not {task}")
         for name, changes in preferred.items():
+            if name == "match_pitch":
+                continue
             if name not in stages:
                 raise ValueError(f"decoding has no stage {name!r}; use {', '.join(stages)}")
+            if not isinstance(changes, Mapping):
+                raise ValueError(f"decoding.{name} is {changes!r}; expected its settings by name")
             fields = dataclasses.asdict(stages[name]) | dict(changes)
             stages[name] = from_config_dict(StageSettings, fields, where=f"decoding.{name}")
         asked = {"steps": None if steps is None else (steps,), "guidance": guidance}
         asked = {name: value for name, value in asked.items() if value is not None}
-        return dataclasses.replace(released, **stages | {"semantic": dataclasses.replace(stages["semantic"], **asked)})
+        stages["semantic"] = dataclasses.replace(stages["semantic"], **asked)
+        return dataclasses.replace(released, match_pitch=match_pitch, **stages)
 
     def total_steps(self, num_levels: int) -> int:
         """Steps of all stages, for progress."""
         others = self.other_levels.steps_of(num_levels - 1)
         return sum(self.semantic.steps) + sum(self.first_level.steps) + sum(others)
+
+
+def _flag(value: Any) -> bool:
+    if not isinstance(value, bool):
+        raise ValueError(f"decoding.match_pitch is {value!r}; use true or false")
+    return value
 
 
 @dataclasses.dataclass(frozen=True)

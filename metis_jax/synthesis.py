@@ -12,6 +12,7 @@ import dataclasses
 import functools
 import os
 from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
 
 import jax
 import numpy as np
@@ -19,6 +20,7 @@ import numpy as np
 from metis_jax.audio import AudioError, Wave, check_wave
 from metis_jax.bundle import Bundle
 from metis_jax.data.audio import CODEC_HOP, CODEC_RATE, FRAME_RATE, SSL_HOP, SSL_RATE, ssl_samples
+from metis_jax.data.pitch import match_pitch
 from metis_jax.decoding.jobs import AcousticJob, Seed, SemanticJob
 from metis_jax.decoding.windows import Continuation, WindowPlan
 from metis_jax.durations import Durations
@@ -89,11 +91,9 @@ class Metis:
         engine = Engine(Bundle(path), policy=policy, devices=devices, rows=rows)
         return cls(engine, lexicon=lexicon, durations=Durations(Bundle(durations)) if durations else None)
 
-    def settings(
-        self, task: str, *, steps: int | None = None, guidance: float | None = None, seed: int = 0
-    ) -> Settings:
-        """How the bundle wants a task decoded, with other stage-1 steps or guidance where given."""
-        return Settings.of(task, steps=steps, guidance=guidance, seed=seed, preferred=self.engine.decoding)
+    def settings(self, task: str, **changes: Any) -> Settings:
+        """How the bundle wants a task decoded, with the changes that `Settings.of` takes."""
+        return Settings.of(task, preferred=self.engine.decoding, **changes)
 
     def encode_prompt(self, wave: Wave) -> Prompt:
         """The tokens of a prompt of at most 20 seconds."""
@@ -160,7 +160,7 @@ class Metis:
         if texts is not None and len(short) < len(waves):
             raise ValueError(f"a source with a text must fit one pass of {self._windows.frames / FRAME_RATE:g} s")
         own = [waves[i] for i in short], [voices[i] for i in short]
-        pieces = self._pieces(*own, self._nothing(), _seed(settings, 0), texts)
+        pieces = self._pieces(*own, self._nothing(), settings, texts=texts)
         speech = dict(zip(short, self._speech(task, pieces, settings, progress), strict=True))
         for i in set(range(len(waves))) - set(short):
             parts = self.stream(task, [waves[i]], voices[i], settings=settings, progress=progress)
@@ -266,7 +266,7 @@ class Metis:
         for index, window in enumerate(self._windows.cut(chunks, samples=self._room(voice), hop=SSL_HOP)):
             done.enter(window)
             semantic, acoustic = done.semantic[:0], done.acoustic[:0]
-            [piece] = self._pieces([window.samples], [voice], done, _seed(settings, index))
+            [piece] = self._pieces([window.samples], [voice], done, settings, window=index)
             if piece.is_new:
                 [(semantic, acoustic)] = self._tokens(task, [piece], settings, progress)
                 semantic = semantic[len(piece.semantic.known) :]
@@ -305,17 +305,21 @@ class Metis:
         waves: Sequence[Float[np.ndarray, " _"]],
         voices: Sequence[Prompt],
         done: Continuation,
-        seed: Seed,
+        settings: Settings,
+        *,
+        window: int = 0,
         texts: Sequence[Int[np.ndarray, " _"]] | None = None,
     ) -> list[_Piece]:
         """Waves with their conditions, each behind its prompt and what is done already."""
+        if settings.match_pitch:
+            waves = [match_pitch(wave, voice.wave, SSL_RATE) for wave, voice in zip(waves, voices, strict=True)]
         # The reference encodes prompt and source as one wave.
         whole = [np.concatenate([voice.wave, wave]) for voice, wave in zip(voices, waves, strict=True)]
         pieces = []
         conditions = self.engine.ssl_features(whole)
         for condition, voice, phones in zip(conditions, voices, texts or [None] * len(whole), strict=True):
             known = np.concatenate([voice.semantic, done.semantic])
-            job = SemanticJob(known, len(condition), seed, phones=phones, condition=condition)
+            job = SemanticJob(known, len(condition), _seed(settings, window), phones=phones, condition=condition)
             pieces.append(_Piece(job, np.concatenate([voice.acoustic, done.acoustic])))
         return pieces
 

@@ -44,7 +44,7 @@ def assemble(
     dtype: str,
     license: str,
     provenance: str,
-    decoding: dict[str, dict[str, Any]] | None = None,
+    decoding: dict[str, Any] | None = None,
 ) -> None:
     """Writes `components`, {name: "BUNDLE" or "BUNDLE:name there"}; `tasks` are served by the semantic generator.
 

@@ -76,6 +76,9 @@ def _flags() -> flags.FlagValues:
     flags.DEFINE_string("bundle", None, "The models; by default the small ones of the package.", flag_values=values)
     flags.DEFINE_integer("steps", None, "Steps of stage 1.", lower_bound=1, upper_bound=128, flag_values=values)
     flags.DEFINE_float("guidance", None, "Guidance of stage 1.", lower_bound=0, flag_values=values)
+    flags.DEFINE_boolean(
+        "match_pitch", None, "Move the source to the pitch of the prompt first (vc).", flag_values=values
+    )
     flags.DEFINE_integer("seed", 0, "Of the noise.", lower_bound=0, upper_bound=2**31 - 1, flag_values=values)
     flags.DEFINE_enum(
         "dtype",
@@ -137,7 +140,9 @@ class _Run:
             durations=given.durations,
         )
         self._metis.engine.require(self._task)
-        self._settings = self._metis.settings(self._task, steps=given.steps, guidance=given.guidance, seed=given.seed)
+        self._settings = self._metis.settings(
+            self._task, steps=given.steps, guidance=given.guidance, match_pitch=given.match_pitch, seed=given.seed
+        )
         started = time.perf_counter()
         self._metis.engine.load(self._task)
         self._loading = time.perf_counter() - started

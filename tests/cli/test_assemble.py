@@ -61,12 +61,25 @@ def test_decoding_settings_travel_with_the_bundle(tmp_path):
     assert settings.other_levels == released.other_levels
 
 
+def test_pitch_is_matched_for_conversion_alone(tmp_path):
+    generator = write(tmp_path / "one", semantic_generator=GENERATOR)
+    flags = command(tmp_path, f"semantic_generator={generator}", task="se,vc", decoding='{"match_pitch": true}')
+    assert assemble.main(flags) == 0
+    metis = Metis.from_bundle(tmp_path / "all")
+    assert metis.settings("vc").match_pitch and not metis.settings("se").match_pitch
+    assert not metis.settings("vc", match_pitch=False).match_pitch
+    with pytest.raises(ValueError, match="match_pitch is for task vc, not se"):
+        metis.settings("se", match_pitch=True)
+
+
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
         ({"task": "se", "decoding": "{'a'}"}, "not JSON"),
         ({"task": "se", "decoding": '{"third_level": {}}'}, "no stage 'third_level'"),
         ({"task": "se", "decoding": '{"semantic": {"heat": 1}}'}, "decoding.semantic has no field 'heat'"),
+        ({"task": "se", "decoding": '{"semantic": 6}'}, "decoding.semantic is 6"),
+        ({"task": "vc", "decoding": '{"match_pitch": "yes"}'}, "decoding.match_pitch is 'yes'; use true or false"),
         ({"task": "se"}, "no component semantic_generator"),
         ({"dtype": "float16"}, "does not fit float16"),
     ],

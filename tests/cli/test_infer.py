@@ -96,6 +96,7 @@ BAD = {
     "bad suffix": ("--task=se --source=good.wav --output=out.doc", "unknown kind of audio file '.doc'"),
     "steps": ("--task=se --source=good.wav --output=out.wav --steps=0", "steps"),
     "guidance": ("--task=se --source=good.wav --output=out.wav --guidance=-1", "guidance"),
+    "pitch of se": ("--task=se --source=good.wav --output=out.wav --match_pitch", "match_pitch is for task vc, not se"),
     "list and source": ("--task=se --source=good.wav --list=jobs.jsonl", "--list stands instead of"),
     "missing list": ("--task=se --list=none.jsonl", "none.jsonl: can not be read"),
     "empty list": ("--task=se --list=empty.jsonl", "empty.jsonl: has no jobs"),

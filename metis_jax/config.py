@@ -208,6 +208,8 @@ class SemanticGeneratorConfig:
       condition_width: width of the frame-aligned condition features.
       table_rank: of the token embeddings and of the output layer, where thousands of codes must share what little
         speech there is; 0 in the paper, where they have the model's width.
+      spread_phones: the rotary positions of the phones are spread evenly over the frames, so that each begins near
+        where it is spoken (arXiv 2509.11084); in the paper phones and frames are counted through.
     """
 
     width: int = 1536
@@ -219,6 +221,7 @@ class SemanticGeneratorConfig:
     condition: str = "none"
     condition_width: int = 1024
     table_rank: int = 0
+    spread_phones: bool = False
 
     def __post_init__(self):
         _require(

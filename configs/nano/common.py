@@ -76,8 +76,22 @@ SPOKEN = SPEECH | {"languages": ("en", "zh", "de", "fr", "ko", "ja")}
 NOISE = {"kinds": ("noise",), "exclude_licenses": ("by-sa", "freesound"), "split": "train", "held_out_share": 0.2}
 
 
+# Mostly noise: the short training of a small model would be lost on speech that is degraded in five ways at once.
+DEGRADATIONS = {
+    "noise": {"probability": 1.0, "snr_db": (-5.0, 15.0)},
+    "room": {"probability": 0.15},
+    "clip": {"probability": 0.05},
+    "band": {"probability": 0.1},
+    "codec": {"probability": 0.05},
+    "packets": {"probability": 0.05},
+}
+# Voices further apart than by default: between high and low ones lies more than an octave's half.
+VOICES = {"pitch_semitones": (0.0, 8.0), "equalizer_db": 5.0}
+
 # Every level is decoded in one step, from masks alone: that is what short training should see.
 MINIMUM_RATE = 0.8
+# Speech from text is decoded in many steps, from masks alone on.
+TEXT_MINIMUM_RATE = 0.3
 
 
 def words(arg: str | None) -> frozenset[str]:
@@ -110,23 +124,30 @@ def experiment(given: frozenset[str], **values: Any) -> ml_collections.ConfigDic
 
 
 def finetuning(
-    given: frozenset[str], shares: dict[str, float], steps: int, *, phone_vocabulary: int = 0
+    given: frozenset[str], shares: dict[str, float], steps: int, *, minimum_rate: float, phone_vocabulary: int = 0
 ) -> ml_collections.ConfigDict:
     """One generator for several tasks, each with its share of the examples."""
     return experiment(
         given,
         stage="semantic_generator",
         model=dict(
-            generator=sized(SemanticGeneratorConfig, given, condition="gated", phone_vocabulary=phone_vocabulary),
+            generator=sized(
+                SemanticGeneratorConfig,
+                given,
+                condition="gated",
+                phone_vocabulary=phone_vocabulary,
+                spread_phones=bool(phone_vocabulary),
+            ),
             ssl_encoder=sized(SslEncoderConfig, given),
             semantic_codec=sized(SemanticCodecConfig, given),
+            minimum_rate=minimum_rate,
         ),
         data=dict(
             stage="finetune",
             buckets=(150, 250),
             recipe=dict(prompt_frames=(50, 100)),
             # Targets of the very excerpt that is heard: levels are normalised over it, and tokens follow levels.
-            example=dict(target="wave", max_phones=128),
+            example=dict(target="wave", max_phones=128, degrade=DEGRADATIONS, perturb=VOICES),
             parts=tuple(
                 dict(task=task, weight=share, select=SPOKEN if task == "tts" else SPEECH)
                 for task, share in shares.items()

@@ -14,6 +14,4 @@ SHARES = {"se": 0.5, "tse": 0.35, "vc": 0.15}
 
 
 def get_config(arg: str | None = None):
-    config = nano.finetuning(nano.words(arg), SHARES, STEPS)
-    config.model.minimum_rate = nano.MINIMUM_RATE
-    return config
+    return nano.finetuning(nano.words(arg), SHARES, STEPS, minimum_rate=nano.MINIMUM_RATE)

@@ -17,7 +17,10 @@ def get_config(arg: str | None = None):
     return nano.experiment(
         given,
         stage="semantic_generator",
-        model=dict(generator=nano.sized(SemanticGeneratorConfig, given, phone_vocabulary=1024)),
+        model=dict(
+            generator=nano.sized(SemanticGeneratorConfig, given, phone_vocabulary=1024, spread_phones=True),
+            minimum_rate=nano.TEXT_MINIMUM_RATE,
+        ),
         data=dict(
             stage="finetune",
             buckets=(150, 250, 500),

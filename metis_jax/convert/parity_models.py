@@ -117,7 +117,7 @@ def _semantic_forward(
         # The authors' positions count the padding of the phones.
         p = g["phones"].shape[1]
         given |= {"phones": g["phones"], "phone_lengths": _lengths(g["phone_mask"])}
-        given["positions"] = np.broadcast_to(np.arange(p + t, dtype=np.int32), (b, p + t))
+        given["positions"] = np.broadcast_to(np.arange(p + t, dtype=np.float32), (b, p + t))
     is_masked = g["mask"] if "mask" in g else np.zeros((b, t), bool)
 
     @jax.jit

@@ -29,16 +29,16 @@ class Sequences:
 
     x: Float[Array, "b t d"]
     lengths: Int[Array, "b k"]
-    positions: Int[Array, "b t"]
+    positions: Float[Array, "b t"]
     sizes: tuple[int, ...] = flax.struct.field(pytree_node=False)
 
     @classmethod
     def one(
-        cls, x: Float[Array, "b t d"], lengths: Int[Array, " b"], positions: Int[Array, "b t"] | None = None
+        cls, x: Float[Array, "b t d"], lengths: Int[Array, " b"], positions: Float[Array, "b t"] | None = None
     ) -> "Sequences":
         """A single sequence per row, by default at positions 0, 1, ...."""
         if positions is None:
-            positions = jnp.broadcast_to(jnp.arange(x.shape[1], dtype=jnp.int32)[None, :], x.shape[:2])
+            positions = jnp.broadcast_to(jnp.arange(x.shape[1], dtype=jnp.float32)[None, :], x.shape[:2])
         return cls(x, lengths[:, None], positions, (x.shape[1],))
 
     def before(self, other: "Sequences") -> "Sequences":

@@ -54,7 +54,7 @@ class SemanticGenerator(nn.Module):
         phone_lengths: Int[Array, " b"] | None = None,
         condition: Float[Array, "b t c"] | None = None,
         has_condition: Bool[Array, " b"] | None = None,
-        positions: Int[Array, "b pt"] | None = None,
+        positions: Float[Array, "b pt"] | None = None,
         deterministic: bool = True,
     ) -> Float[Array, "b t d"]:
         """Hidden states of the frames, from which `logits` predicts tokens.
@@ -68,8 +68,9 @@ class SemanticGenerator(nn.Module):
           condition: features aligned with the frames.  A model that has an adapter runs without one, too: that is
             how Omni reads text alone.
           has_condition: rows that have one, in a batch where others do not; by default all.
-          positions: rotary positions of phones then frames, before padding is squeezed out.  By default the padding of
-            the phones takes no positions; the reference, which never batches, counts it.
+          positions: rotary positions of phones then frames, before padding is squeezed out.  By default as
+            `config.spread_phones` says; counted through, the padding of the phones takes none (the reference, which
+            never batches, counts it).
           deterministic: False draws LoRA dropout from the "dropout" stream.
         """
         phone_lengths = self._phone_lengths(phones, phone_lengths)
@@ -136,13 +137,15 @@ class SemanticGenerator(nn.Module):
         lengths: Int[Array, " b"],
         phones: Int[Array, "b p"] | None,
         phone_lengths: Int[Array, " b"] | None,
-        positions: Int[Array, "b pt"] | None,
+        positions: Float[Array, "b pt"] | None,
     ) -> Sequences:
         if phones is None:
             return Sequences.one(x, lengths, positions)
         prefix = self.phone_mlp(self.phone_embedding(phones))
+        p = phones.shape[1]
+        if positions is None and self.config.spread_phones:
+            positions = _spread_positions(phone_lengths, p, lengths, x.shape[1])
         if positions is not None:
-            p = phones.shape[1]
             positions, _ = ragged.join(positions[:, :p], phone_lengths, positions[:, p:], lengths)
         x, total = ragged.join(prefix, phone_lengths, x, lengths)
         return Sequences.one(x, total, positions)
@@ -170,3 +173,13 @@ class SemanticGenerator(nn.Module):
             condition=condition,
         )
         return self.logits(hidden)
+
+
+def _spread_positions(
+    phone_lengths: Int[Array, " b"], p: int, lengths: Int[Array, " b"], t: int
+) -> Float[Array, "b pt"]:
+    """Frames 0, 1, ..., and phones evenly over the valid frames of their row, each at the middle of its share."""
+    share = lengths.astype(jnp.float32) / jnp.maximum(phone_lengths, 1).astype(jnp.float32)
+    phones = (jnp.arange(p, dtype=jnp.float32) + 0.5)[None, :] * share[:, None] - 0.5
+    frames = jnp.broadcast_to(jnp.arange(t, dtype=jnp.float32)[None, :], (lengths.shape[0], t))
+    return jnp.concatenate([phones, frames], axis=1)

@@ -3,13 +3,13 @@
 import jax.numpy as jnp
 import numpy as np
 
-from metis_jax.types import Array, Float, Int
+from metis_jax.types import Array, Float
 
 
-def rotary_angles(positions: Int[Array, "b t"], head_width: int, base: float) -> Float[Array, "b t h2"]:
+def rotary_angles(positions: Float[Array, "b t"], head_width: int, base: float) -> Float[Array, "b t h2"]:
     """Angles, in radians, of the `head_width // 2` planes at each position."""
     frequencies = 1.0 / base ** (np.arange(0, head_width, 2, dtype=np.float32) / np.float32(head_width))
-    return positions[:, :, None].astype(jnp.float32) * jnp.asarray(frequencies, jnp.float32)[None, None, :]
+    return positions[:, :, None] * jnp.asarray(frequencies, jnp.float32)[None, None, :]
 
 
 def rotate(x: Float[Array, "b t n h"], angles: Float[Array, "b t h2"]) -> Float[Array, "b t n h"]:

@@ -32,9 +32,9 @@ def pad(x, t):
     return np.pad(np.asarray(x), [(0, 0), (0, t - x.shape[1])] + [(0, 0)] * (x.ndim - 2))
 
 
-@pytest.fixture(scope="module")
-def semantic():
-    model = SemanticGenerator(TINY)
+@pytest.fixture(scope="module", params=[False, True], ids=["counted", "spread"])
+def semantic(request):
+    model = SemanticGenerator(dataclasses.replace(TINY, spread_phones=request.param))
     return model, init(model, jnp.zeros((1, 4), jnp.int32))
 
 
@@ -98,6 +98,20 @@ def test_masked_tokens_are_invisible(semantic):
     assert not np.array_equal(hidden(inputs["tokens"]), hidden(jnp.zeros_like(changed)))
 
 
+def test_spread_phones_stand_where_they_are_spoken():
+    """As given positions: each phone at the middle of its even share of the row's own frames."""
+    model = SemanticGenerator(dataclasses.replace(TINY, spread_phones=True))
+    inputs = {name: jnp.asarray(value) for name, value in semantic_inputs(5, 12, 3).items()}
+    variables = init(model, jnp.zeros((1, 4), jnp.int32))
+    row = (inputs["tokens"], inputs["is_masked"], jnp.ones((1,)))
+    given = {"lengths": jnp.array([12], jnp.int32), "phones": inputs["phones"]}
+    positions = jnp.concatenate([jnp.array([1.5, 5.5, 9.5]), jnp.arange(12.0)])[None, :]
+    spread = model.apply(variables, *row, **given)
+    counted = SemanticGenerator(TINY)
+    np.testing.assert_allclose(spread, counted.apply(variables, *row, **given, positions=positions), atol=1e-6)
+    assert not np.allclose(spread, counted.apply(variables, *row, **given), atol=1e-3)
+
+
 def test_wrong_conditions_are_refused():
     model = SemanticGenerator(SIZES["tiny"][SemanticGeneratorConfig])
     tokens = jnp.zeros((1, 4), jnp.int32)
@@ -129,7 +143,7 @@ def test_bfloat16_stays_close(semantic):
         return model.apply(variables, method=run)
 
     exact = logits(model)
-    rounded = logits(SemanticGenerator(TINY, Policy(dtype="bfloat16")))
+    rounded = logits(SemanticGenerator(model.config, Policy(dtype="bfloat16")))
     assert rounded.dtype == jnp.float32
     assert np.linalg.norm(rounded - exact) < 0.05 * np.linalg.norm(exact)
     assert not np.array_equal(rounded, exact)

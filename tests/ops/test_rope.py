@@ -9,7 +9,7 @@ def test_scores_depend_on_relative_positions_only():
     q, k = (jax.random.normal(jax.random.key(i), (1, 6, 2, 8)) for i in range(2))
 
     def scores(offset):
-        positions = jnp.arange(6, dtype=jnp.int32)[None, :] + jnp.int32(offset)
+        positions = jnp.arange(6, dtype=jnp.float32)[None, :] + jnp.float32(offset)
         angles = rotary_angles(positions, 8, 10000.0)
         return jnp.einsum("btnh,bsnh->bnts", rotate(q, angles), rotate(k, angles))
 
@@ -19,5 +19,5 @@ def test_scores_depend_on_relative_positions_only():
 
 def test_half_rotation_form():
     x = jnp.zeros((1, 1, 1, 4)).at[0, 0, 0, 0].set(1.0)
-    rotated = rotate(x, rotary_angles(jnp.full((1, 1), 3, jnp.int32), 4, 10000.0))
+    rotated = rotate(x, rotary_angles(jnp.full((1, 1), 3.0), 4, 10000.0))
     np.testing.assert_allclose(rotated[0, 0, 0], [np.cos(3), 0, np.sin(3), 0], atol=1e-6)

@@ -20,7 +20,7 @@ def get_config(arg: str | None = None):
         data=dict(
             stage="finetune",
             buckets=(150,),
-            example=dict(target="wave", max_phones=128),
+            example=dict(target="wave", max_phones=128, degrade=nano.DEGRADATIONS),
             parts=(dict(task="se", select=nano.SPEECH),),
         ),
         optimizers=dict(ssl_encoder=nano.optimizer(given, STEPS)),

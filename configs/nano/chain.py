@@ -30,7 +30,8 @@ PROVENANCE = "metis_jax, configs/nano/chain.py: every component trained from not
 # One step per level, without noise, measured as well as more of them: docs/nano.md.
 ONE_STEP = {"steps": [1], "temperature": 0.0, "choice_temperature": 0.0}
 UNGUIDED = ONE_STEP | {"guidance": 0.0}
-DECODING = {"semantic": UNGUIDED, "first_level": ONE_STEP, "other_levels": UNGUIDED}
+# Near the spectrum tokens carry the voice, most of all its pitch.
+DECODING = {"semantic": UNGUIDED, "first_level": ONE_STEP, "other_levels": UNGUIDED, "match_pitch": True}
 SYNTHETIC_RECORDS = 48
 
 

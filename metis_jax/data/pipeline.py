@@ -184,11 +184,6 @@ class Pipeline:
     def _draw(self, part: int, item: int, rng: np.random.Generator, limit: int):
         return self.parts[part].draw(item, rng, limit)
 
-    @property
-    def audio_seconds(self) -> float:
-        """Seconds of the records that take part, each part counted for itself."""
-        return float(sum(self.corpus.seconds[part.items].sum() for part in self.parts))
-
     @functools.cached_property
     def fingerprint(self) -> str:
         """What must be equal for a run to go on with the same batches."""

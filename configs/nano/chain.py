@@ -29,9 +29,10 @@ LICENSE = "MIT; trained on CC BY, public-domain and freely licensed speech"
 PROVENANCE = "metis_jax, configs/nano/chain.py: every component trained from nothing by this repository"
 # One step per level, without noise, measured as well as more of them: docs/nano.md.
 ONE_STEP = {"steps": [1], "temperature": 0.0, "choice_temperature": 0.0}
-UNGUIDED = ONE_STEP | {"guidance": 0.0}
+# Guidance strengthens the prompt's voice in stage 2, and makes it fainter in stage 1.
+UNGUIDED, GUIDED = ONE_STEP | {"guidance": 0.0}, ONE_STEP | {"guidance": 1.0}
 # Near the spectrum tokens carry the voice, most of all its pitch.
-DECODING = {"semantic": UNGUIDED, "first_level": ONE_STEP, "other_levels": UNGUIDED, "match_pitch": True}
+DECODING = {"semantic": UNGUIDED, "first_level": GUIDED, "other_levels": GUIDED, "match_pitch": True}
 SYNTHETIC_RECORDS = 48
 
 

@@ -8,7 +8,7 @@ Hardware:  two CPU cores.
 from configs.nano import common as nano
 from metis_jax.config import SslEncoderConfig
 
-STEPS = 1500
+STEPS = 4900
 
 
 def get_config(arg: str | None = None):

@@ -53,13 +53,11 @@ class Settings:
             raise ValueError(f"task is {task!r}; use one of {', '.join(_RELEASED)}")
         released = cls(semantic=StageSettings((_RELEASED[task][0],), _RELEASED[task][1], 0.9), seed=seed)
         stages = {name: getattr(released, name) for name in ("semantic", "first_level", "other_levels")}
-        if match_pitch is None:
-            match_pitch = task == "vc" and _flag(preferred.get("match_pitch", False))
-        elif task != "vc":
+        if match_pitch is not None and task != "vc":
             raise ValueError(f"match_pitch is for task vc, not {task}")
+        preferred = dict(preferred)
+        wants_match = _flag(preferred.pop("match_pitch", False))
         for name, changes in preferred.items():
-            if name == "match_pitch":
-                continue
             if name not in stages:
                 raise ValueError(f"decoding has no stage {name!r}; use {', '.join(stages)}")
             if not isinstance(changes, Mapping):
@@ -69,7 +67,8 @@ class Settings:
         asked = {"steps": None if steps is None else (steps,), "guidance": guidance}
         asked = {name: value for name, value in asked.items() if value is not None}
         stages["semantic"] = dataclasses.replace(stages["semantic"], **asked)
-        return dataclasses.replace(released, match_pitch=match_pitch, **stages)
+        is_matched = task == "vc" and (wants_match if match_pitch is None else match_pitch)
+        return dataclasses.replace(released, match_pitch=is_matched, **stages)
 
     def total_steps(self, num_levels: int) -> int:
         """Steps of all stages, for progress."""

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 
 import jax
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
 
 from metis_jax.audio import read_wave
 from metis_jax.bundle import Bundle
@@ -49,10 +49,10 @@ class Hearing:
             raise ValueError(f"{folder}: its recordings are not named as the clean ones")
         return list(place.names), self._engine.ssl_features([read_wave(path).at(SSL_RATE) for path in place.paths])
 
-    def codes(self, features: Sequence[Frames]) -> list[Frames]:
-        """The cluster centres nearest to the features."""
+    def codes(self, features: Sequence[Frames]) -> tuple[list[Int[np.ndarray, " _"]], list[Frames]]:
+        """Tokens of the features, and the cluster centres that they stand for."""
         tokens = self._engine.semantic_tokens(features)
-        return [
+        return tokens, [
             np.asarray(self._codec.apply(self._variables, one[None], np.array([len(one)]), method="decode"))[0]
             for one in tokens
         ]
@@ -67,16 +67,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         hearing = Hearing(flags.bundle)
         names, clean = hearing.features(flags.clean, None)
-        centres = hearing.codes(clean)
+        tokens, centres = hearing.codes(clean)
         found = {"clean": {"codes": explained(clean, centres)}}
         for folder in flags.noisy.split(","):
             _, noisy = hearing.features(folder, names)
-            near = hearing.codes(noisy)
-            same = [np.all(one == other, axis=1) for one, other in zip(near, centres, strict=True)]
+            heard, near = hearing.codes(noisy)
             found[folder] = {
                 "features": explained(clean, noisy),
                 "codes": explained(centres, near),
-                "tokens": round(float(np.mean(np.concatenate(same))), 3),
+                "tokens": round(float(np.mean(np.concatenate(heard) == np.concatenate(tokens))), 3),
             }
     except (ValueError, OSError) as error:
         print(f"nano_hearing: {error}", file=sys.stderr)

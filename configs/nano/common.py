@@ -85,7 +85,7 @@ DEGRADATIONS = {
     "codec": {"probability": 0.05},
     "packets": {"probability": 0.05},
 }
-# Voices further apart than by default: between high and low ones lies more than an octave's half.
+# Further apart than by default: from a low voice to a high one it is more than half an octave.
 VOICES = {"pitch_semitones": (0.0, 8.0), "equalizer_db": 5.0}
 
 # Every level is decoded in one step, from masks alone: that is what short training should see.

@@ -1,8 +1,9 @@
 """Sizes and data that all nano experiments share.
 
 All components together have 17.7M parameters, 35 MB as float16.  Words of an argument: `tiny` and `quicktest` of
-`configs/common.py`; `chain`, with which a quick test takes the shards and bundles of the steps before it; and
-`scratch`, with which fine-tuning starts from code vectors alone instead of a pre-trained generator.
+`configs/common.py`; `chain`, with which a quick test takes the shards and bundles of the steps before it; `scratch`,
+with which fine-tuning starts from code vectors alone instead of a pre-trained generator; and, for tasks and omni,
+`lora`, with which low-rank adapters, the condition adapter and phones move and the pre-trained rest stays.
 """
 
 import dataclasses
@@ -16,6 +17,7 @@ from metis_jax.config import (
     SIZES,
     AcousticCodecConfig,
     AcousticGeneratorConfig,
+    LoraConfig,
     SemanticCodecConfig,
     SemanticGeneratorConfig,
     SslEncoderConfig,
@@ -94,8 +96,8 @@ MINIMUM_RATE = 0.8
 TEXT_MINIMUM_RATE = 0.3
 
 
-def words(arg: str | None) -> frozenset[str]:
-    return common.words(arg, "chain", "scratch")
+def words(arg: str | None, *more: str) -> frozenset[str]:
+    return common.words(arg, "chain", "scratch", *more)
 
 
 def sized(cls: type, given: frozenset[str], **changes: Any) -> dict[str, Any]:
@@ -127,6 +129,8 @@ def finetuning(
     given: frozenset[str], shares: dict[str, float], steps: int, *, minimum_rate: float, phone_vocabulary: int = 0
 ) -> ml_collections.ConfigDict:
     """One generator for several tasks, each with its share of the examples."""
+    has_lora = "lora" in given
+    rate = dict(learning_rate=1e-3, trainable=common.ADAPTERS_ONLY) if has_lora else dict(learning_rate=3e-4)
     return experiment(
         given,
         stage="semantic_generator",
@@ -138,6 +142,7 @@ def finetuning(
                 phone_vocabulary=phone_vocabulary,
                 spread_phones=bool(phone_vocabulary),
             ),
+            lora=to_dict(LoraConfig(rank=16, alpha=32.0)) if has_lora else None,
             ssl_encoder=sized(SslEncoderConfig, given),
             semantic_codec=sized(SemanticCodecConfig, given),
             minimum_rate=minimum_rate,
@@ -153,7 +158,7 @@ def finetuning(
                 for task, share in shares.items()
             ),
         ),
-        optimizers=dict(semantic_generator=optimizer(given, steps, learning_rate=3e-4)),
+        optimizers=dict(semantic_generator=optimizer(given, steps, **rate)),
         initial=dict(ssl_encoder="", semantic_codec="") | ({} if "scratch" in given else dict(semantic_generator="")),
         code_vectors=dict(semantic_codec=""),
         tasks=tuple(shares),

@@ -23,8 +23,10 @@ from metis_jax.config import (
 )
 from metis_jax.data.audio import CODEC_HOP
 from metis_jax.models.abstract import abstract_variables
+from metis_jax.sharding import make_mesh
 from metis_jax.training.config import TrainConfig
 from metis_jax.training.stages.registry import make_stage
+from metis_jax.training.state import count_params, make_layout
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 EXPERIMENTS = (
@@ -47,6 +49,18 @@ def test_every_experiment_is_a_sound_config(name, word):
     for part in config.pipeline.parts:
         assert part.select.exclude_licenses == ("by-sa",)
         assert part.select.split == "train"
+
+
+@pytest.mark.parametrize("name", ["tasks", "omni"])
+def test_lora_trains_adapters_of_a_pre_trained_generator(name):
+    config = experiment(name, "lora")
+    stage = make_stage(config.stage, config.model)
+    layout = make_layout(stage, config.optimizers, make_mesh(config.mesh))
+    moving, fixed = layout.trainable["semantic_generator"], layout.frozen["semantic_generator"]
+    assert count_params(moving) < count_params(fixed)
+    assert {"condition_adapter", "transformer"} <= set(moving["params"])
+    assert "to_logits" not in moving["params"]
+    assert "semantic_generator" in config.initial
 
 
 def test_sizes_fit_together():

@@ -7,7 +7,7 @@ Hardware:  two CPU cores.
 
 from configs.nano import common as nano
 
-STEPS = 3000
+STEPS = 3500
 
 
 def get_config(arg: str | None = None):

@@ -7,20 +7,29 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
-from metis_jax.bundle import Bundle, stored_shapes, write_bundle
+from metis_jax.bundle import Bundle, TaskAdapterConfig, stored_shapes, write_bundle
 from metis_jax.cli import assemble
-from metis_jax.config import SIZES, AcousticCodecConfig, SemanticGeneratorConfig
+from metis_jax.config import SIZES, AcousticCodecConfig, LoraConfig, SemanticGeneratorConfig
 from metis_jax.synthesis import Metis, Settings
 
 CODEC = SIZES["tiny"][AcousticCodecConfig]
 GENERATOR = dataclasses.replace(SIZES["tiny"][SemanticGeneratorConfig], condition="gated")
+BASE = dataclasses.replace(GENERATOR, condition="none")
+ADAPTER = TaskAdapterConfig(
+    base="semantic_generator",
+    lora=LoraConfig(rank=2),
+    condition="gated",
+    condition_width=GENERATOR.condition_width,
+    phone_vocabulary=0,
+)
 
 
 def write(path, scale=1.0, **components):
     with write_bundle(path, license="MIT", provenance="drawn for a test") as bundle:
         for name, config in components.items():
             draw = np.random.default_rng(len(name))
-            flat = {place: scale * draw.normal(size=shape) for place, shape in stored_shapes(config).items()}
+            base = components.get(getattr(config, "base", None))
+            flat = {place: scale * draw.normal(size=shape) for place, shape in stored_shapes(config, base).items()}
             flat = {place: leaf.astype(np.float32) for place, leaf in flat.items()}
             bundle.add(name, config, flax.traverse_util.unflatten_dict(flat, sep="/"))
     return path
@@ -70,6 +79,31 @@ def test_pitch_is_matched_for_conversion_alone(tmp_path):
     assert not metis.settings("vc", match_pitch=False).match_pitch
     with pytest.raises(ValueError, match="match_pitch is for task vc, not se"):
         metis.settings("se", match_pitch=True)
+
+
+def test_an_adapter_serves_the_tasks_that_name_it(tmp_path):
+    trained = write(tmp_path / "one", semantic_generator=BASE, se_vc_adapter=ADAPTER)
+    # The order in which components are given says nothing.
+    components = f"own={trained}:se_vc_adapter", f"semantic_generator={trained}"
+    assert assemble.main(command(tmp_path, *components, task="se=own,vc=own,tts")) == 0
+    found = Bundle(tmp_path / "all")
+    assert {task: parts.adapter for task, parts in found.tasks.items()} == {"se": "own", "vc": "own", "tts": None}
+    served = found.load_generator("vc")
+    assert served.config.condition == "gated" and served.lora == ADAPTER.lora
+    expected = Bundle(trained).load("se_vc_adapter")[1]["params"]["condition_adapter"]["gate"]
+    np.testing.assert_array_equal(served.variables["params"]["condition_adapter"]["gate"], expected)
+
+
+@pytest.mark.parametrize(
+    ("task", "message"),
+    [("tts,se", "task se: semantic_generator has no condition"), ("se=other", "names the adapter 'other'")],
+)
+def test_a_task_that_nothing_can_serve_is_refused(tmp_path, capsys, task, message):
+    base = write(tmp_path / "one", semantic_generator=BASE)
+    assert assemble.main(command(tmp_path, f"semantic_generator={base}", task=task)) == 2
+    error = capsys.readouterr().err
+    assert message in error and error.count("\n") == 1
+    assert not (tmp_path / "all").exists()
 
 
 @pytest.mark.parametrize(

@@ -25,7 +25,7 @@ from configs.nano.common import DEGRADATIONS, NOISE, SPEECH
 from metis_jax.audio import read_wave, write_wave
 from metis_jax.bundle import Bundle
 from metis_jax.config import from_config_dict
-from metis_jax.data.audio import CODEC_HOP, CODEC_RATE, SSL_RATE, ssl_samples
+from metis_jax.data.audio import CODEC_HOP, CODEC_RATE, FRAME_RATE, SSL_RATE, ssl_samples
 from metis_jax.data.degrade import DegradeConfig, degrade
 from metis_jax.data.examples import Waves
 from metis_jax.data.sources import Corpus, Selection
@@ -100,7 +100,7 @@ def excerpts(
     corpus, rng = Corpus([shards]), np.random.default_rng(0)
     waves, config = Waves(corpus, cached_seconds=3600.0), from_config_dict(DegradeConfig, DEGRADATIONS)
     noises = corpus.select(Selection(**NOISE))
-    least = FRAMES / 50 + 0.1
+    least = FRAMES / FRAME_RATE + 0.1
     chosen = rng.permutation(corpus.select(Selection(**SPEECH, min_seconds=least)))[:EXCERPTS]
     inputs, latents = [], []
     for index in tqdm.tqdm(chosen.tolist(), desc="excerpts", disable=None):
@@ -156,6 +156,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--steps", type=int, default=1000)
     flags = parser.parse_args(arguments)
     try:
+        if flags.steps < 1 or not 0 <= flags.degraded <= 1:
+            raise ValueError(f"--steps={flags.steps} --degraded={flags.degraded}: use 1 or more, and 0 to 1")
         places = [find_audio(folder, folder) for folder in flags.inputs.split(",")]
         chain = Chain(flags.bundle, flags.tokens)
         predict = learn(*excerpts(chain, flags.shards, flags.degraded), flags.steps)

@@ -20,21 +20,21 @@ import numpy as np
 import optax
 import tqdm
 from jaxtyping import Float
+from nano_hearing import Hearing
+from nano_tokens import write_waves
 
 from configs.nano.common import DEGRADATIONS, NOISE, SPEECH
-from metis_jax.audio import read_wave, write_wave
+from metis_jax.audio import read_wave
 from metis_jax.bundle import Bundle
 from metis_jax.config import from_config_dict
 from metis_jax.data.audio import CODEC_HOP, CODEC_RATE, FRAME_RATE, SSL_RATE, ssl_samples
 from metis_jax.data.degrade import DegradeConfig, degrade
 from metis_jax.data.examples import Waves
 from metis_jax.data.sources import Corpus, Selection
-from metis_jax.engine import Engine
 from metis_jax.evaluation.pairing import find_audio
 from metis_jax.layers.convnext import VocosBackbone
 from metis_jax.models.acoustic_codec import AcousticCodec
-from metis_jax.models.semantic_codec import SemanticCodec
-from metis_jax.types import Array, Int, Policy
+from metis_jax.types import Array, Int
 
 FRAMES = 298  # of an excerpt
 CROP = 149  # of an excerpt in a batch
@@ -59,30 +59,16 @@ class Chain:
     """Encoders and codec of a bundle."""
 
     def __init__(self, path: str, tokens: bool):
-        bundle = Bundle(path)
-        self._tokens = tokens
-        self._engine = Engine(bundle, policy=Policy(), devices=jax.local_devices()[:1], rows=1)
-        config, self._semantic = bundle.load("semantic_codec")
-        self._semantic_codec = SemanticCodec(config)
-        config, variables = bundle.load("acoustic_codec")
+        self._hearing, self._tokens = Hearing(path), tokens
+        config, variables = Bundle(path).load("acoustic_codec")
         codec = AcousticCodec(config)
         self._latents = jax.jit(lambda wave, n: codec.apply(variables, wave, n, method="latents")[0])
-
-        def wave(latents: Float[Array, "1 t c"], n: Int[Array, " 1"]) -> Float[Array, "1 l"]:
-            codes = codec.apply(variables, latents, n, method="quantize").codes
-            return codec.apply(variables, codes, n, method="decode")
-
-        self._wave = jax.jit(wave)
+        self._codes = jax.jit(lambda latents, n: codec.apply(variables, latents, n, method="quantize").codes)
 
     def inputs(self, waves: Sequence[Float[np.ndarray, " _"]]) -> list[Frames]:
         """What the network reads of waves at 16 kHz."""
-        features = self._engine.ssl_features(waves)
-        if not self._tokens:
-            return features
-        return [
-            np.asarray(self._semantic_codec.apply(self._semantic, one[None], np.array([len(one)]), method="decode"))[0]
-            for one in self._engine.semantic_tokens(features)
-        ]
+        features = self._hearing.engine.ssl_features(waves)
+        return self._hearing.codes(features)[1] if self._tokens else features
 
     def latents(self, wave: Float[np.ndarray, " l"]) -> Frames:
         """What it shall find of the same at 24 kHz."""
@@ -90,7 +76,8 @@ class Chain:
 
     def wave(self, latents: Frames, length: int) -> Float[np.ndarray, " l"]:
         """Quantized and decoded; frames from `length` on are padding."""
-        return np.asarray(self._wave(latents[None], np.array([length])))[0, : length * CODEC_HOP]
+        codes = np.asarray(self._codes(latents[None], np.array([length])))[0, :length]
+        return self._hearing.engine.waves([codes])[0]
 
 
 def excerpts(
@@ -162,13 +149,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         chain = Chain(flags.bundle, flags.tokens)
         predict = learn(*excerpts(chain, flags.shards, flags.degraded), flags.steps)
         for folder, place in zip(flags.inputs.split(","), places, strict=True):
-            output = flags.outputs / pathlib.Path(folder).name
-            output.mkdir(parents=True, exist_ok=True)
-            for name, path in zip(place.names, place.paths, strict=True):
-                [frames] = chain.inputs([read_wave(path).at(SSL_RATE)])
-                padded = np.pad(frames, ((0, -len(frames) % BUCKET), (0, 0)))
-                with write_wave(output / f"{name}.wav", CODEC_RATE) as writer:
-                    writer.write(chain.wave(predict(padded, len(frames)), len(frames)))
+            frames = chain.inputs([read_wave(path).at(SSL_RATE) for path in place.paths])
+            padded = [np.pad(one, ((0, -len(one) % BUCKET), (0, 0))) for one in frames]
+            waves = [chain.wave(predict(x, len(one)), len(one)) for x, one in zip(padded, frames, strict=True)]
+            write_waves(flags.outputs / pathlib.Path(folder).name, place.names, waves)
     except (ValueError, OSError) as error:
         print(f"nano_bound: {error}", file=sys.stderr)
         return 2

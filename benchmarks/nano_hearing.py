@@ -38,7 +38,7 @@ class Hearing:
 
     def __init__(self, path: str):
         bundle = Bundle(path)
-        self._engine = Engine(bundle, policy=Policy(), devices=jax.local_devices()[:1], rows=1)
+        self.engine = Engine(bundle, policy=Policy(), devices=jax.local_devices()[:1], rows=1)
         config, self._variables = bundle.load("semantic_codec")
         self._codec = SemanticCodec(config)
 
@@ -47,11 +47,11 @@ class Hearing:
         place = find_audio(folder, folder)
         if names is not None and list(place.names) != list(names):
             raise ValueError(f"{folder}: its recordings are not named as the clean ones")
-        return list(place.names), self._engine.ssl_features([read_wave(path).at(SSL_RATE) for path in place.paths])
+        return list(place.names), self.engine.ssl_features([read_wave(path).at(SSL_RATE) for path in place.paths])
 
     def codes(self, features: Sequence[Frames]) -> tuple[list[Int[np.ndarray, " _"]], list[Frames]]:
-        """Tokens of the features, and the cluster centres that they stand for."""
-        tokens = self._engine.semantic_tokens(features)
+        """Tokens of features, and the cluster centres that they stand for."""
+        tokens = self.engine.semantic_tokens(features)
         return tokens, [
             np.asarray(self._codec.apply(self._variables, one[None], np.array([len(one)]), method="decode"))[0]
             for one in tokens

@@ -10,7 +10,7 @@ import argparse
 import json
 import pathlib
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import jax
 import numpy as np
@@ -38,7 +38,8 @@ def usage(tokens: Sequence[Int[np.ndarray, " _"]], codebook_size: int) -> dict[s
     }
 
 
-def _write(folder: pathlib.Path, names: Sequence[str], waves: Sequence[Float[np.ndarray, " _"]]) -> None:
+def write_waves(folder: pathlib.Path, names: Sequence[str], waves: Iterable[Float[np.ndarray, " _"]]) -> None:
+    """`<name>.wav` at the codec's rate for every name."""
     for name, wave in zip(names, waves, strict=True):
         path = folder / f"{name}.wav"
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -64,7 +65,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         levels = [int(count) for count in flags.levels.split(",") if count] or [codec.num_levels]
         for count in levels:
             decoded = engine.waves([tokens[:, :count] for tokens in acoustic])
-            _write(flags.outputs / f"levels_{count}", place.names, decoded)
+            write_waves(flags.outputs / f"levels_{count}", place.names, decoded)
         found = {
             f"acoustic level {q + 1}": usage([tokens[:, q] for tokens in acoustic], codec.codebook_size)
             for q in range(codec.num_levels)
@@ -77,7 +78,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             nothing = np.zeros((0, codec.num_levels), np.int32)
             jobs = [AcousticJob(tokens, nothing, (0, index)) for index, tokens in enumerate(ssl)]
             tokens = engine.acoustic_stage(jobs, settings.first_level, settings.other_levels)
-            _write(flags.outputs / "ssl", place.names, engine.waves(tokens))
+            write_waves(flags.outputs / "ssl", place.names, engine.waves(tokens))
     except (ValueError, OSError) as error:
         print(f"nano_tokens: {error}", file=sys.stderr)
         return 2

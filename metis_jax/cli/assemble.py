@@ -86,10 +86,12 @@ def _check_tasks(tasks: Mapping[str, str | None], configs: Mapping[str, Any]) ->
     for task, adapter in tasks.items():
         if adapter and not isinstance(configs.get(adapter), TaskAdapterConfig):
             raise ValueError(f"task {task} names the adapter {adapter!r}; give it as --component={adapter}=BUNDLE")
-        if not adapter and task != "tts" and configs[GENERATOR].condition == "none":
+        config = configs[adapter].adapted(configs[GENERATOR]) if adapter else configs[GENERATOR]
+        can_serve = config.phone_vocabulary > 0 if task == "tts" else config.condition != "none"
+        if not can_serve:
             raise ValueError(
-                f"task {task}: {GENERATOR} has no condition; give the adapter that was trained on it, as "
-                f"--component=ADAPTER=BUNDLE --task={task}=ADAPTER"
+                f"task {task}: the generator has no {'phones' if task == 'tts' else 'condition'}; give one that was "
+                f"trained for it, or its adapter as --component=ADAPTER=BUNDLE --task={task}=ADAPTER"
             )
 
 

@@ -85,9 +85,9 @@ def test_an_adapter_serves_the_tasks_that_name_it(tmp_path):
     trained = write(tmp_path / "one", semantic_generator=BASE, se_vc_adapter=ADAPTER)
     # The order in which components are given says nothing.
     components = f"own={trained}:se_vc_adapter", f"semantic_generator={trained}"
-    assert assemble.main(command(tmp_path, *components, task="se=own,vc=own,tts")) == 0
+    assert assemble.main(command(tmp_path, *components, task="se=own,vc=own")) == 0
     found = Bundle(tmp_path / "all")
-    assert {task: parts.adapter for task, parts in found.tasks.items()} == {"se": "own", "vc": "own", "tts": None}
+    assert {task: parts.adapter for task, parts in found.tasks.items()} == {"se": "own", "vc": "own"}
     served = found.load_generator("vc")
     assert served.config.condition == "gated" and served.lora == ADAPTER.lora
     expected = Bundle(trained).load("se_vc_adapter")[1]["params"]["condition_adapter"]["gate"]
@@ -96,11 +96,17 @@ def test_an_adapter_serves_the_tasks_that_name_it(tmp_path):
 
 @pytest.mark.parametrize(
     ("task", "message"),
-    [("tts,se", "task se: semantic_generator has no condition"), ("se=other", "names the adapter 'other'")],
+    [
+        ("se", "task se: the generator has no condition"),
+        ("se=own,tts", "task tts: the generator has no phones"),
+        ("tts=own", "task tts: the generator has no phones"),
+        ("se=other", "names the adapter 'other'"),
+    ],
 )
 def test_a_task_that_nothing_can_serve_is_refused(tmp_path, capsys, task, message):
-    base = write(tmp_path / "one", semantic_generator=BASE)
-    assert assemble.main(command(tmp_path, f"semantic_generator={base}", task=task)) == 2
+    trained = write(tmp_path / "one", semantic_generator=BASE, own=ADAPTER)
+    components = f"semantic_generator={trained}", f"own={trained}"
+    assert assemble.main(command(tmp_path, *components, task=task)) == 2
     error = capsys.readouterr().err
     assert message in error and error.count("\n") == 1
     assert not (tmp_path / "all").exists()

@@ -82,6 +82,7 @@ def experiment(
             accumulate=1,
             ema_decay=0.0,
             initial={},
+            skip_initial=(),
             code_vectors={},
             half_precision=(),
             resume="",
@@ -109,6 +110,7 @@ def experiment(
         config.steps = 20
         config.synthetic = 32
         config.initial = {}
+        config.skip_initial = ()
         config.code_vectors = {}
         config.data.buckets = quick_buckets
         config.data.recipe = dict(min_frames=20, prompt_frames=(10, 20))

@@ -119,6 +119,7 @@ class SemanticCodecConfig:
 
 
 ACOUSTIC_ENCODERS = ("wave", "spectrum")
+ACOUSTIC_DECODERS = ("vocos", "source_filter")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -130,6 +131,8 @@ class AcousticCodecConfig:
         which do all their work at the frame rate: what a small model can afford.
       encoder_width: of the first convolution over samples, or of the blocks over spectra.
       encoder_layers: ConvNeXt blocks of the "spectrum" encoder; the other has one block per stride.
+      decoder: "vocos" for the paper's free magnitudes and phases, or "source_filter" for filtered pulses and noise,
+        whose harmonics are sharp without discriminators.
       residual_weight: of the share of the latents' power that the quantizer leaves over.  0 in the paper, where a level
         learns what to subtract only by what the decoder makes of it; that takes longer than a small budget.
     """
@@ -143,6 +146,7 @@ class AcousticCodecConfig:
     num_levels: int = 12
     codebook_size: int = 1024
     code_width: int = 8
+    decoder: str = "vocos"
     decoder_width: int = 512
     decoder_mlp_width: int = 4096
     decoder_layers: int = 30
@@ -154,6 +158,7 @@ class AcousticCodecConfig:
 
     def __post_init__(self):
         _require(self.encoder in ACOUSTIC_ENCODERS, f"encoder is {self.encoder!r}; use one of {ACOUSTIC_ENCODERS}")
+        _require(self.decoder in ACOUSTIC_DECODERS, f"decoder is {self.decoder!r}; use one of {ACOUSTIC_DECODERS}")
         _require(
             (self.encoder == "wave") == (self.encoder_layers == 0),
             f"encoder_layers is {self.encoder_layers}; the encoder {self.encoder!r} takes "

@@ -8,6 +8,8 @@ from configs.nano import common as nano
 from metis_jax.config import AcousticCodecConfig
 
 STEPS = 40_000
+DATA = dict(stage="acoustic_codec", buckets=(50,), recipe=dict(min_frames=25), example=dict(gain_db=(-9.0, 3.0)))
+ADAM = dict(warmup_steps=300, b1=0.8, b2=0.99, clip_norm=10.0)
 
 
 def get_config(arg: str | None = None):
@@ -16,13 +18,8 @@ def get_config(arg: str | None = None):
         given,
         stage="acoustic_codec",
         model=dict(acoustic_codec=nano.sized(AcousticCodecConfig, given)),
-        data=dict(
-            stage="acoustic_codec",
-            buckets=(50,),
-            recipe=dict(min_frames=25),
-            example=dict(gain_db=(-9.0, 3.0)),
-        ),
-        optimizers=dict(acoustic_codec=nano.optimizer(given, STEPS, warmup_steps=300, b1=0.8, b2=0.99, clip_norm=10.0)),
+        data=DATA,
+        optimizers=dict(acoustic_codec=nano.optimizer(given, STEPS, **ADAM)),
         steps=STEPS,
         batch_size=4,
     )

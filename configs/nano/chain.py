@@ -65,6 +65,7 @@ class Chain:
             self._train("semantic_codec", ("ssl_denoising",), shards, ssl_encoder=self.bundle("ssl_denoising")),
             self._extract("ssl_tokens", ("semantic_codec",), encoders, shards),
             self._train("acoustic_codec", ("prepare",), shards),
+            self._train("acoustic_decoder", ("acoustic_codec",), shards, acoustic_codec=self.bundle("acoustic_codec")),
             self._extract("all_tokens", ("ssl_tokens", "acoustic_codec"), self.bundle("acoustic_codec"), tokens),
             self._train("pretrain", ("ssl_tokens",), tokens, code_vectors=("semantic_codec",)),
             self._train(
@@ -78,7 +79,7 @@ class Chain:
             ),
             self._train("s2a_first", ("all_tokens",), all_tokens, code_vectors=("semantic_codec", "acoustic_codec")),
             self._train("s2a_full", ("all_tokens",), all_tokens, code_vectors=("semantic_codec", "acoustic_codec")),
-            self._assemble(("tasks", "s2a_first", "s2a_full")),
+            self._assemble(("tasks", "s2a_first", "s2a_full", "acoustic_decoder")),
         ]
 
     def bundle(self, step: str) -> str:
@@ -117,7 +118,7 @@ class Chain:
         sources = {
             "ssl_encoder": self.bundle("semantic_codec"),
             "semantic_codec": self.bundle("semantic_codec"),
-            "acoustic_codec": self.bundle("acoustic_codec"),
+            "acoustic_codec": self.bundle("acoustic_decoder"),
             "semantic_generator": self.bundle("tasks"),
             "acoustic_generator_first": f"{self.bundle('s2a_first')}:acoustic_generator",
             "acoustic_generator_full": f"{self.bundle('s2a_full')}:acoustic_generator",

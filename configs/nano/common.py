@@ -121,6 +121,7 @@ def experiment(given: frozenset[str], **values: Any) -> ml_collections.ConfigDic
     if "chain" in given:
         config.synthetic = 0
         config.initial = values.get("initial", {})
+        config.skip_initial = values.get("skip_initial", ())
         config.code_vectors = values.get("code_vectors", {})
     return config
 

@@ -44,9 +44,10 @@ def encoder_rules(config: AcousticCodecConfig) -> list[Rule]:
 
 def rules(config: AcousticCodecConfig) -> list[Rule]:
     """Of both files; WeightsError for an encoder that the release has not."""
-    if config.encoder != "wave":
+    if (config.encoder, config.decoder) != ("wave", "vocos"):
         raise WeightsError(
-            f"the authors' layout has no place for an acoustic codec whose encoder is {config.encoder!r}"
+            "the authors' layout has no place for an acoustic codec with encoder "
+            f"{config.encoder!r} and decoder {config.decoder!r}"
         )
     return [*encoder_rules(config), *DECODER_RULES]
 

@@ -17,7 +17,9 @@ from metis_jax.layers.convnext import VocosBackbone
 from metis_jax.layers.dense import Dense, fan_in_init, truncated_init
 from metis_jax.layers.quantizer import QuantizerOutput, ResidualQuantizer
 from metis_jax.layers.stack import rematerialized
+from metis_jax.models.source_filter import SourceFilterDecoder
 from metis_jax.ops.lengths import valid_mask, zero_padding
+from metis_jax.ops.pitch import VOICED, Pitch
 from metis_jax.ops.stft import hann_window, istft, log_mel_magnitude
 from metis_jax.types import CHANNELS, EMBED, Array, DType, Float, Int, Policy
 
@@ -33,6 +35,7 @@ _LATENT_GAIN = 100.0
 # envelope in time, the long one resolves the harmonics.
 _SPECTRA = ((1, 40), (4, 80))
 _TYPICAL_LOG_MEL = -2.0
+_LARGEST_MISTAKE = 0.4  # of log pitch; an octave is 0.7
 
 
 def num_frames(samples: Int[Array, " b"] | int, strides: tuple[int, ...]) -> Int[Array, " b"] | int:
@@ -183,6 +186,9 @@ class WaveDecoder(nn.Module):
         return istft(spectrum, window.value, config.hop, lengths)
 
 
+_DECODERS = {"vocos": WaveDecoder, "source_filter": SourceFilterDecoder}
+
+
 class AcousticCodec(nn.Module):
     """Residual vector-quantized autoencoder of speech waves; `__call__` is its training pass."""
 
@@ -195,7 +201,7 @@ class AcousticCodec(nn.Module):
         self.quantizer = ResidualQuantizer(
             config.latent_width, config.num_levels, config.codebook_size, config.code_width, config.quantizer_dropout
         )
-        self.decoder = WaveDecoder(config, self.policy)
+        self.decoder = _DECODERS[config.decoder](config, self.policy)
 
     def __call__(
         self, wave: Float[Array, "b l"], lengths: Int[Array, " b"], *, deterministic: bool = True
@@ -210,6 +216,18 @@ class AcousticCodec(nn.Module):
         latents, frame_lengths = self.latents(wave, lengths)
         output = self.quantizer(latents, frame_lengths, deterministic=deterministic)
         return self.decoder(output.quantized, frame_lengths), output
+
+    def decode_at_pitch(
+        self, quantized: Float[Array, "b t c"], frame_lengths: Int[Array, " b"], heard: Pitch
+    ) -> tuple[Float[Array, "b l"], Float[Array, "b s"]]:
+        """What a source-filter decoder learns from: its wave at the pitch of the original, and its own log pitch.
+
+        Its own is used where no pitch is heard, or one so far from it that the tracker may have taken an octave.
+        """
+        controls = self.decoder.controls(quantized, frame_lengths)
+        is_sure = (heard.strength > VOICED) & (jnp.abs(jnp.log(heard.hertz) - controls.log_pitch) < _LARGEST_MISTAKE)
+        hertz = jnp.where(is_sure, heard.hertz, jnp.exp(controls.log_pitch))
+        return self.decoder.render(controls, hertz, frame_lengths), controls.log_pitch
 
     def latents(
         self, wave: Float[Array, "b l"], lengths: Int[Array, " b"]

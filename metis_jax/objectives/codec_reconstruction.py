@@ -1,12 +1,14 @@
 """Reconstruction losses of the two codecs, over valid frames.
 
 Semantic codec: L1 between SSL features (MaskGCT section 3.2.1).  Acoustic codec: L1 between log-mel spectrograms at
-seven resolutions (DAC section 3.4; reference `MelSpectrogramLoss` in `modules/dac/nn/loss.py` with DAC's settings).
+seven resolutions (DAC section 3.4; reference `MelSpectrogramLoss` in `modules/dac/nn/loss.py` with DAC's settings); of
+a decoder that has a pitch, its distance from the one that is heard.
 """
 
 import jax.numpy as jnp
 
 from metis_jax.ops.lengths import valid_mask
+from metis_jax.ops.pitch import VOICED, Pitch
 from metis_jax.ops.stft import log_mel_magnitude, num_frames
 from metis_jax.types import Array, Bool, Float, Int
 
@@ -43,3 +45,11 @@ def mel_loss(
         x, y = (log_mel_magnitude(x, sample_rate=sample_rate, width=width, mel_bins=mel_bins) for x in (wave, target))
         total = total + _masked_l1(x, y, valid_mask(num_frames(lengths, width // 4), x.shape[1]))
     return total
+
+
+def pitch_loss(log_pitch: Float[Array, "b t"], heard: Pitch, lengths: Int[Array, " b"]) -> Float[Array, ""]:
+    """Mean absolute error of log pitch over voiced frames, surer ones counting more; 0 where none is."""
+    is_voiced = valid_mask(lengths, log_pitch.shape[1]) & (heard.strength > VOICED)
+    weight = jnp.where(is_voiced, heard.strength, jnp.float32(0))
+    error = jnp.abs(log_pitch - jnp.log(heard.hertz))
+    return jnp.sum(weight * error) / jnp.maximum(jnp.sum(weight), jnp.float32(1e-3))

@@ -22,6 +22,8 @@ class TrainConfig:
       accumulate: parts in which a batch passes through the devices.
       ema_decay: of the average of the parameters that is evaluated and exported; 0 keeps none.
       initial: {component: bundle, or bundle:name of the component there}.
+      skip_initial: regular expressions of "component/path" that are not taken from `initial`, such as an output layer
+        that is of another kind now.
       code_vectors: {codec: bundle} whose vectors a generator's tables start from, where `initial` has none.
       half_precision: frozen components kept in bfloat16.
       resume: folder of another run's checkpoints, from which a run that has none of its own goes on.
@@ -43,6 +45,7 @@ class TrainConfig:
     accumulate: int = 1
     ema_decay: float = 0.0
     initial: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    skip_initial: tuple[str, ...] = ()
     code_vectors: Mapping[str, str] = dataclasses.field(default_factory=dict)
     half_precision: tuple[str, ...] = ()
     resume: str = ""
@@ -83,7 +86,7 @@ class TrainConfig:
 
 # What a continued run may change: how far, how often, where.  The data section has its own rules (`data/pipeline.py`).
 FREE = (
-    *("steps", "mesh", "resume", "initial", "code_vectors", "data", "tasks", "license"),
+    *("steps", "mesh", "resume", "initial", "skip_initial", "code_vectors", "data", "tasks", "license"),
     *("log_every", "eval_every", "eval_batches", "sample_every", "checkpoint_every", "keep_checkpoints", "keep_period"),
 )
 

@@ -4,7 +4,8 @@ import dataclasses
 import hashlib
 import logging
 import pathlib
-from collections.abc import Iterator, Mapping
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import flax
@@ -135,6 +136,20 @@ def load_initial(initial: Mapping[str, str], key: str = "initial") -> dict[str, 
     return result
 
 
+def without(
+    initial: Mapping[str, Mapping[str, np.ndarray]], skipped: Sequence[str]
+) -> dict[str, dict[str, np.ndarray]]:
+    """`initial` without the leaves whose whole "component/path" matches one of `skipped`; each must match some."""
+    places = [f"{name}/{path}" for name, leaves in initial.items() for path in leaves]
+    for pattern in skipped:
+        if not any(re.fullmatch(pattern, place) for place in places):
+            raise ValueError(f"config.skip_initial has {pattern!r}, which matches nothing that config.initial gives")
+    return {
+        name: {path: x for path, x in leaves.items() if not any(re.fullmatch(p, f"{name}/{path}") for p in skipped)}
+        for name, leaves in initial.items()
+    }
+
+
 def add_code_vectors(
     initial: dict[str, dict[str, np.ndarray]], stage: Stage, bundles: Mapping[str, str]
 ) -> dict[str, dict[str, np.ndarray]]:
@@ -184,7 +199,7 @@ def start_run(config: TrainConfig, workdir: pathlib.Path) -> Run:
     key = jax.random.key(config.seed)
     # Outside the mesh: a convolution from channels to channels has the same logical axis twice, which Flax refuses
     # where a mesh is active.
-    initial = add_code_vectors(load_initial(config.initial), stage, config.code_vectors)
+    initial = add_code_vectors(without(load_initial(config.initial), config.skip_initial), stage, config.code_vectors)
     with activate(mesh):
         layout = make_layout(stage, config.optimizers, mesh)
         for name, missing in check_initial(layout, initial).items():

@@ -66,6 +66,9 @@ def stage_and_optimizers(name: str):
         case "acoustic_codec":
             stage = AcousticCodecStage(acoustic_codec=ACOUSTIC_CODEC, discriminators=DISCRIMINATORS)
             return stage, {"acoustic_codec": optimizer(learning_rate=3e-3), "discriminators": optimizer()}
+        case "source_filter":
+            config = dataclasses.replace(ACOUSTIC_CODEC, decoder="source_filter", n_fft=960)
+            return AcousticCodecStage(acoustic_codec=config), {"acoustic_codec": optimizer(learning_rate=3e-3)}
         case "pretrain":
             return SemanticGeneratorStage(generator=SEMANTIC), {"semantic_generator": optimizer()}
         case "finetune":
@@ -88,8 +91,8 @@ def stage_and_optimizers(name: str):
 
 
 STAGES = (
-    "ssl_encoder", "ssl_denoising", "semantic_codec", "acoustic_codec", "pretrain", "finetune", "lora", "stage2_first",
-    "stage2_full",
+    "ssl_encoder", "ssl_denoising", "semantic_codec", "acoustic_codec", "source_filter", "pretrain", "finetune", "lora",
+    "stage2_first", "stage2_full",
 )  # fmt: skip
 
 
@@ -110,7 +113,7 @@ def batch_for(name: str, seed: int = 0) -> dict[str, np.ndarray]:
         if name != "pretrain":
             batch["acoustic_tokens"] = ((tokens[:, :, None] * [1, 3, 5]) % V).astype(np.int32)
         return batch
-    if name == "acoustic_codec":
+    if name in ("acoustic_codec", "source_filter"):
         return batch | {"wave": wave(480 * T, 24_000), "wave_lengths": 480 * lengths}
     batch["wave_lengths"] = (320 * lengths + 240).astype(np.int32)
     if name in ("ssl_encoder", "semantic_codec"):

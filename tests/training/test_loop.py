@@ -176,6 +176,40 @@ def test_a_wave_codec_from_a_bundle_can_be_trained_further(tmp_path):
     jax.tree.map(np.testing.assert_array_equal, jax.device_get(found), variables["params"])
 
 
+def test_leaves_that_initial_should_not_give_are_drawn(tmp_path):
+    codec = AcousticCodec(mini.ACOUSTIC_CODEC)
+    shapes = jnp.zeros((1, 960), jnp.float32), jnp.array([960], jnp.int32)
+    variables = jax.device_get(jax.jit(lambda: nn.unbox(codec.init(jax.random.key(5), *shapes)))())
+    with write_bundle(tmp_path / "bundle", license="none", provenance="a test") as writer:
+        writer.add("acoustic_codec", mini.ACOUSTIC_CODEC, variables)
+
+    def begun(folder: str, *skipped: str):
+        other = dataclasses.replace(mini.ACOUSTIC_CODEC, decoder="source_filter")
+        run = start_run(
+            config(
+                stage="acoustic_codec",
+                model={"acoustic_codec": to_dict(other)},
+                data=config().data | {"stage": "acoustic_codec"},
+                optimizers={"acoustic_codec": {}},
+                initial={"acoustic_codec": str(tmp_path / "bundle")},
+                skip_initial=skipped,
+            ),
+            tmp_path / folder,
+        )
+        run.checkpoints.close()
+        return jax.device_get(run.state.params["acoustic_codec"]["params"])
+
+    with pytest.raises(ValueError, match="initial weights of acoustic_codec"):
+        begun("unskipped")
+    with pytest.raises(ValueError, match=r"config.skip_initial has 'acoustic_codec/nothing', which matches nothing"):
+        begun("wrong", "acoustic_codec/nothing")
+    params = begun("skipped", "acoustic_codec/params/decoder/out/.*", "acoustic_codec/buffers/.*")
+    own = variables["params"]
+    jax.tree.map(np.testing.assert_array_equal, params["encoder"], own["encoder"])
+    jax.tree.map(np.testing.assert_array_equal, params["decoder"]["backbone"], own["decoder"]["backbone"])
+    assert params["decoder"]["out"]["kernel"].shape != own["decoder"]["out"]["kernel"].shape
+
+
 def _plain_codec(**changes) -> TrainConfig:
     codec = dataclasses.replace(mini.SEMANTIC_CODEC, code_width=6, is_plain=True)
     return config(

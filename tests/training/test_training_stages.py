@@ -18,6 +18,7 @@ FALLS = {
     "ssl_denoising": (0.8, 60),
     "semantic_codec": (0.85, 60),
     "acoustic_codec": (0.85, 30),
+    "source_filter": (0.85, 30),
     "pretrain": (0.6, 60),
     "finetune": (0.85, 60),
     "lora": (0.95, 60),

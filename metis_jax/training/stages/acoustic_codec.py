@@ -6,6 +6,7 @@ a single forward pass of the codec.
 """
 
 import dataclasses
+import functools
 from collections.abc import Mapping
 from typing import Any
 
@@ -18,13 +19,15 @@ from metis_jax.config import AcousticCodecConfig, DiscriminatorConfig
 from metis_jax.layers.quantizer import DROPOUT_STREAM, QuantizerOutput
 from metis_jax.models.acoustic_codec import AcousticCodec
 from metis_jax.models.discriminators import Discriminators
+from metis_jax.models.source_filter import FILTERS_PER_FRAME
 from metis_jax.objectives.adversarial import discriminator_loss, feature_matching_loss, generator_loss
-from metis_jax.objectives.codec_reconstruction import mel_loss
+from metis_jax.objectives.codec_reconstruction import mel_loss, pitch_loss
 from metis_jax.ops.lengths import valid_mask
+from metis_jax.ops.pitch import track_pitch
 from metis_jax.training.stage import Batch, Metrics, Params, Samples
 from metis_jax.training.stages.pictures import spectrogram
 from metis_jax.training.stages.semantic_codec import code_usage
-from metis_jax.types import Array, Float, Key, Policy
+from metis_jax.types import Array, Float, Int, Key, Policy
 
 CODEC, DISCRIMINATORS = "acoustic_codec", "discriminators"
 
@@ -36,6 +39,7 @@ class AcousticCodecStage:
     Attributes:
       discriminators: None trains by reconstruction alone.
       mel_weight, adversarial_weight, matching_weight: DAC's; codebook and commitment weights are in the codec's config.
+      pitch_weight: of the error of a source-filter decoder's log pitch.
     """
 
     acoustic_codec: AcousticCodecConfig
@@ -44,6 +48,7 @@ class AcousticCodecStage:
     mel_weight: float = 15.0
     adversarial_weight: float = 1.0
     matching_weight: float = 2.0
+    pitch_weight: float = 30.0
 
     @property
     def _codec(self) -> AcousticCodec:
@@ -67,14 +72,27 @@ class AcousticCodecStage:
     def configs(self) -> dict[str, Any]:
         return {CODEC: self.acoustic_codec}
 
+    def _code(
+        self, codec: AcousticCodec, wave: Float[Array, "b l"], lengths: Int[Array, " b"], *, deterministic: bool
+    ) -> tuple[Float[Array, "b l2"], QuantizerOutput, Metrics]:
+        """The codec's wave, what its quantizer found, and the error in pitch of a decoder that has one."""
+        if codec.config.decoder != "source_filter":
+            return *codec(wave, lengths, deterministic=deterministic), {}
+        latents, frames = codec.latents(wave, lengths)
+        output = codec.quantizer(latents, frames, deterministic=deterministic)
+        room = latents.shape[1] * codec.config.hop
+        whole = jnp.pad(wave, ((0, 0), (0, max(0, room - wave.shape[1]))))[:, :room]
+        heard = track_pitch(whole, codec.config.sample_rate, codec.config.hop // FILTERS_PER_FRAME)
+        fake, log_pitch = codec.decode_at_pitch(output.quantized, frames, heard)
+        return fake, output, {"pitch": pitch_loss(log_pitch, heard, FILTERS_PER_FRAME * frames)}
+
     def loss(
         self, params: Params, batch: Batch, key: Key[Array, ""], *, deterministic: bool
     ) -> tuple[Float[Array, ""], Metrics]:
         config = self.acoustic_codec
         wave, lengths = batch["wave"], batch["wave_lengths"]
-        fake, output = self._codec.apply(
-            params[CODEC], wave, lengths, deterministic=deterministic, rngs={DROPOUT_STREAM: key}
-        )
+        code = nn.apply(functools.partial(self._code, deterministic=deterministic), self._codec)
+        fake, output, pitch = code(params[CODEC], wave, lengths, rngs={DROPOUT_STREAM: key})
         # Padding must not reach a discriminator's valid frames, and the decoder leaves it unspecified.
         is_valid = valid_mask(lengths, wave.shape[1])
         fake = jnp.where(is_valid, fake[:, : wave.shape[1]].astype(jnp.float32), jnp.float32(0))
@@ -86,8 +104,9 @@ class AcousticCodecStage:
             + jnp.float32(config.codebook_weight) * codebook
             + jnp.float32(config.commitment_weight) * commitment
             + jnp.float32(config.residual_weight) * residual
+            + jnp.float32(self.pitch_weight) * sum(pitch.values())
         )
-        metrics = {"mel": mel, "codebook": codebook, "commitment": commitment, "residual": residual}
+        metrics = pitch | {"mel": mel, "codebook": codebook, "commitment": commitment, "residual": residual}
         metrics |= self._usage(output, batch)
         if not self.discriminators:
             return total, metrics

@@ -18,7 +18,7 @@ def get_config(arg: str | None = None):
     return nano.experiment(
         given,
         stage="acoustic_codec",
-        model=dict(acoustic_codec=nano.sized(AcousticCodecConfig, given, decoder="source_filter")),
+        model=dict(acoustic_codec=nano.sized(AcousticCodecConfig, given, decoder="source_filter", n_fft=480)),
         data=DATA,
         optimizers=dict(acoustic_codec=nano.optimizer(given, STEPS, **ADAM, trainable=DECODER_ONLY)),
         initial=dict(acoustic_codec=""),

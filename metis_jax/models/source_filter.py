@@ -23,7 +23,7 @@ from metis_jax.ops.pitch import RANGE_HZ, pulse_train
 from metis_jax.ops.stft import hann_window, istft, stft
 from metis_jax.types import EMBED, Array, Float, Int, Policy
 
-FILTERS_PER_FRAME = 2
+FILTERS_PER_FRAME = 4
 _BANDS = 80
 _TYPICAL_HERTZ = 140.0
 # Natural logarithms of the gains that an untrained decoder has, and what gains are limited to.
@@ -32,7 +32,7 @@ _LARGEST_LOG_GAIN, _SMALLEST_LOG_GAIN = 6.0, -14.0
 
 
 class Controls(NamedTuple):
-    """What the decoder says of every half frame.
+    """What the decoder says, `FILTERS_PER_FRAME` times per frame of codes.
 
     Attributes:
       log_pitch: natural logarithm of hertz, within `RANGE_HZ`.

@@ -10,16 +10,17 @@ import pytest
 
 from metis_jax.config import AcousticCodecConfig
 from metis_jax.models.acoustic_codec import AcousticCodec
-from metis_jax.models.source_filter import SourceFilterDecoder
+from metis_jax.models.source_filter import FILTERS_PER_FRAME, SourceFilterDecoder
 from metis_jax.ops.pitch import Pitch, track_pitch
 from metis_jax.types import Policy
 
 CONFIG = AcousticCodecConfig(
     encoder="spectrum", encoder_width=8, encoder_layers=1, latent_width=8, num_levels=2, codebook_size=16, code_width=4,
-    decoder="source_filter", decoder_width=16, decoder_mlp_width=32, decoder_layers=1, n_fft=960,
+    decoder="source_filter", decoder_width=16, decoder_mlp_width=32, decoder_layers=1, n_fft=480,
 )  # fmt: skip
 DECODER = SourceFilterDecoder(CONFIG, Policy())
 T = 30
+N, HOP = FILTERS_PER_FRAME * T, 480 // FILTERS_PER_FRAME
 render = jax.jit(lambda *inputs: DECODER.apply({}, *inputs, method="render"))
 
 
@@ -41,16 +42,16 @@ def controls(variables, latents):
 @pytest.mark.parametrize("hertz", [90.0, 240.0])
 def test_it_speaks_at_the_pitch_it_is_given(controls, hertz):
     voiced = controls._replace(harmonics=controls.harmonics + 2)
-    wave = render(voiced, jnp.full((1, 2 * T), hertz), jnp.array([T]))
+    wave = render(voiced, jnp.full((1, N), hertz), jnp.array([T]))
     assert wave.shape == (1, T * 480)
-    heard = track_pitch(wave, 24_000, 240)
+    heard = track_pitch(wave, 24_000, HOP)
     np.testing.assert_allclose(np.median(heard.hertz), hertz, rtol=0.02)
     assert np.median(heard.strength) > 0.8
 
 
 def test_without_harmonics_it_whispers(controls):
-    wave = render(controls._replace(harmonics=controls.harmonics - 8), jnp.full((1, 2 * T), 120.0), jnp.array([T]))
-    assert np.median(track_pitch(wave, 24_000, 240).strength) < 0.5
+    wave = render(controls._replace(harmonics=controls.harmonics - 8), jnp.full((1, N), 120.0), jnp.array([T]))
+    assert np.median(track_pitch(wave, 24_000, HOP).strength) < 0.5
     # A gain is one of amplitude: noise of unit power through -5.
     assert np.log(np.std(wave)) == pytest.approx(-5, abs=0.2)
 
@@ -60,7 +61,9 @@ def test_padding_changes_nothing(variables, latents):
     alone = apply(latents, jnp.array([T]))
     beside = jnp.concatenate([jnp.pad(latents, ((0, 0), (0, 20), (0, 0)), constant_values=3.0), jnp.ones((1, 50, 8))])
     found = apply(beside, jnp.array([T, 50]))
-    np.testing.assert_allclose(found[:1, : T * 480], alone, atol=1e-5)
+    # Pulses are steep: rounding moves them by less than a thousandth of a sample.
+    np.testing.assert_allclose(found[:1, : T * 480], alone, atol=5e-4)
+    assert np.std(alone) > 1e-2
 
 
 def test_a_pitch_far_from_its_own_or_of_no_voice_is_not_followed(latents):
@@ -70,7 +73,7 @@ def test_a_pitch_far_from_its_own_or_of_no_voice_is_not_followed(latents):
 
     @jax.jit
     def wave(hertz, strength):
-        heard = Pitch(jnp.full((1, 2 * T), hertz), jnp.full((1, 2 * T), strength))
+        heard = Pitch(jnp.full((1, N), hertz), jnp.full((1, N), strength))
         return codec.apply(variables, latents, jnp.array([T]), heard, method="decode_at_pitch")[0]
 
     own = jax.jit(lambda: codec.apply(variables, latents, jnp.array([T]), method="decode"))()

@@ -67,7 +67,7 @@ def stage_and_optimizers(name: str):
             stage = AcousticCodecStage(acoustic_codec=ACOUSTIC_CODEC, discriminators=DISCRIMINATORS)
             return stage, {"acoustic_codec": optimizer(learning_rate=3e-3), "discriminators": optimizer()}
         case "source_filter":
-            config = dataclasses.replace(ACOUSTIC_CODEC, decoder="source_filter", n_fft=960)
+            config = dataclasses.replace(ACOUSTIC_CODEC, decoder="source_filter", n_fft=480)
             return AcousticCodecStage(acoustic_codec=config), {"acoustic_codec": optimizer(learning_rate=3e-3)}
         case "pretrain":
             return SemanticGeneratorStage(generator=SEMANTIC), {"semantic_generator": optimizer()}

@@ -1,0 +1,89 @@
+"""The benchmarks behind docs/nano.md say what they claim to, on recordings made here."""
+
+import importlib
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from metis_jax.audio import read_wave, write_wave
+from metis_jax.data.synthetic import synthetic_wave, write_synthetic_shards
+from metis_jax.ops.stft import log_mel_magnitude
+
+ROOT = Path(__file__).resolve().parents[1]
+BUNDLE = ROOT / "metis_jax" / "assets" / "nano"
+
+
+@pytest.fixture(scope="module", autouse=True)
+def benchmarks():
+    sys.path.insert(0, str(ROOT / "benchmarks"))
+    yield
+    sys.path.remove(str(ROOT / "benchmarks"))
+
+
+def run(script: str, *flags: str) -> str:
+    command = [sys.executable, str(ROOT / "benchmarks" / script), *flags]
+    done = subprocess.run(command, env=os.environ | {"PYTHONPATH": str(ROOT)}, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def recordings(tmp_path_factory):
+    """Folders `clean` and `noisy` of the same two voices."""
+    folder, rng = tmp_path_factory.mktemp("recordings"), np.random.default_rng(0)
+    for name, pitch in (("low", 110.0), ("high", 210.0)):
+        clean = 0.5 * synthetic_wave(rng, 2.0, pitch=pitch, size=1.0)
+        for kind, wave in (("clean", clean), ("noisy", clean + 0.05 * rng.standard_normal(len(clean)))):
+            (folder / kind).mkdir(exist_ok=True)
+            with write_wave(folder / kind / f"{name}.wav", 16_000) as writer:
+                writer.write(np.clip(wave, -1, 1).astype(np.float32))
+    return folder
+
+
+def test_what_is_explained_is_one_for_the_same_and_none_for_the_mean():
+    explained = importlib.import_module("nano_hearing").explained
+    clean = [np.random.default_rng(1).normal(size=(50, 4))]
+    assert explained(clean, clean) == 1.0
+    assert explained(clean, [np.broadcast_to(clean[0].mean(0), (50, 4))]) == 0.0
+    assert explained(clean, [-clean[0]]) < 0
+
+
+def test_usage_counts_codes():
+    usage = importlib.import_module("nano_tokens").usage
+    found = usage([np.array([0, 0, 3]), np.array([3])], 8)
+    assert found == {"frames": 4, "share_used": 0.25, "entropy_nats": 0.693, "repeats": 0.5}
+
+
+@pytest.mark.slow
+def test_hearing_of_the_clean_speech_itself_is_perfect_and_of_noisy_speech_is_not(recordings):
+    clean, noisy = str(recordings / "clean"), str(recordings / "noisy")
+    found = json.loads(run("nano_hearing.py", f"--bundle={BUNDLE}", f"--clean={clean}", f"--noisy={clean},{noisy}"))
+    assert 0 < found["clean"]["codes"] < 1
+    assert found[clean] == {"features": 1.0, "codes": 1.0, "tokens": 1.0}
+    assert found[noisy]["features"] < 1 and found[noisy]["tokens"] < 1
+
+
+@pytest.mark.slow
+def test_more_levels_are_nearer_to_the_recording(recordings, tmp_path):
+    flags = (f"--bundle={BUNDLE}", f"--inputs={recordings / 'clean'}", f"--outputs={tmp_path}", "--levels=1,4")
+    found = json.loads(run("nano_tokens.py", *flags, "--resynthesis"))
+    assert set(found) == {"ssl", *(f"acoustic level {q}" for q in range(1, 5))}
+
+    def mel(wave):
+        return np.asarray(log_mel_magnitude(wave[None], sample_rate=24_000, width=1024, mel_bins=40))[0]
+
+    for name in ("low", "high"):
+        truth = read_wave(recordings / "clean" / f"{name}.wav").at(24_000)
+        distances = []
+        for levels in (1, 4):
+            wave = read_wave(tmp_path / f"levels_{levels}" / f"{name}.wav")
+            assert wave.rate == 24_000 and abs(len(wave.samples) - len(truth)) < 480
+            length = min(len(truth), len(wave.samples))
+            distances.append(np.mean(np.abs(mel(truth[:length]) - mel(wave.at(24_000)[:length]))))
+        assert distances[1] < distances[0]
+        assert read_wave(tmp_path / "ssl" / f"{name}.wav").rate == 24_000

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from metis_jax.audio import read_wave, write_wave
-from metis_jax.data.synthetic import synthetic_wave, write_synthetic_shards
+from metis_jax.data.synthetic import synthetic_wave
 from metis_jax.ops.stft import log_mel_magnitude
 
 ROOT = Path(__file__).resolve().parents[1]

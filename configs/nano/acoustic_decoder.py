@@ -9,7 +9,7 @@ from configs.nano import common as nano
 from configs.nano.acoustic_codec import ADAM, DATA
 from metis_jax.config import AcousticCodecConfig
 
-STEPS = 13_000
+STEPS = 15_000
 DECODER_ONLY = ((r"params/decoder/.*", True), (r".*", False))
 
 

@@ -20,12 +20,13 @@ from metis_jax.layers.convnext import VocosBackbone
 from metis_jax.layers.dense import Dense
 from metis_jax.ops.lengths import valid_mask
 from metis_jax.ops.pitch import RANGE_HZ, pulse_train
-from metis_jax.ops.stft import hann_window, istft, stft
+from metis_jax.ops.stft import frame, hann_window, istft, stft
 from metis_jax.types import EMBED, Array, Float, Int, Policy
 
 FILTERS_PER_FRAME = 4
 _BANDS = 80
 _TYPICAL_HERTZ = 140.0
+_GLIDE = 17  # filters, 85 ms
 # Natural logarithms of the gains that an untrained decoder has, and what gains are limited to.
 _TYPICAL_HARMONICS, _TYPICAL_NOISE = -4.0, -5.0
 _LARGEST_LOG_GAIN, _SMALLEST_LOG_GAIN = 6.0, -14.0
@@ -50,6 +51,14 @@ def _bands_to_bins(sample_rate: int, n_fft: int) -> Float[np.ndarray, "m f"]:
     centres = np.linspace(bins[0], bins[-1], _BANDS)
     distance = np.abs(bins[None] - centres[:, None]) / (centres[1] - centres[0])
     return np.maximum(0, 1 - distance).astype(np.float32)
+
+
+def _smoothed(log_pitch: Float[Array, "b s"], counts: Int[Array, " b"]) -> Float[Array, "b s"]:
+    """The mean over `_GLIDE` neighbours, of those that are valid: a voice glides where codes that err would jump."""
+    is_valid = valid_mask(counts, log_pitch.shape[1]).astype(jnp.float32)
+    sides = ((0, 0), (_GLIDE // 2, _GLIDE // 2))
+    total, weight = (jnp.sum(frame(jnp.pad(x, sides), _GLIDE, 1), axis=-1) for x in (log_pitch * is_valid, is_valid))
+    return jnp.where(weight > 0, total / jnp.maximum(weight, jnp.float32(1)), log_pitch)
 
 
 def _minimum_phase(log_gain: Float[Array, "b s f"]) -> Complex[Array, "b s f"]:
@@ -93,8 +102,9 @@ class SourceFilterDecoder(nn.Module):
         found = self.out(self.backbone(x, lengths)).astype(jnp.float32).reshape(b, FILTERS_PER_FRAME * t, -1)
         pitch, harmonics, noise = jnp.split(found, (1, 1 + _BANDS), axis=-1)
         limits = np.log(RANGE_HZ).astype(np.float32)
+        pitch = jnp.clip(pitch[..., 0] + jnp.float32(np.log(_TYPICAL_HERTZ)), *limits)
         return Controls(
-            jnp.clip(pitch[..., 0] + jnp.float32(np.log(_TYPICAL_HERTZ)), *limits),
+            _smoothed(pitch, FILTERS_PER_FRAME * lengths),
             jnp.clip(harmonics + jnp.float32(_TYPICAL_HARMONICS), _SMALLEST_LOG_GAIN, _LARGEST_LOG_GAIN),
             jnp.clip(noise + jnp.float32(_TYPICAL_NOISE), _SMALLEST_LOG_GAIN, _LARGEST_LOG_GAIN),
         )

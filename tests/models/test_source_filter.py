@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from metis_jax.config import AcousticCodecConfig
+from metis_jax.models import source_filter
 from metis_jax.models.acoustic_codec import AcousticCodec
 from metis_jax.models.source_filter import FILTERS_PER_FRAME, SourceFilterDecoder
 from metis_jax.ops.pitch import Pitch, track_pitch
@@ -64,6 +65,17 @@ def test_padding_changes_nothing(variables, latents):
     # Pulses are steep: rounding moves them by less than a thousandth of a sample.
     np.testing.assert_allclose(found[:1, : T * 480], alone, atol=5e-4)
     assert np.std(alone) > 1e-2
+
+
+def test_its_pitch_glides_where_one_filter_errs():
+    pitch = np.full((2, 60), np.log(120.0), np.float32)
+    pitch[0, 20] += 0.7
+    pitch[1, 40:] = 100.0  # padding
+    found = np.asarray(source_filter._smoothed(jnp.asarray(pitch), jnp.array([60, 40])))
+    np.testing.assert_allclose(found[1, :40], np.log(120.0), rtol=1e-5)
+    moved = found[0] - np.log(120.0)
+    np.testing.assert_allclose(moved[12:29], 0.7 / 17, atol=1e-5)
+    np.testing.assert_allclose(np.delete(moved, np.s_[12:29]), 0, atol=1e-5)
 
 
 def test_a_pitch_far_from_its_own_or_of_no_voice_is_not_followed(latents):

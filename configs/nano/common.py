@@ -1,6 +1,6 @@
 """Sizes and data that all nano experiments share.
 
-All components together have 17.7M parameters, 35 MB as float16.  Words of an argument: `tiny` and `quicktest` of
+All components together have 17.6M parameters, 35 MB as float16.  Words of an argument: `tiny` and `quicktest` of
 `configs/common.py`; `chain`, with which a quick test takes the shards and bundles of the steps before it; `scratch`,
 with which fine-tuning starts from code vectors alone instead of a pre-trained generator; and, for tasks and omni,
 `lora`, with which low-rank adapters, the condition adapter and phones move and the pre-trained rest stays.

@@ -22,7 +22,7 @@ from metis_jax.bundle import Bundle
 from metis_jax.data.audio import CODEC_HOP, CODEC_RATE, FRAME_RATE, SSL_HOP, SSL_RATE, ssl_samples
 from metis_jax.data.pitch import match_pitch
 from metis_jax.decoding.jobs import AcousticJob, Seed, SemanticJob
-from metis_jax.decoding.windows import Continuation, WindowPlan
+from metis_jax.decoding.windows import Continuation, WindowPlan, faded
 from metis_jax.durations import Durations
 from metis_jax.engine import Engine, Progress
 from metis_jax.speaking import Plan, Reader, Script
@@ -262,7 +262,7 @@ class Metis:
         The pieces follow each other without a seam.  Their SSL tokens leave out the prompt's.
         """
         settings, voice = settings or self.settings(task), prompt or self.no_prompt
-        done = self._nothing()
+        done, tail = self._nothing(), np.zeros(0, np.float32)
         for index, window in enumerate(self._windows.cut(chunks, samples=self._room(voice), hop=SSL_HOP)):
             done.enter(window)
             semantic, acoustic = done.semantic[:0], done.acoustic[:0]
@@ -272,7 +272,9 @@ class Metis:
                 semantic = semantic[len(piece.semantic.known) :]
             begin, end = done.extend(semantic, acoustic, is_last=window.is_last)
             [wave] = self.engine.waves([done.acoustic])
-            yield Speech(Wave(wave[begin * CODEC_HOP : end * CODEC_HOP], CODEC_RATE), semantic, acoustic)
+            new = faded(tail, wave[begin * CODEC_HOP : end * CODEC_HOP])
+            tail = wave[end * CODEC_HOP : (end + 1) * CODEC_HOP]
+            yield Speech(Wave(new, CODEC_RATE), semantic, acoustic)
 
     def planned_steps(self, seconds: float, prompt: Prompt | None, settings: Settings) -> int:
         """How many steps `progress` will hear of for a source of `seconds`."""

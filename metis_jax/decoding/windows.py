@@ -3,7 +3,8 @@
 The models were trained on up to 30 s.  A window starts `overlap` frames before the end of the one before; the tokens of
 those frames are known and continue the prompt.  The decoder turns overlap and new tokens into samples, and the halves
 of the overlap that lack context on one side are dropped: where the overlap is twice the decoder's receptive field, the
-joined wave equals the wave of all tokens decoded at once.
+joined wave equals the wave of all tokens decoded at once.  A decoder whose pulses begin anew with every window differs
+in phase alone, and a fade over one frame hides that.
 """
 
 import dataclasses
@@ -12,6 +13,13 @@ from collections.abc import Iterable, Iterator, Sequence
 import numpy as np
 
 from metis_jax.types import Float, Int
+
+
+def faded(before: Float[np.ndarray, " n"], after: Float[np.ndarray, " l"]) -> Float[np.ndarray, " l"]:
+    """`after`, faded in over `before`: the same moments as the window before them decoded them."""
+    n = min(len(before), len(after))
+    falling = 1 - (np.arange(n, dtype=np.float32) + np.float32(0.5)) / np.float32(max(n, 1))
+    return np.concatenate([after[:n] + (before[:n] - after[:n]) * falling, after[n:]])
 
 
 @dataclasses.dataclass(frozen=True)
@@ -68,7 +76,11 @@ class WindowPlan:
         half = self.overlap // 2 * hop
         ends = [len(wave) - (self.overlap * hop - half) for wave in waves[:-1]] + [len(waves[-1])]
         begins = [0] + [half] * (len(waves) - 1)
-        return np.concatenate([wave[begin:end] for wave, begin, end in zip(waves, begins, ends, strict=True)])
+        pieces, tail = [], np.zeros(0, np.float32)
+        for wave, begin, end in zip(waves, begins, ends, strict=True):
+            pieces.append(faded(tail, wave[begin:end]))
+            tail = wave[end : end + hop]
+        return np.concatenate(pieces)
 
     def _step(self, samples: int, hop: int) -> int:
         step = (samples // hop - self.overlap) * hop

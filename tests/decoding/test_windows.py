@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from metis_jax.decoding.windows import Continuation, WindowPlan
+from metis_jax.decoding.windows import Continuation, WindowPlan, faded
 
 PLAN = WindowPlan(frames=30, overlap=8)
 HOP = 10
@@ -72,3 +72,21 @@ def test_tokens_of_any_length_become_one_wave(total):
         wave[[0, -1]] = -1 - window[[0, -1], 0]
     spoilt = PLAN.join_waves(waves, hop=HOP)
     assert (spoilt[1:-1] >= 0).all() and spoilt[0] < 0 and spoilt[-1] < 0
+
+
+def test_a_fade_changes_nothing_where_windows_agree_and_has_no_step_where_they_do_not():
+    wave = np.random.default_rng(0).normal(size=50).astype(np.float32)
+    np.testing.assert_array_equal(faded(wave[:10], wave), wave)
+    np.testing.assert_array_equal(faded(wave[:0], wave), wave)
+    joined = np.concatenate([np.ones(20), faded(np.ones(10), -np.ones(50))])
+    assert np.max(np.abs(np.diff(joined))) < 0.25
+    assert joined[-40:].tolist() == [-1.0] * 40
+    assert len(faded(np.ones(10), -np.ones(4))) == 4
+
+
+def test_windows_of_another_phase_are_joined_without_a_step():
+    hop, at = 480, np.arange(30 * 480)
+    tokens = np.zeros((52, 1), np.int32)
+    waves = [np.sin(at / 40 + phase).astype(np.float32) for phase in (0, 2)]
+    assert len(PLAN.cut_tokens(tokens)) == 2
+    assert np.max(np.abs(np.diff(PLAN.join_waves(waves, hop=hop)))) < 0.05

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -75,7 +76,7 @@ def test_more_levels_are_nearer_to_the_recording(recordings, tmp_path):
     assert set(found) == {"ssl", *(f"acoustic level {q}" for q in range(1, 5))}
 
     def mel(wave):
-        return np.asarray(log_mel_magnitude(wave[None], sample_rate=24_000, width=1024, mel_bins=40))[0]
+        return np.asarray(log_mel_magnitude(jnp.asarray(wave[None]), sample_rate=24_000, width=1024, mel_bins=40))[0]
 
     for name in ("low", "high"):
         truth = read_wave(recordings / "clean" / f"{name}.wav").at(24_000)

@@ -165,8 +165,8 @@ class AcousticCodecConfig:
             + ("0, it has a block per stride" if self.encoder == "wave" else "at least 1"),
         )
         _require(
-            self.encoder == "wave" or self.hop % 4 == 0,
-            f"strides multiply to {self.hop}; the encoder 'spectrum' needs a multiple of 4",
+            (self.encoder, self.decoder) == ("wave", "vocos") or self.hop % 4 == 0,
+            f"strides multiply to {self.hop}; encoder 'spectrum' and decoder 'source_filter' need a multiple of 4",
         )
 
     @property

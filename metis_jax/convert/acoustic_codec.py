@@ -43,7 +43,7 @@ def encoder_rules(config: AcousticCodecConfig) -> list[Rule]:
 
 
 def rules(config: AcousticCodecConfig) -> list[Rule]:
-    """Of both files; WeightsError for an encoder that the release has not."""
+    """Of both files; WeightsError for an encoder or decoder that the release has not."""
     if (config.encoder, config.decoder) != ("wave", "vocos"):
         raise WeightsError(
             "the authors' layout has no place for an acoustic codec with encoder "

@@ -78,9 +78,8 @@ def _samples(x: Float[Array, "b t"], lengths: Int[Array, " b"], hop: int) -> Flo
     at = jnp.minimum(jnp.arange(-1, t + 1)[None, :].clip(0), (lengths[:, None] - 1).clip(0))
     x = jnp.take_along_axis(x, at, axis=1)[:, :, None]
     before, here, after = x[:, :-2], x[:, 1:-1], x[:, 2:]
-    along = ((np.arange(hop) + 0.5) / hop - 0.5).astype(np.float32)[
-        None, None, :
-    ]  # from this frame's centre, in frames
+    # From this frame's centre, in frames.
+    along = ((np.arange(hop) + 0.5) / hop - 0.5).astype(np.float32)[None, None, :]
     return jnp.where(along < 0, here + along * (here - before), here + along * (after - here)).reshape(b, t * hop)
 
 

@@ -142,6 +142,10 @@ def without(
     """`initial` without the leaves whose whole "component/path" matches one of `skipped`; each must match some."""
     places = [f"{name}/{path}" for name, leaves in initial.items() for path in leaves]
     for pattern in skipped:
+        try:
+            re.compile(pattern)
+        except re.error as error:
+            raise ValueError(f"config.skip_initial has {pattern!r}, no regular expression: {error}") from error
         if not any(re.fullmatch(pattern, place) for place in places):
             raise ValueError(f"config.skip_initial has {pattern!r}, which matches nothing that config.initial gives")
     return {

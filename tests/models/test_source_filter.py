@@ -9,10 +9,12 @@ import numpy as np
 import pytest
 
 from metis_jax.config import AcousticCodecConfig
+from metis_jax.convert.acoustic_codec import rules
 from metis_jax.models import source_filter
 from metis_jax.models.acoustic_codec import AcousticCodec
 from metis_jax.models.source_filter import FILTERS_PER_FRAME, SourceFilterDecoder
 from metis_jax.ops.pitch import Pitch, track_pitch
+from metis_jax.tensor_files import WeightsError
 from metis_jax.types import Policy
 
 CONFIG = AcousticCodecConfig(
@@ -104,6 +106,10 @@ def test_every_parameter_of_the_filters_gets_a_gradient(variables, latents):
         assert np.isfinite(gradient).all() and np.abs(gradient).max() > 0, jax.tree_util.keystr(path)
 
 
-def test_an_unknown_decoder_is_refused():
+def test_decoders_that_can_not_be_are_refused():
     with pytest.raises(ValueError, match="decoder is 'gan'"):
         dataclasses.replace(CONFIG, decoder="gan")
+    with pytest.raises(ValueError, match="strides multiply to 30; .*'source_filter' need a multiple of 4"):
+        AcousticCodecConfig(decoder="source_filter", strides=(5, 6))
+    with pytest.raises(WeightsError, match="decoder 'source_filter'"):
+        rules(AcousticCodecConfig(decoder="source_filter"))

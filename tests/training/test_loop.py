@@ -150,13 +150,19 @@ def test_another_run_can_be_continued_elsewhere(straight, tmp_path):
         start_run(config(resume=str(straight / "tensorboard")), tmp_path / "other")
 
 
-def test_a_wave_codec_from_a_bundle_can_be_trained_further(tmp_path):
-    """Its convolutions from channels to channels have one logical axis twice, which Flax refuses under a mesh."""
+def _acoustic_codec(folder) -> dict:
+    """Variables of a small acoustic codec, and a bundle of them."""
     codec = AcousticCodec(mini.ACOUSTIC_CODEC)
     shapes = jnp.zeros((1, 960), jnp.float32), jnp.array([960], jnp.int32)
     variables = jax.device_get(jax.jit(lambda: nn.unbox(codec.init(jax.random.key(5), *shapes)))())
-    with write_bundle(tmp_path / "bundle", license="none", provenance="a test") as writer:
+    with write_bundle(folder, license="none", provenance="a test") as writer:
         writer.add("acoustic_codec", mini.ACOUSTIC_CODEC, variables)
+    return variables
+
+
+def test_a_wave_codec_from_a_bundle_can_be_trained_further(tmp_path):
+    """Its convolutions from channels to channels have one logical axis twice, which Flax refuses under a mesh."""
+    variables = _acoustic_codec(tmp_path / "bundle")
     run = start_run(
         config(
             stage="acoustic_codec",
@@ -177,11 +183,7 @@ def test_a_wave_codec_from_a_bundle_can_be_trained_further(tmp_path):
 
 
 def test_leaves_that_initial_should_not_give_are_drawn(tmp_path):
-    codec = AcousticCodec(mini.ACOUSTIC_CODEC)
-    shapes = jnp.zeros((1, 960), jnp.float32), jnp.array([960], jnp.int32)
-    variables = jax.device_get(jax.jit(lambda: nn.unbox(codec.init(jax.random.key(5), *shapes)))())
-    with write_bundle(tmp_path / "bundle", license="none", provenance="a test") as writer:
-        writer.add("acoustic_codec", mini.ACOUSTIC_CODEC, variables)
+    variables = _acoustic_codec(tmp_path / "bundle")
 
     def begun(folder: str, *skipped: str):
         other = dataclasses.replace(mini.ACOUSTIC_CODEC, decoder="source_filter")
@@ -203,6 +205,8 @@ def test_leaves_that_initial_should_not_give_are_drawn(tmp_path):
         begun("unskipped")
     with pytest.raises(ValueError, match=r"config.skip_initial has 'acoustic_codec/nothing', which matches nothing"):
         begun("wrong", "acoustic_codec/nothing")
+    with pytest.raises(ValueError, match=r"config.skip_initial has '\(', no regular expression"):
+        begun("unreadable", "(")
     params = begun("skipped", "acoustic_codec/params/decoder/out/.*", "acoustic_codec/buffers/.*")
     own = variables["params"]
     jax.tree.map(np.testing.assert_array_equal, params["encoder"], own["encoder"])

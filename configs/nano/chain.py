@@ -25,6 +25,10 @@ import time
 from collections.abc import Sequence
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT))  # a script in a folder is started without the folder above it
+
+from configs.nano.common import DEGRADATIONS, NOISE
+
 LICENSE = "MIT; trained on CC BY, public-domain and freely licensed speech"
 PROVENANCE = "metis_jax, configs/nano/chain.py: every component trained from nothing by this repository"
 # One step per level, without noise, measured as well as more of them: docs/nano.md.
@@ -57,6 +61,9 @@ class Chain:
 
     def steps(self) -> list[Step]:
         shards, tokens, all_tokens = self.at("shards"), self.at("ssl_tokens"), self.at("all_tokens")
+        # Stage 2 learns from SSL tokens of clean speech, and from those that a degraded version of it has.
+        both = (all_tokens, self.at("noisy_tokens"))
+        stage2_needs, vectors = ("all_tokens", "noisy_tokens"), ("semantic_codec", "acoustic_codec")
         encoders = self.bundle("semantic_codec")
         return [
             Step("prepare", (), (self._prepare(shards),)),
@@ -77,8 +84,9 @@ class Chain:
                 ssl_encoder=encoders,
                 semantic_codec=encoders,
             ),
-            self._train("s2a_first", ("all_tokens",), all_tokens, code_vectors=("semantic_codec", "acoustic_codec")),
-            self._train("s2a_full", ("all_tokens",), all_tokens, code_vectors=("semantic_codec", "acoustic_codec")),
+            self._extract("noisy_tokens", ("all_tokens",), encoders, all_tokens),
+            self._train("s2a_first", stage2_needs, *both, code_vectors=vectors),
+            self._train("s2a_full", stage2_needs, *both, code_vectors=vectors),
             self._assemble(("tasks", "s2a_first", "s2a_full", "acoustic_decoder")),
         ]
 
@@ -92,7 +100,7 @@ class Chain:
         return (sys.executable, "data/prepare.py", f"--input={self.manifest}", f"--output={output}")
 
     def _train(
-        self, name: str, needs: tuple[str, ...], shards: str, code_vectors: tuple[str, ...] = (), **initial: str
+        self, name: str, needs: tuple[str, ...], *shards: str, code_vectors: tuple[str, ...] = (), **initial: str
     ) -> Step:
         """Trains and exports an experiment of this folder."""
         word = ":quicktest,chain" if self.quicktest else ""
@@ -101,7 +109,7 @@ class Chain:
             "train.py",
             f"--config=configs/nano/{name}.py{word}",
             f"--workdir={self.at(name)}",
-            f"--config.data.shards=({shards!r},)",
+            f"--config.data.shards={shards!r}",
             *(f"--config.initial.{component}={place}" for component, place in initial.items()),
             *(f"--config.code_vectors.{codec}={self.bundle(codec)}" for codec in code_vectors),
             *self.overrides.get(name, ()),
@@ -110,8 +118,10 @@ class Chain:
         return Step(name, needs, (command, (*command, f"--export={made}")), pathlib.Path(made))
 
     def _extract(self, name: str, needs: tuple[str, ...], bundle: str, shards: str) -> Step:
-        arrays = "ssl_tokens" if name == "ssl_tokens" else "acoustic_tokens"
+        arrays = "acoustic_tokens" if name == "all_tokens" else "ssl_tokens"
         flags = (f"--bundle={bundle}", f"--input={shards}", f"--output={self.at(name)}", f"--arrays={arrays}")
+        if name == "noisy_tokens":
+            flags += (f"--degrade={json.dumps(DEGRADATIONS)}", f"--noise={json.dumps(NOISE)}")
         return Step(name, needs, ((sys.executable, "data/extract_tokens.py", *flags),))
 
     def _assemble(self, needs: tuple[str, ...]) -> Step:

@@ -2,8 +2,9 @@
 
 All components together have 17.6M parameters, 35 MB as float16.  Words of an argument: `tiny` and `quicktest` of
 `configs/common.py`; `chain`, with which a quick test takes the shards and bundles of the steps before it; `scratch`,
-with which fine-tuning starts from code vectors alone instead of a pre-trained generator; and, for tasks and omni,
-`lora`, with which low-rank adapters, the condition adapter and phones move and the pre-trained rest stays.
+with which fine-tuning starts from code vectors alone instead of a pre-trained generator; `further`, with which stage 2
+goes on from a trained one; and, for tasks and omni, `lora`, with which low-rank adapters, the condition adapter and
+phones move and the pre-trained rest stays.
 """
 
 import dataclasses
@@ -170,6 +171,8 @@ def finetuning(
 
 def stage2(given: frozenset[str], steps: int, *, first_level: int, **sizes: int) -> ml_collections.ConfigDict:
     """An acoustic generator for the levels from `first_level` on."""
+    codecs, itself = dict(semantic_codec="", acoustic_codec=""), dict(acoustic_generator="")
+    start = dict(initial=itself) if "further" in given else dict(code_vectors=codecs)
     return experiment(
         given,
         stage="acoustic_generator",
@@ -180,7 +183,7 @@ def stage2(given: frozenset[str], steps: int, *, first_level: int, **sizes: int)
         ),
         data=dict(stage="stage2", buckets=(150, 250)),
         optimizers=dict(acoustic_generator=optimizer(given, steps)),
-        code_vectors=dict(semantic_codec="", acoustic_codec=""),
         steps=steps,
         batch_size=12,
+        **start,
     )

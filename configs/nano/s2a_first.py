@@ -1,6 +1,7 @@
 """Nano stage 2: the first acoustic level from SSL tokens.
 
-Command:   python train.py --config=configs/nano/s2a_first.py --workdir=DIR --config.data.shards='("TOKEN_SHARDS",)' \
+Command:   python train.py --config=configs/nano/s2a_first.py --workdir=DIR \
+               --config.data.shards='("TOKEN_SHARDS", "NOISY_TOKEN_SHARDS")' \
                --config.code_vectors.semantic_codec=BUNDLE --config.code_vectors.acoustic_codec=BUNDLE
 Hardware:  two CPU cores.
 """
@@ -11,4 +12,4 @@ STEPS = 3500
 
 
 def get_config(arg: str | None = None):
-    return nano.stage2(nano.words(arg), STEPS, first_level=0, num_levels=1)
+    return nano.stage2(nano.words(arg, "further"), STEPS, first_level=0, num_levels=1)

@@ -2,6 +2,7 @@
 
 import argparse
 import hashlib
+import json
 import os
 import sys
 from collections.abc import Sequence
@@ -12,6 +13,7 @@ import jax
 from metis_jax.bundle import CONFIG_FILE, Bundle
 from metis_jax.cli.command import exit_status
 from metis_jax.cli.runtime import CACHE_HELP, use_compilation_cache
+from metis_jax.config import from_config_dict
 from metis_jax.data.extract import ARRAYS, ExtractConfig, extract
 from metis_jax.engine import Engine
 from metis_jax.types import Policy
@@ -37,6 +39,10 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--output", required=True, help="folder for the token shards")
     parser.add_argument("--arrays", default="ssl_tokens,acoustic_tokens", help=f"some of {','.join(ARRAYS)}")
     parser.add_argument("--drop_audio", action="store_true", help="leave the audio out of the token shards")
+    parser.add_argument(
+        "--degrade", default="", help='SSL arrays of degraded speech, as {"noise": {"probability": 1.0}}'
+    )
+    parser.add_argument("--noise", default="", help='which noises degrade it, as {"split": "train"}')
     parser.add_argument("--rows", type=int, default=0, help="rows per batch (0: 64 on accelerators, 8 on CPU)")
     parser.add_argument("--dtype", default="", choices=("", "float32", "bfloat16"), help="of the SSL encoder")
     parser.add_argument("--process_index", type=int, default=0)
@@ -52,8 +58,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return exit_status("extract_tokens", lambda: _run(flags))
 
 
+def _config(flags: argparse.Namespace) -> ExtractConfig:
+    given = {"arrays": tuple(flags.arrays.split(",")), "keep_audio": not flags.drop_audio}
+    for name in ("degrade", "noise"):
+        if text := getattr(flags, name):
+            try:
+                given[name] = json.loads(text)
+            except json.JSONDecodeError as error:
+                raise ValueError(f"--{name} is not JSON ({error})") from None
+    if "noise" in given:
+        if "degrade" not in given:
+            raise ValueError("--noise says what --degrade takes; give --degrade too")
+        given["noise"] = {"kinds": ("noise",)} | given["noise"]
+    return from_config_dict(ExtractConfig, given, where="--degrade and --noise")
+
+
 def _run(flags: argparse.Namespace) -> None:
-    config = ExtractConfig(arrays=tuple(flags.arrays.split(",")), keep_audio=not flags.drop_audio)
+    config = _config(flags)
     bundle = Bundle(flags.bundle)
     components = [part for name in config.arrays for part in _NEEDS[name]]
     for name in components:

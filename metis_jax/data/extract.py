@@ -3,6 +3,9 @@
 A process takes every n-th shard.  A shard is written whole or not at all, so a killed run loses the shards it was
 working on, does them again, and neither loses nor doubles a record.  Waves are decoded by threads while the encoder
 works on the ones before.
+
+With `degrade` SSL tokens and features are of a degraded version of each recording and acoustic tokens of the recording
+itself: stage 2 learns from them what tokens that were heard through noise should sound like.
 """
 
 import concurrent.futures
@@ -13,6 +16,7 @@ import logging
 import os
 import pathlib
 import time
+import zlib
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Protocol, runtime_checkable
 
@@ -32,8 +36,10 @@ from metis_jax.data.audio import (
     ssl_frames,
     ssl_samples,
 )
+from metis_jax.data.degrade import DegradeConfig, degrade
+from metis_jax.data.examples import Waves
 from metis_jax.data.records import Record, RecordError, decode_record
-from metis_jax.data.sources import BadRecordGuard, BadRecordLimit
+from metis_jax.data.sources import BadRecordGuard, BadRecordLimit, Corpus, Selection
 
 log = logging.getLogger(__name__)
 
@@ -65,11 +71,16 @@ class ExtractConfig:
       arrays: some of `ARRAYS`.
       keep_audio: tokens alone are enough for pre-training, stage 2, tts and l2s; the other tasks need the audio too.
       chunk: records encoded together; more of them make fuller batches.
+      degrade: how the recordings are degraded that SSL arrays are made of; None leaves them as they are.  A recording's
+        name decides what is drawn for it.
+      noise: which recordings of the input are noises to degrade with; where there are none, noise is synthetic.
     """
 
     arrays: tuple[str, ...] = ("ssl_tokens", "acoustic_tokens")
     keep_audio: bool = True
     chunk: int = 128
+    degrade: DegradeConfig | None = None
+    noise: Selection = Selection(kinds=("noise",))
 
     def __post_init__(self):
         unknown = sorted(set(self.arrays) - set(ARRAYS))
@@ -134,7 +145,31 @@ def encode_records(
     ]
 
 
-def _read(reader: Any, position: int, where: str) -> tuple[Record, WavePair | None] | tuple[str, str]:
+class _Degraded:
+    """Recordings at 16 kHz, each as the degradation that belongs to its name makes it."""
+
+    def __init__(self, source: str | os.PathLike, config: DegradeConfig, noise: Selection):
+        corpus = Corpus([source])
+        self._config, self._noises = config, corpus.select(noise)
+        self._waves = Waves(corpus, cached_seconds=1800.0)
+
+    def __call__(self, name: str, wave: Float[np.ndarray, " l"]) -> Float[np.ndarray, " l"]:
+        def recorded(own: np.random.Generator) -> Float[np.ndarray, " k"]:
+            return self._waves.whole(int(self._noises[own.integers(len(self._noises))]), SSL_RATE)
+
+        rng = np.random.default_rng(zlib.crc32(name.encode()))
+        noise = recorded if len(self._noises) else None
+        return degrade(rng, wave, SSL_RATE, self._config, noise=noise).astype(np.float32)
+
+
+def _as_it_is(name: str, wave: Float[np.ndarray, " l"]) -> Float[np.ndarray, " l"]:
+    return wave
+
+
+Hear = Callable[[str, np.ndarray], np.ndarray]
+
+
+def _read(reader: Any, position: int, where: str, hear: Hear) -> tuple[Record, WavePair | None] | tuple[str, str]:
     """A record with its waves (None for kinds that are passed on), or (name, reason) of a bad one."""
     try:
         record = decode_record(reader.read([position])[0])
@@ -149,15 +184,16 @@ def _read(reader: Any, position: int, where: str) -> tuple[Record, WavePair | No
         pair = resample(wave, rate, SSL_RATE), resample(wave, rate, CODEC_RATE)
         if ssl_frames(len(pair[0])) < 1:
             raise RecordError(f"{record.id}: {len(wave)} samples are less than one frame")
+        return record, (hear(record.id, pair[0]), pair[1])
     except RecordError as error:
         return record.id, str(error)
-    return record, pair
 
 
 def _extract_shard(
     path: pathlib.Path,
     encoder: Encoder,
     config: ExtractConfig,
+    hear: Hear,
     guard: BadRecordGuard,
     pool: concurrent.futures.Executor,
     advance: Callable[[float], None],
@@ -169,7 +205,7 @@ def _extract_shard(
     chunks = [order[start : start + config.chunk] for start in range(0, len(order), config.chunk)]
 
     def start_reading(chunk: np.ndarray) -> list[concurrent.futures.Future]:
-        return [pool.submit(_read, reader, int(at), f"{path.name} record {at}") for at in chunk]
+        return [pool.submit(_read, reader, int(at), f"{path.name} record {at}", hear) for at in chunk]
 
     pending = start_reading(chunks[0]) if chunks else []
     for index in range(len(chunks)):
@@ -235,6 +271,7 @@ def extract(
     if len(set(names)) < len(names):
         raise shards.ShardError(f"{source}: two shards of one name")
     _claim(output, {"bundle": bundle, "input": _input_fingerprint(paths), "config": json.loads(_as_json(config))})
+    hear = _Degraded(source, config.degrade, config.noise) if config.degrade else _as_it_is
     own = paths[process_index::process_count]
     todo = [path for path in own if not shards.index_path(output / path.name).exists()]
     guard = BadRecordGuard(limit or BadRecordLimit())
@@ -252,7 +289,7 @@ def extract(
         for path in todo:
             known = len(guard.bad)
             skipped = output / f"{path.name.removesuffix(shards.SUFFIX)}.skipped.json"
-            stream = _extract_shard(path, encoder, config, guard, pool, advance)
+            stream = _extract_shard(path, encoder, config, hear, guard, pool, advance)
             written = _with_skips(stream, guard, known, skipped)
             records += shards.write_shard(output / path.name, written)
     elapsed = time.monotonic() - started
@@ -276,5 +313,6 @@ def _with_skips(stream: Iterator[Record], guard: BadRecordGuard, known: int, pat
 
 
 def _as_json(config: ExtractConfig) -> str:
-    # How many records are encoded together changes no token.
-    return json.dumps({name: value for name, value in dataclasses.asdict(config).items() if name != "chunk"})
+    # How many records are encoded together changes no token, nor do noises that are not used.
+    left_out = {"chunk"} if config.degrade else {"chunk", "degrade", "noise"}
+    return json.dumps({name: value for name, value in dataclasses.asdict(config).items() if name not in left_out})

@@ -9,6 +9,7 @@ import dataclasses
 import json
 import os
 import pathlib
+import uuid
 from collections.abc import Iterable, Mapping, Sequence
 
 from array_record.python.array_record_module import ArrayRecordReader, ArrayRecordWriter
@@ -61,7 +62,8 @@ def index_columns(records: Iterable[Record]) -> dict[str, list]:
 
 def write_json(path: pathlib.Path, value) -> None:
     """Writes beside and renames, so that a reader sees the old file or the whole new one."""
-    beside = path.with_name(path.name + ".tmp")
+    # A name of its own: processes that start alike write the same file.
+    beside = path.with_name(f"{path.name}.{uuid.uuid4().hex}.tmp")
     try:
         beside.write_text(json.dumps(value, ensure_ascii=False) + "\n", encoding="utf-8")
         os.replace(beside, path)

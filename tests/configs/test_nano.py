@@ -63,6 +63,13 @@ def test_lora_trains_adapters_of_a_pre_trained_generator(name):
     assert "semantic_generator" in config.initial
 
 
+@pytest.mark.parametrize("name", ["s2a_first", "s2a_full"])
+def test_stage_2_starts_from_code_vectors_or_goes_on(name):
+    assert set(experiment(name).code_vectors) == {"semantic_codec", "acoustic_codec"}
+    further = experiment(name, "further")
+    assert set(further.initial) == {"acoustic_generator"} and not further.code_vectors
+
+
 def test_sizes_fit_together():
     codec, acoustic = NANO[AcousticCodecConfig], NANO[AcousticGeneratorConfig]
     semantic, generator = NANO[SemanticCodecConfig], NANO[SemanticGeneratorConfig]

@@ -1,5 +1,6 @@
 """Token extraction: kept fields, windows, processes, bad records, kill -9, and one run through real (tiny) encoders."""
 
+import concurrent.futures
 import dataclasses
 import json
 import pathlib
@@ -16,6 +17,7 @@ from mini_chain import write_mini_bundle
 from metis_jax.cli import extract_tokens as command
 from metis_jax.data import shards
 from metis_jax.data.audio import ssl_frames, ssl_samples, write_flac
+from metis_jax.data.degrade import DegradeConfig, NoiseConfig
 from metis_jax.data.extract import ExtractConfig, extract
 from metis_jax.data.pipeline import Pipeline, PipelineConfig
 from metis_jax.data.records import Record
@@ -54,6 +56,47 @@ def test_features_without_audio(audio_shards, tmp_path):
     speech = [record for record in by_id(tmp_path).values() if record.kind == "speech"]
     assert speech and all(not record.audio for record in speech)
     assert all(record.arrays.keys() == {"ssl_features"} for record in speech)
+
+
+def test_ssl_arrays_of_degraded_speech_beside_acoustic_tokens_of_clean(audio_shards, tmp_path):
+    config = ExtractConfig(degrade=DegradeConfig(noise=NoiseConfig(probability=1.0, snr_db=(0.0, 0.0), synthetic=0.0)))
+    extract(audio_shards, tmp_path / "clean", FakeEncoder(), bundle="b")
+    extract(audio_shards, tmp_path / "noisy", FakeEncoder(), config, bundle="b")
+    for index in range(2):
+        extract(
+            audio_shards, tmp_path / "again", FakeEncoder(), config, bundle="b", process_index=index, process_count=2
+        )
+    clean, noisy, again = (by_id(tmp_path / name) for name in ("clean", "noisy", "again"))
+    assert clean.keys() == noisy.keys() == again.keys()
+    for name, record in clean.items():
+        assert noisy[name].audio == record.audio
+        if record.kind == "speech":
+            one, other = (records[name].arrays for records in (clean, noisy))
+            assert np.mean(one["ssl_tokens"] != other["ssl_tokens"]) > 0.5
+            np.testing.assert_array_equal(one["acoustic_tokens"], other["acoustic_tokens"])
+            np.testing.assert_array_equal(other["ssl_tokens"], again[name].arrays["ssl_tokens"])
+    with pytest.raises(shards.ShardError, match="holds tokens of other config"):
+        extract(audio_shards, tmp_path / "noisy", FakeEncoder(), bundle="b")
+
+
+def test_processes_that_start_alike_may_write_one_file(tmp_path):
+    with concurrent.futures.ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda _: shards.write_json(tmp_path / "a.json", [1] * 1000), range(200)))
+    assert json.loads((tmp_path / "a.json").read_text()) == [1] * 1000
+    assert len(list(tmp_path.iterdir())) == 1
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--degrade={"], "--degrade is not JSON"),
+        (['--noise={"split": "train"}'], "--noise says what --degrade takes; give --degrade too"),
+        (['--degrade={"snr": 1}'], "--degrade and --noise.degrade has no field 'snr'"),
+    ],
+)
+def test_bad_degradations_are_named(tmp_path, capsys, flags, message):
+    assert command.main(["--bundle=b", "--input=i", f"--output={tmp_path}", *flags]) == 2
+    assert message in capsys.readouterr().err
 
 
 def test_long_recordings_are_encoded_in_windows(tmp_path):
@@ -121,6 +164,7 @@ RUN = """
 import sys
 sys.path[:0] = [{here!r}, {root!r}]
 from fake_encoder import FakeEncoder
+from metis_jax.data.degrade import DegradeConfig, NoiseConfig
 from metis_jax.data.extract import ExtractConfig, extract
 extract(sys.argv[1], sys.argv[2], FakeEncoder(pause=0.02), ExtractConfig(chunk=4), bundle="b")
 """

@@ -1,6 +1,6 @@
 """Test sets of the nano model: speakers and noises that no nano experiment has seen, as files and job lists.
 
-    python benchmarks/nano_sets.py --shards=SHARDS --output=SETS [--items=10]
+    python benchmarks/nano_sets.py --shards=SHARDS --output=SETS [--items=10] [--skip=10]
 
     SETS/clean                     references, 16 kHz; SETS/texts.jsonl has what is said here and in tse and vc
     SETS/se_{0,5,10}               the same with noise at that SNR in dB; SETS/se_*.jsonl for `infer.py --list`
@@ -9,7 +9,8 @@
     SETS/tts_{unseen,seen}/prompt  voices not trained on, and voices trained on; SETS/tts_*.jsonl, with sentences not
                                    trained on; SETS/tts_unseen/reference is the voice saying them
 
-Outputs of a job list go to SETS/nano/<set>.  The same shards give the same files.
+Outputs of a job list go to SETS/nano/<set>.  The same shards give the same files; --skip takes recordings to enhance
+that a run with as many --items had not.
 """
 
 import argparse
@@ -69,11 +70,14 @@ class Sets:
         lines = [json.dumps(job | {"output": str(self.output / "nano" / name / _stem(job["source"]))}) for job in jobs]
         (self.output / f"{name}.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
 
-    def enhancement(self, items: int) -> None:
-        """One recording per speaker, the speakers in the order of their names."""
+    def enhancement(self, items: int, skip: int) -> None:
+        """The first recording of every speaker in the order of their names, then the second ones, and so on."""
         jobs = {snr: [] for snr in SNRS}
-        for name in sorted(self.by_speaker)[:items]:
-            index = self.by_speaker[name][0]
+        speakers = sorted(self.by_speaker.items())
+        most = max(map(len, self.by_speaker.values()))
+        found = [(speaker, place, own[place]) for place in range(most) for speaker, own in speakers if place < len(own)]
+        for speaker, place, index in found[skip : skip + items]:
+            name = f"{speaker}_{place}" if place else speaker
             wave, rng = self.wave(index), rng_of("nano se", name)
             noise = loop_to(rng, self.waves.whole(int(rng.choice(self.noises)), SSL_RATE), len(wave))
             self.write("clean", name, wave)
@@ -162,10 +166,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--shards", required=True, help="folder of shards, as data/prepare.py writes them")
     parser.add_argument("--output", required=True, type=pathlib.Path)
     parser.add_argument("--items", type=int, default=10, help="recordings per set")
+    parser.add_argument("--skip", type=int, default=0, help="recordings to enhance that are left out first")
     flags = parser.parse_args(arguments)
     try:
+        if flags.items < 1 or flags.skip < 0:
+            raise ValueError(f"--items={flags.items} --skip={flags.skip}: use 1 or more, and 0 or more")
         sets = Sets(Corpus([flags.shards]), flags.output.resolve())
-        sets.enhancement(flags.items)
+        sets.enhancement(flags.items, flags.skip)
         sets.extraction(flags.items)
         sets.conversion(flags.items)
         sets.speech(flags.items)

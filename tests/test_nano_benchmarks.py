@@ -1,6 +1,7 @@
 """The benchmarks behind docs/nano.md say what they claim to, on recordings made here."""
 
 import importlib
+import itertools
 import json
 import os
 import subprocess
@@ -12,6 +13,10 @@ import numpy as np
 import pytest
 
 from metis_jax.audio import read_wave, write_wave
+from metis_jax.data import shards
+from metis_jax.data.audio import write_flac
+from metis_jax.data.records import Record
+from metis_jax.data.sources import Corpus, is_held_out
 from metis_jax.data.synthetic import synthetic_wave
 from metis_jax.ops.stft import log_mel_magnitude
 
@@ -58,6 +63,36 @@ def test_usage_counts_codes():
     usage = importlib.import_module("nano_tokens").usage
     found = usage([np.array([0, 0, 3]), np.array([3])], 8)
     assert found == {"frames": 4, "share_used": 0.25, "entropy_nats": 0.693, "repeats": 0.5}
+
+
+def _held_out(prefix: str, share: float, count: int) -> list[str]:
+    names = (f"{prefix}{number}" for number in itertools.count())
+    return list(itertools.islice((name for name in names if is_held_out(name, share, 0)), count))
+
+
+def test_later_recordings_are_others_and_earlier_ones_stay(tmp_path):
+    nano_sets, rng = importlib.import_module("nano_sets"), np.random.default_rng(2)
+
+    def record(name: str, **fields) -> Record:
+        audio = write_flac(0.5 * synthetic_wave(rng, 2.5, pitch=120.0, size=1.0), 16_000)
+        return Record(id=name, audio=audio, sample_rate=16_000, samples=40_000, license="CC0", **fields)
+
+    speakers = _held_out("voice", 0.05, 2)
+    records = [record(f"{name}_{place}", speaker=name, text="words") for place in range(2) for name in speakers]
+    records.append(record(_held_out("noise", 0.2, 1)[0], kind="noise"))
+    shards.write_shard(tmp_path / "in.array_record", records)
+    found = {}
+    for items, skip in ((3, 0), (2, 2)):
+        folder = tmp_path / f"from_{skip}"
+        sets = nano_sets.Sets(Corpus([tmp_path / "in.array_record"]), folder)
+        sets.enhancement(items, skip)
+        found[skip] = {path.name: path.read_bytes() for path in (folder / "se_5").iterdir()}
+        assert len((folder / "se_0.jsonl").read_text().splitlines()) == items
+    first, second = sorted(speakers)
+    assert found[0].keys() == {f"{first}.wav", f"{second}.wav", f"{first}_1.wav"}
+    assert found[2].keys() == {f"{first}_1.wav", f"{second}_1.wav"}
+    assert found[0][f"{first}_1.wav"] == found[2][f"{first}_1.wav"]
+    assert len({*found[0].values(), *found[2].values()}) == 4
 
 
 @pytest.mark.slow

@@ -88,6 +88,8 @@ class ExtractConfig:
             raise ValueError(f"arrays is {self.arrays}; use some of {', '.join(ARRAYS)}")
         if self.chunk < 1:
             raise ValueError(f"chunk is {self.chunk}; it must be positive")
+        if self.degrade and not {"ssl_tokens", "ssl_features"} & set(self.arrays):
+            raise ValueError(f"degrade changes SSL arrays alone, and arrays is {self.arrays}; add ssl_tokens")
 
 
 def _in_windows(

@@ -92,6 +92,7 @@ def test_processes_that_start_alike_may_write_one_file(tmp_path):
         (["--degrade={"], "--degrade is not JSON"),
         (['--noise={"split": "train"}'], "--noise says what --degrade takes; give --degrade too"),
         (['--degrade={"snr": 1}'], "--degrade and --noise.degrade has no field 'snr'"),
+        (["--arrays=acoustic_tokens", '--degrade={"gain_db": [0, 0]}'], "degrade changes SSL arrays alone"),
     ],
 )
 def test_bad_degradations_are_named(tmp_path, capsys, flags, message):

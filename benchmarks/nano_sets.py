@@ -76,6 +76,8 @@ class Sets:
         speakers = sorted(self.by_speaker.items())
         most = max(map(len, self.by_speaker.values()))
         found = [(speaker, place, own[place]) for place in range(most) for speaker, own in speakers if place < len(own)]
+        if skip >= len(found):
+            raise ValueError(f"--skip={skip} leaves none of the {len(found)} held-out recordings; use less")
         for speaker, place, index in found[skip : skip + items]:
             name = f"{speaker}_{place}" if place else speaker
             wave, rng = self.wave(index), rng_of("nano se", name)

@@ -88,6 +88,8 @@ def test_later_recordings_are_others_and_earlier_ones_stay(tmp_path):
         sets.enhancement(items, skip)
         found[skip] = {path.name: path.read_bytes() for path in (folder / "se_5").iterdir()}
         assert len((folder / "se_0.jsonl").read_text().splitlines()) == items
+    with pytest.raises(ValueError, match="--skip=4 leaves none of the 4 held-out recordings"):
+        sets.enhancement(1, 4)
     first, second = sorted(speakers)
     assert found[0].keys() == {f"{first}.wav", f"{second}.wav", f"{first}_1.wav"}
     assert found[2].keys() == {f"{first}_1.wav", f"{second}_1.wav"}

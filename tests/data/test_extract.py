@@ -165,7 +165,6 @@ RUN = """
 import sys
 sys.path[:0] = [{here!r}, {root!r}]
 from fake_encoder import FakeEncoder
-from metis_jax.data.degrade import DegradeConfig, NoiseConfig
 from metis_jax.data.extract import ExtractConfig, extract
 extract(sys.argv[1], sys.argv[2], FakeEncoder(pause=0.02), ExtractConfig(chunk=4), bundle="b")
 """

@@ -48,8 +48,9 @@ class SslEncoderConfig:
 
     `num_layers` is what a checkpoint holds, `hidden_layer` how many of them are run: index 17 feeds Metis.
     `dropout` is applied to what every sub-module adds to the residual, in training alone.
-    With `readout_width` the features are a linear map of the hidden state, of that width, instead of the normalised
-    state itself.  0 in the paper.
+    With `has_readout` the features are log-mel frames instead of the normalised hidden state: of every channel of the
+    input a share that the state passes, as the masks of speech enhancement do, and for the rest what the state says
+    itself.  Not in the paper.
     """
 
     sample_rate: int = 16000
@@ -64,7 +65,7 @@ class SslEncoderConfig:
     left_context: int = 64
     right_context: int = 8
     dropout: float = 0.0
-    readout_width: int = 0
+    has_readout: bool = False
 
     def __post_init__(self):
         _require(
@@ -81,7 +82,7 @@ class SslEncoderConfig:
 
     @property
     def feature_width(self) -> int:
-        return self.readout_width or self.width
+        return self.input_width if self.has_readout else self.width
 
     @property
     def head_width(self) -> int:
@@ -102,9 +103,8 @@ class SemanticCodecConfig:
     """VQ autoencoder over SSL features (MaskGCT section 3.2.1; reference RepCodec).
 
     Attributes:
-      is_plain: True quantizes the features themselves, without networks around the codebook: k-means tokens, as
-        HuBERT's (arXiv 2106.07447).  A token then says what its own frame holds; the paper's backbones let neighbouring
-        tokens share the work, which takes more data to learn and makes each of them harder to predict.
+      encodes_conditions: generators are conditioned on the encoder's output, which lies among the codes, and not on
+        the features, as in the paper: what has learned little starts at the token nearest to what is heard.
     """
 
     feature_width: int = 1024
@@ -113,7 +113,7 @@ class SemanticCodecConfig:
     width: int = 384
     mlp_width: int = 2048
     num_layers: int = 12
-    is_plain: bool = False
+    encodes_conditions: bool = False
     commitment_weight: float = 0.15
     codebook_weight: float = 1.0
 

@@ -52,6 +52,13 @@ def _semantic_tokens(
 
 
 @functools.partial(jax.jit, static_argnames="model")
+def _condition(
+    model: SemanticCodec, variables: Variables, features: Float[Array, "b t c"], lengths: Int[Array, " b"]
+) -> Float[Array, "b t c"]:
+    return model.apply(variables, features, lengths, method="condition")
+
+
+@functools.partial(jax.jit, static_argnames="model")
 def _acoustic_tokens(
     model: AcousticCodec, variables: Variables, wave: Float[Array, "b l"], samples: Int[Array, " b"]
 ) -> Int[Array, "b t q"]:
@@ -136,13 +143,25 @@ class Engine:
 
         return self._in_batches(frames, run)
 
+    def conditions(self, waves: Sequence[Float[np.ndarray, " _"]]) -> list[Float[np.ndarray, "_ c"]]:
+        """What a generator sees of 16 kHz waves: SSL features, or what the codec makes of them."""
+        features = self.ssl_features(waves)
+        if not self.bundle.components["semantic_codec"].encodes_conditions:
+            return features
+        return self._by_semantic_codec(_condition, features)
+
     def semantic_tokens(self, features: Sequence[Float[np.ndarray, "_ c"]]) -> list[Int[np.ndarray, " _"]]:
         """SSL tokens of SSL features."""
+        return self._by_semantic_codec(_semantic_tokens, features)
+
+    def _by_semantic_codec(
+        self, function: Callable[..., Array], features: Sequence[Float[np.ndarray, "_ c"]]
+    ) -> list[np.ndarray]:
         model, variables = self._component("semantic_codec")
 
         def run(members: list[int], t: int) -> Array:
             own = [features[i] for i in members]
-            return _semantic_tokens(model, variables, self._stack(own, t), self._lengths(own))
+            return function(model, variables, self._stack(own, t), self._lengths(own))
 
         return self._in_batches([len(x) for x in features], run)
 

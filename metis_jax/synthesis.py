@@ -318,7 +318,7 @@ class Metis:
         # The reference encodes prompt and source as one wave.
         whole = [np.concatenate([voice.wave, wave]) for voice, wave in zip(voices, waves, strict=True)]
         pieces = []
-        conditions = self.engine.ssl_features(whole)
+        conditions = self.engine.conditions(whole)
         for condition, voice, phones in zip(conditions, voices, texts or [None] * len(whole), strict=True):
             known = np.concatenate([voice.semantic, done.semantic])
             job = SemanticJob(known, len(condition), _seed(settings, window), phones=phones, condition=condition)

@@ -10,9 +10,11 @@ from mini_chain import COMPONENTS, variables_of
 
 from metis_jax.bundle import Bundle, TaskAdapterConfig, write_bundle
 from metis_jax.config import LoraConfig
+from metis_jax.data.audio import ssl_samples
 from metis_jax.engine import Engine
 from metis_jax.models.semantic_generator import SemanticGenerator
 from metis_jax.ops.lengths import full_lengths
+from metis_jax.training.stages.semantic_generator import SemanticGeneratorStage
 from metis_jax.types import Policy
 
 BASE = dataclasses.replace(COMPONENTS["semantic_generator"], condition="none", num_layers=2)
@@ -56,3 +58,27 @@ def test_parameters_are_kept_in_the_compute_dtype(bundle):
     exact = hidden(*Engine(bundle, policy=Policy(), devices=jax.local_devices()[:1], rows=1)._generator("se"))
     rounded = hidden(model, variables)
     assert np.linalg.norm(rounded - exact) < 0.05 * np.linalg.norm(exact)
+
+
+@pytest.mark.parametrize("encodes_conditions", [False, True])
+def test_a_generator_sees_in_decoding_what_it_saw_in_training(tmp_path, encodes_conditions):
+    encoder, codec = (COMPONENTS[name] for name in ("ssl_encoder", "semantic_codec"))
+    weights = {"ssl_encoder": variables_of(encoder), "semantic_codec": variables_of(codec)}
+    codec = dataclasses.replace(codec, encodes_conditions=encodes_conditions)
+    with write_bundle(tmp_path / "bundle", license="none", provenance="random weights") as writer:
+        for name, config in (("ssl_encoder", encoder), ("semantic_codec", codec)):
+            writer.add(name, config, weights[name])
+    engine = Engine(Bundle(tmp_path / "bundle"), policy=Policy(), devices=jax.local_devices()[:1], rows=1)
+    wave = 0.1 * np.random.default_rng(1).normal(size=ssl_samples(25)).astype(np.float32)
+    [condition], [features] = engine.conditions([wave]), engine.ssl_features([wave])
+    assert np.array_equal(condition, features) != encodes_conditions
+
+    stage = SemanticGeneratorStage(
+        generator=COMPONENTS["semantic_generator"], ssl_encoder=encoder, semantic_codec=codec
+    )
+    batch = {"source": wave[None], "target": wave[None], "lengths": np.array([25], np.int32)}
+    batch["wave_lengths"] = np.array([len(wave)], np.int32)
+    weights = {name: engine._component(name)[1] for name in weights}
+    tokens, seen = jax.jit(stage.targets)(weights, {name: jnp.asarray(x) for name, x in batch.items()})
+    np.testing.assert_allclose(seen[0], condition, atol=1e-3)
+    np.testing.assert_array_equal(tokens[0], engine.semantic_tokens([features])[0])

@@ -69,7 +69,14 @@ class Chain:
             Step("prepare", (), (self._prepare(shards),)),
             self._train("ssl_encoder", ("prepare",), shards),
             self._train("ssl_denoising", ("ssl_encoder",), shards, ssl_encoder=self.bundle("ssl_encoder")),
-            self._train("semantic_codec", ("ssl_denoising",), shards, ssl_encoder=self.bundle("ssl_denoising")),
+            self._train("semantic_autoencoder", ("ssl_denoising",), shards, ssl_encoder=self.bundle("ssl_denoising")),
+            self._train(
+                "semantic_codec",
+                ("semantic_autoencoder",),
+                shards,
+                ssl_encoder=self.bundle("semantic_autoencoder"),
+                semantic_codec=self.bundle("semantic_autoencoder"),
+            ),
             self._extract("ssl_tokens", ("semantic_codec",), encoders, shards),
             self._train("acoustic_codec", ("prepare",), shards),
             self._train("acoustic_decoder", ("acoustic_codec",), shards, acoustic_codec=self.bundle("acoustic_codec")),
@@ -217,6 +224,8 @@ class Runner:
     def _environment(self) -> dict[str, str]:
         environment = dict(os.environ)
         environment["PYTHONPATH"] = os.pathsep.join(filter(None, (str(ROOT), environment.get("PYTHONPATH"))))
+        # On a CPU every step maps its buffers anew: by pages of 4 KiB that takes up to a third of its time.
+        environment.setdefault("GLIBC_TUNABLES", "glibc.malloc.hugetlb=1")
         if self.jobs > 1 and (os.cpu_count() or 1) <= 2 * self.jobs:
             # Side by side on few cores, threads of one step only get into the other's way.
             limit = "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1"

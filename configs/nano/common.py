@@ -1,10 +1,10 @@
 """Sizes and data that all nano experiments share.
 
-All components together have 17.6M parameters, 35 MB as float16.  Words of an argument: `tiny` and `quicktest` of
+All components together have 19.4M parameters, 39 MB as float16.  Words of an argument: `tiny` and `quicktest` of
 `configs/common.py`; `chain`, with which a quick test takes the shards and bundles of the steps before it; `scratch`,
 with which fine-tuning starts from code vectors alone instead of a pre-trained generator; `further`, with which stage 2
-goes on from a trained one; and, for tasks and omni, `lora`, with which low-rank adapters, the condition adapter and
-phones move and the pre-trained rest stays.
+goes on from one that was trained for other SSL tokens; and, for tasks and omni, `lora`, with which low-rank adapters,
+the condition adapter and phones move and the pre-trained rest stays.
 """
 
 import dataclasses
@@ -32,20 +32,22 @@ _RANK = 40
 # SSL features are two log-mel frames of 10 ms, as the encoder finds them in what it hears.
 _FEATURES = SslEncoderConfig().input_width
 _WIDTHS = {
-    SslEncoderConfig: {"readout_width": _FEATURES},
-    SemanticCodecConfig: {"feature_width": _FEATURES, "is_plain": True},
+    SslEncoderConfig: {"has_readout": True},
+    SemanticCodecConfig: {"feature_width": _FEATURES, "encodes_conditions": True},
     SemanticGeneratorConfig: {"condition_width": _FEATURES},
 }
 
 
 def _of_spectra(sizes: Mapping[type, Any]) -> dict[type, Any]:
-    """The configs with SSL features that are spectra, and with the plain semantic codec."""
+    """The configs with SSL features that are spectra, and generators that see what is quantized of them."""
     return {cls: dataclasses.replace(config, **_WIDTHS.get(cls, {})) for cls, config in sizes.items()}
 
 
 _SIZES: dict[type, Any] = {
     SslEncoderConfig: SslEncoderConfig(width=128, num_layers=4, hidden_layer=3, num_heads=4, mlp_width=384),
-    SemanticCodecConfig: SemanticCodecConfig(codebook_size=_SSL_CODES, code_width=33),
+    SemanticCodecConfig: SemanticCodecConfig(
+        codebook_size=_SSL_CODES, code_width=33, width=192, mlp_width=576, num_layers=3, commitment_weight=0.25
+    ),
     AcousticCodecConfig: AcousticCodecConfig(
         encoder="spectrum",
         encoder_width=192,
@@ -90,6 +92,9 @@ DEGRADATIONS = {
 }
 # Further apart than by default: from a low voice to a high one it is more than half an octave.
 VOICES = {"pitch_semitones": (0.0, 8.0), "equalizer_db": 5.0}
+
+# What a stage 2 of other SSL tokens has that is of no use for these.
+_SSL_TABLE = "acoustic_generator/params/semantic_embedding/.*"
 
 # Every level is decoded in one step, from masks alone: that is what short training should see.
 MINIMUM_RATE = 0.8
@@ -171,8 +176,9 @@ def finetuning(
 
 def stage2(given: frozenset[str], steps: int, *, first_level: int, **sizes: int) -> ml_collections.ConfigDict:
     """An acoustic generator for the levels from `first_level` on."""
-    codecs, itself = dict(semantic_codec="", acoustic_codec=""), dict(acoustic_generator="")
-    start = dict(initial=itself) if "further" in given else dict(code_vectors=codecs)
+    start: dict[str, Any] = dict(code_vectors=dict(semantic_codec="", acoustic_codec=""))
+    if "further" in given:
+        start |= dict(initial=dict(acoustic_generator=""), skip_initial=(_SSL_TABLE,))
     return experiment(
         given,
         stage="acoustic_generator",

@@ -1,14 +1,16 @@
-"""Nano semantic codec: k-means of SSL features, one of 8192 centres per 20 ms.
+"""Nano semantic codec, second part: codes, first clusters of what its networks make of speech, then learned with them.
 
-Command:   python train.py --config=configs/nano/semantic_codec.py --workdir=DIR \
-               --config.data.shards='("SHARDS",)' --config.initial.ssl_encoder=BUNDLE
+Command:   python train.py --config=configs/nano/semantic_codec.py --workdir=DIR --config.data.shards='("SHARDS",)' \
+               --config.initial.ssl_encoder=BUNDLE --config.initial.semantic_codec=BUNDLE
 Hardware:  two CPU cores.
 """
 
 from configs.nano import common as nano
+from configs.nano.semantic_autoencoder import DATA
 from metis_jax.config import SemanticCodecConfig, SslEncoderConfig
 
-STEPS = 300
+STEPS = 5000
+RUNNING_MEANS = ((r"params/quantizer/codebook", True), (r".*", False))
 
 
 def get_config(arg: str | None = None):
@@ -19,11 +21,12 @@ def get_config(arg: str | None = None):
         model=dict(
             semantic_codec=nano.sized(SemanticCodecConfig, given),
             ssl_encoder=nano.sized(SslEncoderConfig, given),
-            kmeans_frames=1000 if nano.common.is_tiny(given) else 600_000,
+            kmeans_frames=1000 if nano.common.is_tiny(given) else 200_000,
+            code_memory=20.0,
         ),
-        data=dict(stage="semantic_codec", buckets=(150,), example=dict(gain_db=(-6.0, 3.0))),
-        optimizers=dict(semantic_codec=nano.optimizer(given, STEPS, learning_rate=1e-4)),
-        initial=dict(ssl_encoder=""),
+        data=DATA,
+        optimizers=dict(semantic_codec=nano.optimizer(given, STEPS, learning_rate=2e-3, descend=RUNNING_MEANS)),
+        initial=dict(ssl_encoder="", semantic_codec=""),
         steps=STEPS,
         batch_size=8,
     )

@@ -5,7 +5,6 @@ from collections.abc import Mapping, Sequence
 from metis_jax.config import SemanticCodecConfig
 from metis_jax.convert.rules import Rule, dense_rules
 from metis_jax.convert.vocos import backbone_rules, quantizer_rules
-from metis_jax.tensor_files import WeightsError
 
 _BLOCK = "encoder.0.convnext.{layer}.pwconv1.weight"
 
@@ -17,13 +16,6 @@ RULES: list[Rule] = [
     ),
     *quantizer_rules("quantizer", "quantizer.quantizers.0"),
 ]
-
-
-def rules(config: SemanticCodecConfig) -> list[Rule]:
-    """`RULES`; WeightsError for a codec without the release's backbones."""
-    if config.is_plain:
-        raise WeightsError("the authors' layout has no place for a semantic codec that is a codebook alone")
-    return RULES
 
 
 def config_from_shapes(shapes: Mapping[str, Sequence[int]]) -> SemanticCodecConfig:

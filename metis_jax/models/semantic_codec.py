@@ -38,23 +38,23 @@ class SemanticCodec(nn.Module):
     def setup(self):
         config = self.config
         self.quantizer = FactorizedQuantizer(config.feature_width, config.codebook_size, config.code_width)
-        if not config.is_plain:
-            self.encoder = _Tower(config, self.policy)
-            self.decoder = _Tower(config, self.policy)
+        self.encoder = _Tower(config, self.policy)
+        self.decoder = _Tower(config, self.policy)
 
     def __call__(
         self, features: Float[Array, "b t d"], lengths: Int[Array, " b"]
     ) -> tuple[Float[Array, "b t d"], QuantizerOutput]:
         """Reconstructed features and what the quantizer found."""
         output = self.quantizer(self.latents(features, lengths), lengths)
-        return self._reconstruct(output.quantized, lengths), output
-
-    def _reconstruct(self, vectors: Float[Array, "b t d"], lengths: Int[Array, " b"]) -> Float[Array, "b t d"]:
-        return vectors if self.config.is_plain else self.decoder(vectors, lengths)
+        return self.decoder(output.quantized, lengths), output
 
     def latents(self, features: Float[Array, "b t d"], lengths: Int[Array, " b"]) -> Float[Array, "b t d"]:
         """The encoder's output, before quantization."""
-        return features if self.config.is_plain else self.encoder(features, lengths)
+        return self.encoder(features, lengths)
+
+    def condition(self, features: Float[Array, "b t d"], lengths: Int[Array, " b"]) -> Float[Array, "b t d"]:
+        """What generators see of a recording: its features, or what is quantized."""
+        return self.latents(features, lengths) if self.config.encodes_conditions else features
 
     def encode(self, features: Float[Array, "b t d"], lengths: Int[Array, " b"]) -> Int[Array, "b t"]:
         """SSL tokens of normalised SSL features."""
@@ -75,4 +75,4 @@ class SemanticCodec(nn.Module):
         self, codes: Int[Array, "b t"] | Float[Array, "b t d"], lengths: Int[Array, " b"]
     ) -> Float[Array, "b t d"]:
         """SSL features from tokens, or from their vectors."""
-        return self._reconstruct(self.embed(codes) if codes.ndim == 2 else codes, lengths)
+        return self.decoder(self.embed(codes) if codes.ndim == 2 else codes, lengths)

@@ -60,14 +60,13 @@ def _codec(codecs: Codecs, name: str) -> Mapping[str, np.ndarray]:
     return codecs[name]
 
 
-def semantic_generator_leaves(codecs: Codecs, config: SemanticGeneratorConfig) -> Leaves:
+def semantic_generator_leaves(codecs: Codecs, config: SemanticGeneratorConfig, *, sees_latents: bool) -> Leaves:
     """Token embeddings, the layer that scores a code by its inner product with a hidden vector, and the adapter.
 
-    The adapter, where there is one for the features that a plain codec quantizes, embeds features as their token is.
+    The adapter, where what it is given are the latents that the codec quantizes, embeds them as their token is.
     """
     codec, d = _codec(codecs, "semantic_codec"), config.width
     codebook = codec["params/quantizer/codebook"]
-    is_plain = not any(path.startswith("params/encoder/") for path in codec)
     sizes = _channel_sizes(codebook)
     embeddings, scores = _units(codebook) * sizes, _codes(codebook) / sizes
     table, outward = _table(embeddings, d, config.table_rank)
@@ -81,8 +80,7 @@ def semantic_generator_leaves(codecs: Codecs, config: SemanticGeneratorConfig) -
             "params/token_embedding/projection/kernel": outward.astype(np.float32),
             "params/to_codes/kernel": outward.T.astype(np.float32),
         }
-    features = codec["params/quantizer/project_in/direction"].shape[1]
-    if config.condition != "none" and is_plain and config.condition_width == features:
+    if config.condition != "none" and sees_latents:
         leaves |= _adapter(codec, d)
         if config.condition == "gated":
             leaves["params/condition_adapter/gate"] = np.ones(1, np.float32)
@@ -111,7 +109,7 @@ def _channel_sizes(codebook: Float[np.ndarray, "v c"]) -> Float[np.ndarray, " c"
 
 
 def _adapter(codec: Mapping[str, np.ndarray], d: int) -> Leaves:
-    """Linear, SiLU, linear, as the linear map from features to token embeddings: silu(x) - silu(-x) = x."""
+    """Linear, SiLU, linear, as the linear map from latents to token embeddings: silu(x) - silu(-x) = x."""
     codebook = codec["params/quantizer/codebook"]
     inward = _kernels(codec, "params/quantizer/project_in")  # [features, c]
     bias = codec["params/quantizer/project_in/bias"]

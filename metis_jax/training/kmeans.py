@@ -14,30 +14,41 @@ _CONSTANT = 3.0
 
 
 def clusters(
-    features: Float[np.ndarray, "n d"], codebook_size: int, code_width: int, *, seed: int
+    vectors: Float[np.ndarray, "n d"],
+    codebook_size: int,
+    code_width: int,
+    *,
+    seed: int,
+    kernel: Float[np.ndarray, "d d"] | None = None,
+    bias: Float[np.ndarray, " d"] | None = None,
 ) -> dict[str, np.ndarray]:
-    """{path of a `FactorizedQuantizer` leaf: array} for centres in the `code_width - 1` main directions of `features`.
+    """{path of a `FactorizedQuantizer` leaf: array} for centres in the `code_width - 1` main directions of `vectors`.
 
-    ValueError if there are fewer frames than codes.
+    Channels are scaled to a mean variance of one.  What the quantizer is given may be other than what it returns:
+    `kernel` and `bias` say how `vectors` were made of it.
+
+    ValueError if there are fewer vectors than codes.
     """
-    if len(features) < codebook_size:
-        raise ValueError(f"{len(features)} frames cannot start {codebook_size} codes; raise config.model.kmeans_frames")
-    main = PCA(code_width - 1, random_state=seed).fit(features)
-    points = main.transform(features).astype(np.float32)
+    if len(vectors) < codebook_size:
+        raise ValueError(f"{len(vectors)} frames cannot start {codebook_size} codes; raise config.model.kmeans_frames")
+    main = PCA(code_width - 1, random_state=seed).fit(vectors)
+    size = np.sqrt(np.mean(main.explained_variance_))
+    directions = (main.components_ / size).astype(np.float32)  # [code_width - 1, d], orthogonal
+    mean = main.mean_.astype(np.float32)
+    points = (vectors - mean) @ directions.T
     means = MiniBatchKMeans(codebook_size, batch_size=16384, max_iter=12, n_init=1, random_state=seed).fit(points)
-    constant = np.float32(_CONSTANT * np.sqrt(np.mean(np.sum(np.square(points), axis=1))))
-    directions = main.components_.astype(np.float32)  # [code_width - 1, d], orthonormal
+    constant = np.float32(_CONSTANT * np.sqrt(code_width - 1))
+    inward, shift = directions.T, -directions @ mean
+    if kernel is not None and bias is not None:
+        inward, shift = kernel @ inward, bias @ inward + shift
     # Weight normalisation needs some direction for the constant's channel, which its gain switches off.
-    inward = np.concatenate([directions, directions[:1]]).T
-    inward_gain = np.append(np.ones(code_width - 1, np.float32), np.float32(0))
-    inward_bias = np.append(-directions @ main.mean_.astype(np.float32), constant)
-    outward = np.concatenate([directions, np.zeros_like(directions[:1])])
+    outward = np.concatenate([directions * size**2, np.zeros_like(directions[:1])])
     return {
         "codebook": np.pad(means.cluster_centers_.astype(np.float32), ((0, 0), (0, 1)), constant_values=constant),
-        "project_in/direction": inward[None],
-        "project_in/gain": inward_gain,
-        "project_in/bias": inward_bias.astype(np.float32),
+        "project_in/direction": np.concatenate([inward, inward[:, :1]], axis=1).astype(np.float32)[None],
+        "project_in/gain": np.append(np.linalg.norm(inward, axis=0), 0).astype(np.float32),
+        "project_in/bias": np.append(shift, constant).astype(np.float32),
         "project_out/direction": outward[None],
         "project_out/gain": np.linalg.norm(outward, axis=0),
-        "project_out/bias": main.mean_.astype(np.float32),
+        "project_out/bias": mean,
     }

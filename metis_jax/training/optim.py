@@ -22,6 +22,7 @@ SCHEDULES = ("inverse_sqrt", "cosine", "constant")
 DECAY_RULES = ((r".*/(kernel|direction|table|token_tables|logits_kernel|down|up)", True), (r".*", False))
 # Collections other than `params` (feature statistics, for one) are set and not learned.
 TRAIN_EVERYTHING = ((r"params/.*", True), (r".*", False))
+ADAM_EVERYWHERE = ((r".*", False),)
 
 Rules = tuple[tuple[str, bool], ...]
 
@@ -36,6 +37,8 @@ class OptimizerConfig:
       clip_norm: the gradient of the whole component is scaled down to this norm; 0 leaves it alone.
       trainable: rules for the leaves that move.  The others get neither gradient nor moments.
       decay: rules for the leaves that `weight_decay` applies to.
+      descend: rules for the leaves whose gradient is subtracted as it is, without rate, clipping, moments or decay:
+        codes that are running means (`ops.vq.running_means_loss`).
     """
 
     learning_rate: float = 1e-4
@@ -50,6 +53,7 @@ class OptimizerConfig:
     clip_norm: float = 1.0
     trainable: Rules = TRAIN_EVERYTHING
     decay: Rules = DECAY_RULES
+    descend: Rules = ADAM_EVERYWHERE
 
     def __post_init__(self):
         if self.schedule not in SCHEDULES:
@@ -95,9 +99,12 @@ def make_optimizer(config: OptimizerConfig) -> optax.GradientTransformation:
     chain = optax.chain(clip, adamw)
 
     def update(gradients: Any, moments: Any, params: Any) -> tuple[Any, Any]:
+        descends = match_rules(params, config.descend, "optimizer.descend")
+        others = jax.tree.map(lambda own, g: jnp.zeros_like(g) if own else g, descends, gradients)
         # Optax raises a float to an integer power; our own code stays strict around it.
         with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
-            return chain.update(gradients, moments, params)
+            updates, moments = chain.update(others, moments, params)
+        return jax.tree.map(lambda own, g, x: -g if own else x, descends, gradients, updates), moments
 
     return optax.GradientTransformation(chain.init, update)
 

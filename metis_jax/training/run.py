@@ -162,7 +162,9 @@ def add_code_vectors(
         return initial
     codecs, configs = load_initial(bundles, "code_vectors"), stage.configs()
     if generator := configs.get(name := "semantic_generator"):
-        leaves = code_vectors.semantic_generator_leaves(codecs, generator)
+        codec = configs.get("semantic_codec")
+        sees_latents = codec is not None and codec.encodes_conditions
+        leaves = code_vectors.semantic_generator_leaves(codecs, generator, sees_latents=sees_latents)
     elif generator := configs.get(name := "acoustic_generator"):
         leaves = code_vectors.acoustic_generator_leaves(codecs, generator)
     else:

@@ -4,6 +4,7 @@ import dataclasses
 import importlib
 import math
 import pathlib
+import re
 import subprocess
 import sys
 
@@ -30,8 +31,8 @@ from metis_jax.training.state import count_params, make_layout
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 EXPERIMENTS = (
-    *("ssl_encoder", "ssl_denoising", "semantic_codec", "acoustic_codec", "pretrain", "tasks", "s2a_first", "s2a_full"),
-    *("acoustic_decoder", "tts", "omni", "duration_predictor"),
+    *("ssl_encoder", "ssl_denoising", "semantic_autoencoder", "semantic_codec", "acoustic_codec", "acoustic_decoder"),
+    *("pretrain", "tasks", "s2a_first", "s2a_full", "tts", "omni", "duration_predictor"),
 )
 
 
@@ -65,9 +66,11 @@ def test_lora_trains_adapters_of_a_pre_trained_generator(name):
 
 @pytest.mark.parametrize("name", ["s2a_first", "s2a_full"])
 def test_stage_2_starts_from_code_vectors_or_goes_on(name):
-    assert set(experiment(name).code_vectors) == {"semantic_codec", "acoustic_codec"}
-    further = experiment(name, "further")
-    assert set(further.initial) == {"acoustic_generator"} and not further.code_vectors
+    scratch, further = experiment(name), experiment(name, "further")
+    assert set(scratch.code_vectors) == set(further.code_vectors) == {"semantic_codec", "acoustic_codec"}
+    assert not scratch.initial and set(further.initial) == {"acoustic_generator"}
+    table = "acoustic_generator/params/semantic_embedding/table"
+    assert [bool(re.fullmatch(pattern, table)) for pattern in further.skip_initial] == [True]
 
 
 def test_sizes_fit_together():

@@ -1,10 +1,10 @@
 """The semantic codec: parity with the authors' module, padding, the published size, a training gradient."""
 
 import dataclasses
+import functools
 import math
 from pathlib import Path
 
-import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -12,12 +12,10 @@ import pytest
 import recipe
 
 from metis_jax.config import SemanticCodecConfig
-from metis_jax.convert.components import rules_for
 from metis_jax.convert.rules import to_tensors, to_variables
 from metis_jax.convert.semantic_codec import RULES, config_from_shapes
 from metis_jax.models.abstract import abstract_variables
 from metis_jax.models.semantic_codec import SemanticCodec
-from metis_jax.tensor_files import WeightsError
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "tiny_semantic_codec.npz"
 CONFIG = SemanticCodecConfig(feature_width=32, codebook_size=64, code_width=4, width=24, mlp_width=48, num_layers=3)
@@ -104,23 +102,14 @@ def test_every_parameter_gets_a_gradient(variables):
         assert np.isfinite(gradient).all() and np.abs(gradient).max() > 0, jax.tree_util.keystr(path)
 
 
-def test_the_authors_layout_has_no_place_for_a_codebook_alone():
-    with pytest.raises(WeightsError, match="codebook alone"):
-        rules_for(dataclasses.replace(CONFIG, is_plain=True))
-
-
-def test_a_plain_codec_sees_no_neighbour_in_either_direction():
-    codec, lengths = SemanticCodec(dataclasses.replace(CONFIG, is_plain=True)), jnp.array([9], jnp.int32)
+def test_generators_see_features_or_what_is_quantized(variables):
     features = jnp.asarray(np.random.default_rng(8).normal(size=(1, 9, 32)), jnp.float32)
-    variables = jax.jit(lambda: nn.unbox(codec.init(jax.random.key(0), features, lengths)))()
-    assert set(variables["params"]) == {"quantizer"}
+    lengths = jnp.array([9], jnp.int32)
 
-    @jax.jit
-    def both_ways(features):
-        codes = codec.apply(variables, features, lengths, method="encode")
-        return codes, codec.apply(variables, codes, lengths, method="decode")
+    @functools.partial(jax.jit, static_argnames=("config", "method"))
+    def found(config, method):
+        return SemanticCodec(config).apply(variables, features, lengths, method=method)
 
-    (codes, decoded), (other_codes, other_decoded) = both_ways(features), both_ways(features.at[0, 4].multiply(-1))
-    changed = [frame == 4 for frame in range(9)]
-    assert (codes != other_codes)[0].tolist() == changed
-    assert np.any(np.asarray(decoded != other_decoded), axis=-1)[0].tolist() == changed
+    encodes = dataclasses.replace(CONFIG, encodes_conditions=True)
+    np.testing.assert_array_equal(found(CONFIG, "condition"), features)
+    np.testing.assert_array_equal(found(encodes, "condition"), found(CONFIG, "latents"))

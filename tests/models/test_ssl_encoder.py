@@ -172,15 +172,17 @@ def test_published_size():
     assert abstract_variables(SslEncoderConfig())["params/layers/ff1/in/kernel"].shape == (17, 1024, 4096)
 
 
-def test_a_readout_is_a_linear_map_of_the_state(small):
-    config = dataclasses.replace(SMALL, readout_width=7)
+def test_a_readout_passes_a_share_of_what_was_heard(small):
+    config, width = dataclasses.replace(SMALL, has_readout=True), SMALL.input_width
     x, lengths = batch(5)
     model = SslEncoder(config)
     drawn = nn.unbox(model.init(jax.random.key(0), x, lengths, method="features"))
-    readout = {"kernel": drawn["params"]["readout"]["kernel"], "bias": jnp.arange(7.0)}
-    assert {name: leaf.shape for name, leaf in drawn["statistics"].items()} == {"mean": (7,), "variance": (7,)}
-    variables = {"params": small["params"] | {"readout": readout}, "statistics": drawn["statistics"]}
-    hidden = forward()(small, x, lengths)
-    expected = np.asarray(hidden) @ np.asarray(readout["kernel"]) + np.arange(7)
-    np.testing.assert_allclose(model.apply(variables, x, lengths, method="features"), expected, atol=1e-5)
-    assert config.feature_width == 7 and SMALL.feature_width == SMALL.width
+    assert {leaf.shape for leaf in drawn["statistics"].values()} == {(width,)}
+    heads = {name: drawn["params"][name] | {"bias": jnp.linspace(-1, 1, width)} for name in ("readout", "gate")}
+    variables = {"params": small["params"] | heads, "statistics": drawn["statistics"]}
+    hidden = np.asarray(forward()(small, x, lengths))
+    found, gate = (hidden @ np.asarray(heads[n]["kernel"]) + np.linspace(-1, 1, width) for n in ("readout", "gate"))
+    share = 1 / (1 + np.exp(-gate))
+    features = model.apply(variables, x, lengths, method="features")
+    np.testing.assert_allclose(features, share * np.asarray(x) + (1 - share) * found, atol=1e-5)
+    assert config.feature_width == width and SMALL.feature_width == SMALL.width

@@ -58,11 +58,22 @@ def stage_and_optimizers(name: str):
         case "ssl_denoising":
             # Nothing is masked here, so the vector that stands for masked frames has no gradient.
             rules = ((r".*/mask_embedding", False), *TRAIN_EVERYTHING)
-            stage = SslDenoisingStage(ssl_encoder=dataclasses.replace(SSL, readout_width=SSL.input_width))
+            stage = SslDenoisingStage(ssl_encoder=dataclasses.replace(SSL, has_readout=True))
             return stage, {"ssl_encoder": optimizer(learning_rate=2e-3, trainable=rules)}
         case "semantic_codec":
             stage = SemanticCodecStage(semantic_codec=SEMANTIC_CODEC, ssl_encoder=SSL)
             return stage, {"semantic_codec": optimizer(learning_rate=5e-3)}
+        case "semantic_autoencoder" | "denoising_semantic_codec":
+            codec, encoder = (
+                dataclasses.replace(SEMANTIC_CODEC, feature_width=SSL.input_width),
+                dataclasses.replace(SSL, has_readout=True),
+            )
+            sizes, learns = {"semantic_codec": codec, "ssl_encoder": encoder}, {"learning_rate": 5e-3}
+            if name == "semantic_autoencoder":
+                learns["trainable"] = ((r".*/codebook", False), *TRAIN_EVERYTHING)
+                return SemanticCodecStage(**sizes, is_quantized=False), {"semantic_codec": optimizer(**learns)}
+            learns["descend"] = ((r"params/quantizer/codebook", True), (r".*", False))
+            return SemanticCodecStage(**sizes, code_memory=10.0), {"semantic_codec": optimizer(**learns)}
         case "acoustic_codec":
             stage = AcousticCodecStage(acoustic_codec=ACOUSTIC_CODEC, discriminators=DISCRIMINATORS)
             return stage, {"acoustic_codec": optimizer(learning_rate=3e-3), "discriminators": optimizer()}
@@ -91,8 +102,8 @@ def stage_and_optimizers(name: str):
 
 
 STAGES = (
-    "ssl_encoder", "ssl_denoising", "semantic_codec", "acoustic_codec", "source_filter", "pretrain", "finetune", "lora",
-    "stage2_first", "stage2_full",
+    "ssl_encoder", "ssl_denoising", "semantic_codec", "semantic_autoencoder", "denoising_semantic_codec",
+    "acoustic_codec", "source_filter", "pretrain", "finetune", "lora", "stage2_first", "stage2_full",
 )  # fmt: skip
 
 

@@ -75,7 +75,7 @@ def test_logits_of_a_latent_are_highest_at_its_own_code(quantizer, codecs):
 
 
 def test_near_codes_have_near_embeddings_and_logits(codecs):
-    leaves = code_vectors.semantic_generator_leaves(codecs, SEMANTIC)
+    leaves = code_vectors.semantic_generator_leaves(codecs, SEMANTIC, sees_latents=False)
     table, kernel = leaves["params/token_embedding/table"], leaves["params/to_logits/kernel"]
     codes = codecs["semantic_codec"]["params/quantizer/codebook"]
     units = codes / np.linalg.norm(codes, axis=-1, keepdims=True)
@@ -92,7 +92,7 @@ def test_an_adapter_embeds_features_as_their_token_is(condition, rank):
     found = clusters(features, CODES, 12, seed=0)
     codec = {f"params/quantizer/{path}": leaf for path, leaf in found.items()}
     config = dataclasses.replace(SEMANTIC, condition=condition, condition_width=20, table_rank=rank)
-    leaves = code_vectors.semantic_generator_leaves({"semantic_codec": codec}, config)
+    leaves = code_vectors.semantic_generator_leaves({"semantic_codec": codec}, config, sees_latents=True)
     table, kernel = leaves["params/token_embedding/table"], leaves["params/to_logits/kernel"]
     if rank:
         table = table @ leaves["params/token_embedding/projection/kernel"]
@@ -120,7 +120,7 @@ def test_what_has_learned_nothing_finds_the_token_of_its_condition():
     model = SemanticGenerator(config)
     nothing = jnp.zeros((1, len(features)), jnp.int32)
     drawn = nn.unbox(model.init(jax.random.key(0), nothing, method="init_all"))
-    leaves = code_vectors.semantic_generator_leaves({"semantic_codec": codec}, config)
+    leaves = code_vectors.semantic_generator_leaves({"semantic_codec": codec}, config, sees_latents=True)
     flat = flax.traverse_util.flatten_dict(drawn, sep="/")
     assert {path: leaf.shape for path, leaf in leaves.items()}.items() <= {k: x.shape for k, x in flat.items()}.items()
     variables = flax.traverse_util.unflatten_dict(flat | {k: jnp.asarray(x) for k, x in leaves.items()}, sep="/")
@@ -131,14 +131,16 @@ def test_what_has_learned_nothing_finds_the_token_of_its_condition():
 
     scores = nn.apply(logits, model)(variables)[0]
     centres = found["codebook"][:, :-1]
-    points = features @ found["project_in/direction"][0, :, :-1] + found["project_in/bias"][:-1]
+    direction, gain = found["project_in/direction"][0], found["project_in/gain"]
+    points = (features @ (direction / np.linalg.norm(direction, axis=0) * gain) + found["project_in/bias"])[:, :-1]
     nearest = np.argmin(np.linalg.norm(points[:, None] - centres[None], axis=-1), axis=1)
     assert np.mean(np.argmax(scores, axis=-1) == nearest) > 0.95
 
 
 def test_a_condition_of_other_features_keeps_its_drawn_adapter(codecs):
     config = dataclasses.replace(SEMANTIC, condition="plain", condition_width=512)
-    assert not any("adapter" in path for path in code_vectors.semantic_generator_leaves(codecs, config))
+    leaves = code_vectors.semantic_generator_leaves(codecs, config, sees_latents=False)
+    assert not any("adapter" in path for path in leaves)
 
 
 def test_tables_of_a_rank_hold_the_same_vectors(codecs):
@@ -155,4 +157,6 @@ def test_what_is_missing_is_named(codecs):
     with pytest.raises(ValueError, match="give config.code_vectors.acoustic_codec"):
         code_vectors.acoustic_generator_leaves({"semantic_codec": codecs["semantic_codec"]}, ACOUSTIC)
     with pytest.raises(ValueError, match="width 4 do not fit into a generator of width 3"):
-        code_vectors.semantic_generator_leaves(codecs, dataclasses.replace(SEMANTIC, width=3, num_heads=1))
+        code_vectors.semantic_generator_leaves(
+            codecs, dataclasses.replace(SEMANTIC, width=3, num_heads=1), sees_latents=False
+        )

@@ -48,3 +48,16 @@ def test_decoding_keeps_most_of_the_variance(features, quantized):
 def test_fewer_frames_than_codes_are_refused(features):
     with pytest.raises(ValueError, match="39 frames cannot start 40 codes"):
         clusters(features[:39], CODES, WIDTH, seed=0)
+
+
+def test_codes_of_vectors_are_found_in_what_these_are_made_of(features):
+    rng = np.random.default_rng(1)
+    kernel, bias = rng.normal(size=(D, D)).astype(np.float32), rng.normal(size=D).astype(np.float32)
+    found = []
+    for x, made in ((features @ kernel + bias, {}), (features, {"kernel": kernel, "bias": bias})):
+        leaves = clusters(features @ kernel + bias, CODES, WIDTH, seed=0, **made)
+        flat = {("params", *path.split("/")): jnp.asarray(leaf) for path, leaf in leaves.items()}
+        params = flax.traverse_util.unflatten_dict(flat)
+        output = FactorizedQuantizer(D, CODES, WIDTH).apply(params, jnp.asarray(x)[None], jnp.array([len(x)]))
+        found.append(output)
+    assert np.mean(np.asarray(found[0].codes == found[1].codes)) > 0.99

@@ -214,8 +214,8 @@ def test_leaves_that_initial_should_not_give_are_drawn(tmp_path):
     assert params["decoder"]["out"]["kernel"].shape != own["decoder"]["out"]["kernel"].shape
 
 
-def _plain_codec(**changes) -> TrainConfig:
-    codec = dataclasses.replace(mini.SEMANTIC_CODEC, code_width=6, is_plain=True)
+def _clustered_codec(**changes) -> TrainConfig:
+    codec = dataclasses.replace(mini.SEMANTIC_CODEC, code_width=6)
     return config(
         stage="semantic_codec",
         model={"semantic_codec": to_dict(codec), "ssl_encoder": to_dict(mini.SSL), "kmeans_frames": 600},
@@ -225,10 +225,10 @@ def _plain_codec(**changes) -> TrainConfig:
     )
 
 
-def test_a_plain_codec_starts_from_clusters_of_the_data_and_only_once(tmp_path):
+def test_codes_start_from_clusters_of_the_data_and_only_once(tmp_path):
     for steps in (1, 3):
-        assert train(_plain_codec(steps=steps), tmp_path / "resumed").step == steps
-    assert train(_plain_codec(steps=3), tmp_path / "straight").step == 3
+        assert train(_clustered_codec(steps=steps), tmp_path / "resumed").step == steps
+    assert train(_clustered_codec(steps=3), tmp_path / "straight").step == 3
     assert losses(tmp_path / "resumed") == losses(tmp_path / "straight")
     found = [json.loads(line) for line in (tmp_path / "straight" / "metrics.jsonl").read_text().splitlines()]
     assert found[0]["codes_in_batch"] == mini.V  # of a drawn codebook about half are used
@@ -236,7 +236,7 @@ def test_a_plain_codec_starts_from_clusters_of_the_data_and_only_once(tmp_path):
 
 
 def test_tables_start_from_code_vectors_where_initial_has_none(tmp_path):
-    codec = SemanticCodec(dataclasses.replace(mini.SEMANTIC_CODEC, code_width=6, is_plain=True))
+    codec = SemanticCodec(dataclasses.replace(mini.SEMANTIC_CODEC, code_width=6))
     inputs = jnp.zeros((1, 2, 16), jnp.float32), jnp.array([2], jnp.int32)
     variables = jax.device_get(jax.jit(lambda: nn.unbox(codec.init(jax.random.key(5), *inputs)))())
     with write_bundle(tmp_path / "bundle", license="none", provenance="a test") as writer:

@@ -17,6 +17,8 @@ FALLS = {
     "ssl_encoder": (0.8, 60),
     "ssl_denoising": (0.8, 60),
     "semantic_codec": (0.85, 60),
+    "semantic_autoencoder": (0.85, 60),
+    "denoising_semantic_codec": (0.85, 60),
     "acoustic_codec": (0.85, 30),
     "source_filter": (0.85, 30),
     "pretrain": (0.6, 60),

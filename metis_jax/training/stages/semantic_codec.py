@@ -1,6 +1,7 @@
 """The semantic codec: reconstruction of SSL features through one codebook (MaskGCT section 3.2.1).
 
-The features come from the frozen SSL encoder, inside the step.
+The features come from the frozen SSL encoder, inside the step.  Where a batch has a degraded recording beside the clean
+one, both are coded, and what is reconstructed is the log-mel spectrum of the clean one: tokens that noise changes less.
 """
 
 import dataclasses
@@ -18,6 +19,8 @@ from metis_jax.models.semantic_codec import SemanticCodec
 from metis_jax.models.ssl_encoder import SslEncoder
 from metis_jax.objectives.codec_reconstruction import feature_loss
 from metis_jax.ops.lengths import valid_mask
+from metis_jax.ops.mel import log_mel
+from metis_jax.ops.vq import running_means_loss
 from metis_jax.training.kmeans import clusters
 from metis_jax.training.stage import Batch, Metrics, Params, Samples
 from metis_jax.training.stages.frontend import encoder_frames, ssl_features
@@ -35,23 +38,35 @@ def code_usage(codes: Int[Array, "b t"], is_valid: Bool[Array, "b t"], v: int) -
     return {"codes_in_batch": jnp.sum(counts > 0, dtype=jnp.float32), "code_perplexity": jnp.exp(entropy)}
 
 
+def _pass_by(codec: SemanticCodec, features: Float[Array, "b t d"], lengths: Int[Array, " b"]) -> Float[Array, "b t d"]:
+    """What the decoder is given where no codes are used."""
+    quantizer = codec.quantizer
+    return quantizer.project_out(quantizer.project_in(codec.latents(features, lengths)))
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class SemanticCodecStage:
     """L1 reconstruction, codebook and commitment losses, weighted as the codec's config says.
 
     Attributes:
-      kmeans_frames: frames whose cluster centres the codebook of a plain codec starts from; 0 draws it, as the paper's.
+      is_quantized: False passes the codes by: networks and projections learn what a code's width can hold, and codes
+        can then start as clusters of that.  The paper begins with both at once, which takes longer.
+      kmeans_frames: frames whose clusters, behind the encoder, the codes start from; 0 leaves them as they are.
+      code_memory: above 0, codes are running means over about as many frames (`ops.vq.running_means_loss`), which the
+        optimizer's `descend` has to name; at 0, as in the paper, gradients of the codebook loss move them.
     """
 
     semantic_codec: SemanticCodecConfig
     ssl_encoder: SslEncoderConfig
+    is_quantized: bool = True
     kmeans_frames: int = 0
+    code_memory: float = 0.0
     policy: Policy = Policy()
     encoder_policy: Policy = Policy()
 
     def __post_init__(self):
-        if self.kmeans_frames and not self.semantic_codec.is_plain:
-            raise ValueError("kmeans_frames is for a plain codec; set config.model.semantic_codec.is_plain too")
+        if self.kmeans_frames and not self.is_quantized:
+            raise ValueError(f"config.model.kmeans_frames is {self.kmeans_frames}; without codes it has to be 0")
 
     @property
     def _encoder(self) -> SslEncoder:
@@ -75,50 +90,95 @@ class SemanticCodecStage:
         return {CODEC: self.semantic_codec, ENCODER: encoder}
 
     def _features(self, params: Params, batch: Batch) -> Float[Array, "b t d"]:
-        t = encoder_frames(batch["wave"].shape[1], self.ssl_encoder)
-        return ssl_features(self._encoder, params[ENCODER], batch["wave"], batch["wave_lengths"], t)
+        """Of the recordings; where they have degraded versions, of these first."""
+        waves = [batch["source"], batch["target"]] if "source" in batch else [batch["wave"]]
+        t = encoder_frames(waves[0].shape[1], self.ssl_encoder)
+        lengths = jnp.concatenate([batch["wave_lengths"]] * len(waves), axis=0)
+        return ssl_features(self._encoder, params[ENCODER], jnp.concatenate(waves, axis=0), lengths, t)
+
+    def _task(
+        self, params: Params, batch: Batch
+    ) -> tuple[Float[Array, "b t d"], Float[Array, "b t d"], Int[Array, " b"]]:
+        """Features to code, what shall be reconstructed from them, and their lengths."""
+        features = self._features(params, batch)
+        if "source" not in batch:
+            return features, features, batch["lengths"]
+        clean = log_mel(batch["target"], batch["wave_lengths"], mel_bins=self.ssl_encoder.mel_bins)[0]
+        clean = clean[:, : features.shape[1]]
+        return features, jnp.concatenate([clean] * 2, axis=0), jnp.concatenate([batch["lengths"]] * 2, axis=0)
 
     def first_look(self, params: Params, batches: Iterator[Batch], seed: int) -> dict[str, dict[str, np.ndarray]]:
-        """Clusters of the first frames, for the codebook."""
-        features_of = jax.jit(lambda batch: self._features(params, batch))
+        """Clusters of what the decoder would be given of the first frames, for the codebook."""
+
+        @jax.jit
+        def passed(batch: Batch) -> tuple[Float[Array, "b t d"], Int[Array, " b"]]:
+            features, _, lengths = self._task(params, batch)
+            return nn.apply(_pass_by, self._codec)(params[CODEC], features, lengths), lengths
+
         frames, count = [], 0
         while count < self.kmeans_frames:
-            batch = next(batches)
-            gathered = (
-                multihost_utils.process_allgather(x, tiled=True) for x in (features_of(batch), batch["lengths"])
-            )
-            features, lengths = map(np.asarray, gathered)
-            frames += [row[:n] for row, n in zip(features, lengths, strict=True)]
+            vectors, lengths = (multihost_utils.process_allgather(x, tiled=True) for x in passed(next(batches)))
+            frames += [row[:n] for row, n in zip(np.asarray(vectors), lengths, strict=True)]
             count += int(lengths.sum())
         if not frames:
             return {}
         config = self.semantic_codec
-        found = clusters(np.concatenate(frames), config.codebook_size, config.code_width, seed=seed)
+        zero, units = jnp.zeros((1, config.feature_width)), jnp.eye(config.feature_width)
+        project = nn.apply(lambda codec, x: codec.quantizer.project_out(codec.quantizer.project_in(x)), self._codec)
+        bias = project(params[CODEC], zero[None])[0]
+        kernel = project(params[CODEC], units[None])[0] - bias
+        found = clusters(
+            np.concatenate(frames),
+            config.codebook_size,
+            config.code_width,
+            seed=seed,
+            kernel=np.asarray(kernel),
+            bias=np.asarray(bias[0]),
+        )
         return {CODEC: {f"params/quantizer/{name}": x for name, x in found.items()}}
+
+    def _reconstruct(
+        self, codec: SemanticCodec, features: Float[Array, "b t d"], lengths: Int[Array, " b"]
+    ) -> tuple[Float[Array, "b t d"], Float[Array, ""], Metrics]:
+        """What the decoder makes of features, the losses of codes and encoder, and what they have to report."""
+        if not self.is_quantized:
+            return codec.decoder(_pass_by(codec, features, lengths), lengths), jnp.float32(0), {}
+        config, is_valid = self.semantic_codec, valid_mask(lengths, features.shape[1])
+        latents = codec.latents(features, lengths)
+        output = codec.quantizer(latents, lengths)
+        codes = output.codes[:, :, 0]
+        codebook, commitment = jnp.mean(output.codebook_loss), jnp.mean(output.commitment_loss)
+        if self.code_memory:
+            projected, vectors = codec.quantizer.project_in(latents), codec.quantizer.codebook
+            means = running_means_loss(projected, vectors, codes, is_valid, self.code_memory)
+            # Codes follow the encoder: it would come nearest to them by making everything small.
+            commitment = commitment / jax.lax.stop_gradient(jnp.mean(jnp.var(vectors, axis=0)))
+            # A sum over codes says nothing to who reads the loss, whose gradient it is for.
+            loss = means - jax.lax.stop_gradient(means)
+        else:
+            loss = jnp.float32(config.codebook_weight) * codebook
+        loss = loss + jnp.float32(config.commitment_weight) * commitment
+        metrics = {"codebook": codebook, "commitment": commitment} | code_usage(codes, is_valid, config.codebook_size)
+        return codec.decoder(output.quantized, lengths), loss, metrics
 
     def loss(
         self, params: Params, batch: Batch, key: Key[Array, ""], *, deterministic: bool
     ) -> tuple[Float[Array, ""], Metrics]:
-        config, lengths = self.semantic_codec, batch["lengths"]
-        features = self._features(params, batch)
-        decoded, output = self._codec.apply(params[CODEC], features, lengths)
-        reconstruction = feature_loss(decoded, features, lengths)
-        codebook, commitment = jnp.mean(output.codebook_loss), jnp.mean(output.commitment_loss)
-        total = (
-            reconstruction
-            + jnp.float32(config.codebook_weight) * codebook
-            + jnp.float32(config.commitment_weight) * commitment
-        )
-        is_valid = valid_mask(lengths, features.shape[1])
-        usage = code_usage(output.codes[:, :, 0], is_valid, config.codebook_size)
-        return total, {"reconstruction": reconstruction, "codebook": codebook, "commitment": commitment} | usage
+        features, target, lengths = self._task(params, batch)
+        decoded, loss, metrics = nn.apply(self._reconstruct, self._codec)(params[CODEC], features, lengths)
+        reconstruction = feature_loss(decoded, target, lengths)
+        metrics["reconstruction"] = reconstruction
+        if "source" in batch:
+            b = batch["source"].shape[0]
+            metrics["degraded"] = feature_loss(decoded[:b], target[:b], lengths[:b])
+            metrics["clean"] = feature_loss(decoded[b:], target[b:], lengths[b:])
+        return reconstruction + loss, metrics
 
     def samples(self, params: Params, batch: Batch, key: Key[Array, ""]) -> Samples:
-        row = {name: x[:1] for name, x in batch.items()}
-        features = self._features(params, row)
-        decoded, _ = self._codec.apply(params[CODEC], features, row["lengths"])
-        count = int(row["lengths"][0])
-        pictures = {"features": features[0, :count], "decoded": decoded[0, :count]}
+        features, target, lengths = self._task(params, {name: x[:1] for name, x in batch.items()})
+        decoded, _, _ = nn.apply(self._reconstruct, self._codec)(params[CODEC], features, lengths)
+        count = int(lengths[0])
+        pictures = {"features": features[0, :count], "decoded": decoded[0, :count], "target": target[0, :count]}
         return Samples(pictures={name: feature_picture(np.asarray(x)) for name, x in pictures.items()})
 
     def seconds(self, batch: Mapping[str, np.ndarray]) -> float:

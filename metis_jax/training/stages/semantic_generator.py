@@ -1,7 +1,8 @@
 """Stage 1: pre-training of the semantic generator on SSL tokens, and its fine-tuning with conditions.
 
 Metis sections 3.1 and 3.2.  Fine-tuning makes its conditions inside the step: SSL features of the degraded wave, from
-the frozen SSL encoder.  Its targets are SSL tokens of the clean wave, from the shards or from the frozen codec.
+the frozen SSL encoder, or what the codec makes of them.  Its targets are SSL tokens of the clean wave, from the shards
+or from the frozen codec.
 """
 
 import dataclasses
@@ -39,7 +40,8 @@ class SemanticGeneratorStage:
     Attributes:
       lora: adapters on the generator; which leaves move is said by the optimizer's rules.
       ssl_encoder: needed where a batch has waves; runs in `encoder_policy`, without gradient.
-      semantic_codec: needed where targets are waves; with it, samples are shown as features.
+      semantic_codec: needed where targets are waves, and where it encodes conditions; with it, samples are shown as
+        features.
       prompt_probability, prompt_share, minimum_rate: of the masks, see `draw_masks`.
     """
 
@@ -107,7 +109,11 @@ class SemanticGeneratorStage:
         features = jnp.split(ssl_features(encoder, params[ENCODER], both, wave_lengths, t), len(waves), axis=0)
         if tokens is None:
             tokens = ssl_tokens(self._codec, params[CODEC], features[0], lengths)
-        return tokens, features[-1] if "source" in batch else None
+        if "source" not in batch:
+            return tokens, None
+        if self.semantic_codec is None:
+            return tokens, features[-1]
+        return tokens, self._codec.apply(params[CODEC], features[-1], lengths, method="condition")
 
     def condition(
         self, batch: Batch, features: Float[Array, "b t c"] | None, masks: Masks

@@ -1,8 +1,8 @@
 """An SSL encoder that hears through noise: from degraded speech its readout finds the log-mel spectrum of the clean.
 
 As in WavLM (arXiv 2110.13900, section 4.2) noise and other voices are mixed into what is read and not into the target.
-The features are then near enough to the spectrum that the clusters of a plain semantic codec keep the words, and those
-of noisy speech are near those of the clean.  Not the paper's, whose encoder has learned as much from millions of hours.
+The features are then near enough to the spectrum that codes of them keep words, and those of noisy speech are near those
+of the clean.  Not the paper's, whose encoder has learned as much from millions of hours.
 """
 
 import dataclasses
@@ -36,12 +36,8 @@ class SslDenoisingStage:
     policy: Policy = Policy()
 
     def __post_init__(self):
-        config = self.ssl_encoder
-        if config.readout_width != config.input_width:
-            raise ValueError(
-                f"ssl_encoder.readout_width is {config.readout_width}; the log-mel frames that it learns to find are "
-                f"{config.input_width} wide"
-            )
+        if not self.ssl_encoder.has_readout:
+            raise ValueError("ssl_encoder.has_readout is False; it is the readout that learns to find clean speech")
 
     @property
     def _encoder(self) -> SslEncoder:

@@ -94,7 +94,7 @@ class SslEncoderStage:
     def finish(self, params: Params, batches: Iterable[Mapping[str, np.ndarray]]) -> Params:
         """Sets mean and variance of the features, over the valid frames of `batches`; a readout has none."""
         config = self.ssl_encoder
-        if config.readout_width:
+        if config.has_readout:
             return params
         encoder = SslEncoder(config, self.policy)
         variables = params[ENCODER]

@@ -1,6 +1,6 @@
 """Sizes and data that all nano experiments share.
 
-All components together have 19.4M parameters, 39 MB as float16.  Words of an argument: `tiny` and `quicktest` of
+All components together have 19.5M parameters, 39 MB as float16.  Words of an argument: `tiny` and `quicktest` of
 `configs/common.py`; `chain`, with which a quick test takes the shards and bundles of the steps before it; `scratch`,
 with which fine-tuning starts from code vectors alone instead of a pre-trained generator; `further`, with which stage 2
 goes on from one that was trained for other SSL tokens; and, for tasks and omni, `lora`, with which low-rank adapters,

@@ -1,8 +1,8 @@
 """An SSL encoder that hears through noise: from degraded speech its readout finds the log-mel spectrum of the clean.
 
 As in WavLM (arXiv 2110.13900, section 4.2) noise and other voices are mixed into what is read and not into the target.
-The features are then near enough to the spectrum that codes of them keep words, and those of noisy speech are near those
-of the clean.  Not the paper's, whose encoder has learned as much from millions of hours.
+The features are then near enough to the spectrum that codes of them keep words, and those of noisy speech are near
+those of the clean.  Not the paper's, whose encoder has learned as much from millions of hours.
 """
 
 import dataclasses

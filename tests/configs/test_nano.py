@@ -103,6 +103,7 @@ def test_steps_come_after_what_they_need(tmp_path):
         "prepare",
         "ssl_encoder",
         "ssl_denoising",
+        "semantic_autoencoder",
         "semantic_codec",
         "ssl_tokens",
     ]

@@ -3,7 +3,7 @@
     python benchmarks/nano_bound.py --bundle=BUNDLE --shards=SHARDS --inputs=clean/,se_5/ --outputs=DIR [--tokens]
 
 The network takes the place of both stages: it learns the latents of the acoustic codec from SSL features, or with
---tokens from the cluster centres that their tokens stand for.  The speech that it learns from is degraded on the input
+--tokens from the features that their tokens decode to.  The speech that it learns from is degraded on the input
 side in a share of --degraded of the excerpts.  DIR/<name of an input folder> is what the codec makes of its latents,
 for `evaluate.py`.
 """

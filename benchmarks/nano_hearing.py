@@ -3,8 +3,8 @@
     python benchmarks/nano_hearing.py --bundle=BUNDLE --clean=clean/ --noisy=se_10/,se_5/,se_0/
 
 Recordings are paired by name.  Prints one JSON object; of each folder, `features` and `codes` are shares of the
-variance of the clean features, and of their cluster centres, that those of the noisy explain (1 is all, 0 no more than
-their mean), `tokens` is the share of frames whose token is the same.
+variance of the clean features, and of what their tokens decode to, that those of the noisy explain (1 is all, 0 no
+more than their mean), `tokens` is the share of frames whose token is the same.
 """
 
 import argparse
@@ -50,7 +50,7 @@ class Hearing:
         return list(place.names), self.engine.ssl_features([read_wave(path).at(SSL_RATE) for path in place.paths])
 
     def codes(self, features: Sequence[Frames]) -> tuple[list[Int[np.ndarray, " _"]], list[Frames]]:
-        """Tokens of features, and the cluster centres that they stand for."""
+        """Tokens of features, and the features that they decode to."""
         tokens = self.engine.semantic_tokens(features)
         return tokens, [
             np.asarray(self._codec.apply(self._variables, one[None], np.array([len(one)]), method="decode"))[0]

@@ -90,6 +90,13 @@ DEGRADATIONS = {
     "codec": {"probability": 0.05},
     "packets": {"probability": 0.05},
 }
+# Degraded speech beside the clean, for what learns to hear through noise.
+DENOISING = {
+    "stage": "finetune",
+    "buckets": (150,),
+    "example": {"target": "wave", "max_phones": 128, "degrade": DEGRADATIONS},
+    "parts": ({"task": "se", "select": SPEECH},),
+}
 # Further apart than by default: from a low voice to a high one it is more than half an octave.
 VOICES = {"pitch_semitones": (0.0, 8.0), "equalizer_db": 5.0}
 

@@ -12,12 +12,6 @@ from configs.nano import common as nano
 from metis_jax.config import SemanticCodecConfig, SslEncoderConfig
 
 STEPS = 1000
-DATA = dict(
-    stage="finetune",
-    buckets=(150,),
-    example=dict(target="wave", max_phones=128, degrade=nano.DEGRADATIONS),
-    parts=(dict(task="se", select=nano.SPEECH),),
-)
 
 
 def get_config(arg: str | None = None):
@@ -30,7 +24,7 @@ def get_config(arg: str | None = None):
             ssl_encoder=nano.sized(SslEncoderConfig, given),
             is_quantized=False,
         ),
-        data=DATA,
+        data=nano.DENOISING,
         optimizers=dict(semantic_codec=nano.optimizer(given, STEPS, learning_rate=2e-3)),
         initial=dict(ssl_encoder=""),
         steps=STEPS,

@@ -6,7 +6,6 @@ Hardware:  two CPU cores.
 """
 
 from configs.nano import common as nano
-from configs.nano.semantic_autoencoder import DATA
 from metis_jax.config import SemanticCodecConfig, SslEncoderConfig
 
 STEPS = 5000
@@ -24,7 +23,7 @@ def get_config(arg: str | None = None):
             kmeans_frames=1000 if nano.common.is_tiny(given) else 200_000,
             code_memory=20.0,
         ),
-        data=DATA,
+        data=nano.DENOISING,
         optimizers=dict(semantic_codec=nano.optimizer(given, STEPS, learning_rate=2e-3, descend=RUNNING_MEANS)),
         initial=dict(ssl_encoder="", semantic_codec=""),
         steps=STEPS,

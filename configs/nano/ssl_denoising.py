@@ -17,12 +17,7 @@ def get_config(arg: str | None = None):
         given,
         stage="ssl_denoising",
         model=dict(ssl_encoder=nano.sized(SslEncoderConfig, given)),
-        data=dict(
-            stage="finetune",
-            buckets=(150,),
-            example=dict(target="wave", max_phones=128, degrade=nano.DEGRADATIONS),
-            parts=(dict(task="se", select=nano.SPEECH),),
-        ),
+        data=nano.DENOISING,
         optimizers=dict(ssl_encoder=nano.optimizer(given, STEPS)),
         initial=dict(ssl_encoder=""),
         steps=STEPS,

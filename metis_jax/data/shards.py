@@ -75,6 +75,9 @@ def write_json(path: pathlib.Path, value) -> None:
 def write_shard(path: pathlib.Path, records: Iterable[Record]) -> int:
     """Writes a shard and its index; the number of records.  Nothing is left under `path` if writing fails."""
     beside = path.with_name(path.name + ".tmp")
+    # A run that was killed as it wrote this shard's index left one behind, under a name that nothing writes again.
+    for stale in path.parent.glob(f"{index_path(path).name}.*.tmp"):
+        stale.unlink(missing_ok=True)
     known: list[Record] = []
     try:
         writer = ArrayRecordWriter(str(beside), "group_size:1,uncompressed")

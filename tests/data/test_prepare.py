@@ -144,6 +144,24 @@ def test_killed_at_any_moment_it_ends_with_the_same_shards(tmp_path):
     assert len(identities) == 240 and len(set(identities)) == 240
 
 
+def test_killed_while_an_index_is_written_it_leaves_nothing_behind(tmp_path):
+    small_corpus(tmp_path / "in", 4)
+    arguments = [f"--input={tmp_path / 'in'}", f"--output={tmp_path / 'out'}", "--processes=1"]
+    dies = (
+        "import os, signal, sys; from metis_jax.cli.prepare import main; replace = os.replace;"
+        "os.replace = lambda old, new: os.kill(os.getpid(), signal.SIGKILL) if str(new).endswith('.index.json')"
+        " else replace(old, new); main(sys.argv[1:])"
+    )
+    killed = subprocess.run([sys.executable, "-c", dies, *arguments], capture_output=True, check=False)
+    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    assert len(list((tmp_path / "out").glob("*.index.json.*.tmp"))) == 1
+    done = subprocess.run([*SCRIPT, *arguments], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert not list((tmp_path / "out").rglob("*.tmp"))
+    prepare(tmp_path / "in", tmp_path / "whole")
+    assert contents(tmp_path / "out") == contents(tmp_path / "whole")
+
+
 def test_a_full_disk_is_one_line_and_leaves_no_shard(tmp_path):
     small_corpus(tmp_path / "in", 12)
     arguments = [f"--input={tmp_path / 'in'}", f"--output={tmp_path / 'out'}", "--processes=1"]

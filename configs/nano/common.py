@@ -1,10 +1,10 @@
 """Sizes and data that all nano experiments share.
 
-All components together have 19.5M parameters, 39 MB as float16.  Words of an argument: `tiny` and `quicktest` of
+All components together have 19.8M parameters, 40 MB as float16.  Words of an argument: `tiny` and `quicktest` of
 `configs/common.py`; `chain`, with which a quick test takes the shards and bundles of the steps before it; `scratch`,
-with which fine-tuning starts from code vectors alone instead of a pre-trained generator; `further`, with which stage 2
-goes on from one that was trained for other SSL tokens; and, for tasks and omni, `lora`, with which low-rank adapters,
-the condition adapter and phones move and the pre-trained rest stays.
+with which fine-tuning starts from code vectors alone instead of a pre-trained generator; `further`, with which a
+generator goes on from one that was trained for other SSL tokens; and, for tasks and omni, `lora`, with which low-rank
+adapters, the condition adapter and phones move and the pre-trained rest stays.
 """
 
 import dataclasses
@@ -44,7 +44,7 @@ def _of_spectra(sizes: Mapping[type, Any]) -> dict[type, Any]:
 
 
 _SIZES: dict[type, Any] = {
-    SslEncoderConfig: SslEncoderConfig(width=128, num_layers=4, hidden_layer=3, num_heads=4, mlp_width=384),
+    SslEncoderConfig: SslEncoderConfig(width=128, num_layers=4, hidden_layer=4, num_heads=4, mlp_width=384),
     SemanticCodecConfig: SemanticCodecConfig(
         codebook_size=_SSL_CODES, code_width=33, width=192, mlp_width=576, num_layers=3, commitment_weight=0.25
     ),
@@ -100,7 +100,8 @@ DENOISING = {
 # Further apart than by default: from a low voice to a high one it is more than half an octave.
 VOICES = {"pitch_semitones": (0.0, 8.0), "equalizer_db": 5.0}
 
-# What a stage 2 of other SSL tokens has that is of no use for these.
+# What a generator of other SSL tokens has that is of no use for these.
+_SSL_LAYERS = "semantic_generator/params/(token_embedding|to_logits|to_codes|condition_adapter)/.*"
 _SSL_TABLE = "acoustic_generator/params/semantic_embedding/.*"
 
 # Every level is decoded in one step, from masks alone: that is what short training should see.
@@ -174,6 +175,7 @@ def finetuning(
         ),
         optimizers=dict(semantic_generator=optimizer(given, steps, **rate)),
         initial=dict(ssl_encoder="", semantic_codec="") | ({} if "scratch" in given else dict(semantic_generator="")),
+        skip_initial=(_SSL_LAYERS,) if "further" in given else (),
         code_vectors=dict(semantic_codec=""),
         tasks=tuple(shares),
         steps=steps,

@@ -8,7 +8,7 @@ Hardware:  two CPU cores.
 from configs.nano import common as nano
 from metis_jax.config import SslEncoderConfig
 
-STEPS = 4900
+STEPS = 6000
 
 
 def get_config(arg: str | None = None):
@@ -16,10 +16,10 @@ def get_config(arg: str | None = None):
     return nano.experiment(
         given,
         stage="ssl_denoising",
-        model=dict(ssl_encoder=nano.sized(SslEncoderConfig, given)),
+        model=dict(ssl_encoder=nano.sized(SslEncoderConfig, given), clean_share=0.15),
         data=nano.DENOISING,
         optimizers=dict(ssl_encoder=nano.optimizer(given, STEPS)),
         initial=dict(ssl_encoder=""),
         steps=STEPS,
-        batch_size=8,
+        batch_size=14,
     )

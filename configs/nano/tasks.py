@@ -1,6 +1,6 @@
 """Nano fine-tuning: one generator for speech enhancement, target speaker extraction and voice conversion.
 
-Command:   python train.py --config=configs/nano/tasks.py[:lora] --workdir=DIR \
+Command:   python train.py --config=configs/nano/tasks.py[:lora|:scratch|:further] --workdir=DIR \
                --config.data.shards='("TOKEN_SHARDS",)' \
                --config.initial.semantic_generator=BUNDLE --config.initial.ssl_encoder=BUNDLE \
                --config.initial.semantic_codec=BUNDLE --config.code_vectors.semantic_codec=BUNDLE
@@ -15,4 +15,4 @@ SHARES = {"se": 0.5, "tse": 0.35, "vc": 0.15}
 
 
 def get_config(arg: str | None = None):
-    return nano.finetuning(nano.words(arg, "lora"), SHARES, STEPS, minimum_rate=nano.MINIMUM_RATE)
+    return nano.finetuning(nano.words(arg, "lora", "further"), SHARES, STEPS, minimum_rate=nano.MINIMUM_RATE)

@@ -8,6 +8,7 @@ import re
 import subprocess
 import sys
 
+import flax.traverse_util
 import numpy as np
 import pytest
 import soundfile
@@ -71,6 +72,18 @@ def test_stage_2_starts_from_code_vectors_or_goes_on(name):
     assert not scratch.initial and set(further.initial) == {"acoustic_generator"}
     table = "acoustic_generator/params/semantic_embedding/table"
     assert [bool(re.fullmatch(pattern, table)) for pattern in further.skip_initial] == [True]
+
+
+def test_tasks_start_from_code_vectors_or_go_on():
+    scratch, further = experiment("tasks", "scratch"), experiment("tasks", "further")
+    assert set(further.initial) - set(scratch.initial) == {"semantic_generator"}
+    assert not scratch.skip_initial and len(further.skip_initial) == 1
+    stage = make_stage(further.stage, further.model)
+    layout = make_layout(stage, further.optimizers, make_mesh(further.mesh)).trainable["semantic_generator"]
+    paths = list(flax.traverse_util.flatten_dict(layout, sep="/"))
+    dropped = [path for path in paths if re.fullmatch(further.skip_initial[0], f"semantic_generator/{path}")]
+    of_codes = ("token_embedding", "to_logits", "to_codes", "condition_adapter")
+    assert dropped == [path for path in paths if path.split("/")[1] in of_codes] and len(dropped) < len(paths)
 
 
 def test_sizes_fit_together():

@@ -58,7 +58,7 @@ def stage_and_optimizers(name: str):
         case "ssl_denoising":
             # Nothing is masked here, so the vector that stands for masked frames has no gradient.
             rules = ((r".*/mask_embedding", False), *TRAIN_EVERYTHING)
-            stage = SslDenoisingStage(ssl_encoder=dataclasses.replace(SSL, has_readout=True))
+            stage = SslDenoisingStage(ssl_encoder=dataclasses.replace(SSL, has_readout=True), clean_share=0.25)
             return stage, {"ssl_encoder": optimizer(learning_rate=2e-3, trainable=rules)}
         case "semantic_codec":
             stage = SemanticCodecStage(semantic_codec=SEMANTIC_CODEC, ssl_encoder=SSL)

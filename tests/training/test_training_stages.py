@@ -1,5 +1,6 @@
 """Every trainer: it learns one batch by heart, moves what should move and nothing else, on one device and on eight."""
 
+import dataclasses
 import functools
 
 import jax
@@ -8,6 +9,7 @@ import pytest
 from training import mini
 
 from metis_jax.sharding import MeshConfig, activate, feed, make_mesh
+from metis_jax.training.stages.ssl_denoising import SslDenoisingStage
 from metis_jax.training.state import StateMaker, all_params, make_layout, materialize
 from metis_jax.training.steps import make_train_step
 
@@ -120,6 +122,30 @@ def test_eight_devices_give_the_loss_of_one(name, form):
         for key in first:
             share = tolerance["gradient_norm" if key.endswith("gradient_norm") else "other"]
             assert second[key] == pytest.approx(first[key], rel=share, abs=2e-4), key
+
+
+def test_denoising_reads_a_share_of_the_batch_clean_as_well():
+    mesh, state, frozen, _ = begin("ssl_denoising", MeshConfig(), 1)
+    stage, _ = mini.stage_and_optimizers("ssl_denoising")
+    batch = jax.tree.map(jax.numpy.asarray, mini.batch_for("ssl_denoising"))
+
+    def metrics(share: float, batch) -> dict[str, float]:
+        own = dataclasses.replace(stage, clean_share=share)
+        loss, found = own.loss(all_params(state.params, frozen), batch, jax.random.key(0), deterministic=True)
+        return {name: float(value) for name, value in (found | {"loss": loss}).items()}
+
+    with activate(mesh):
+        whole, quarter = metrics(1.0, batch), metrics(0.25, batch)
+        first = metrics(1.0, {name: x[: mini.B // 4] for name, x in batch.items()})
+    assert quarter["degraded"] == pytest.approx(whole["degraded"], rel=1e-5)
+    assert quarter["clean"] == pytest.approx(first["clean"], rel=1e-5) != pytest.approx(whole["clean"], rel=1e-5)
+    assert quarter["loss"] == pytest.approx(0.8 * quarter["degraded"] + 0.2 * quarter["clean"], rel=1e-5)
+
+
+@pytest.mark.parametrize("share", [0.0, 1.5])
+def test_a_share_that_is_none_is_refused(share):
+    with pytest.raises(ValueError, match=r"clean_share is .*; it must lie in \(0, 1\]"):
+        SslDenoisingStage(ssl_encoder=dataclasses.replace(mini.SSL, has_readout=True), clean_share=share)
 
 
 @pytest.mark.slow

@@ -29,13 +29,18 @@ ENCODER = "ssl_encoder"
 class SslDenoisingStage:
     """L1 between the encoder's readout and the log-mel frames of clean speech.
 
-    Half of what the encoder reads is degraded, half is the clean speech itself.
+    Attributes:
+      clean_share: of the recordings, which are all read degraded, this share is read clean as well.  What passes clean
+        speech on is soon learned.
     """
 
     ssl_encoder: SslEncoderConfig
+    clean_share: float = 1.0
     policy: Policy = Policy()
 
     def __post_init__(self):
+        if not 0 < self.clean_share <= 1:
+            raise ValueError(f"config.model.clean_share is {self.clean_share}; it must lie in (0, 1]")
         if not self.ssl_encoder.has_readout:
             raise ValueError("ssl_encoder.has_readout is False; it is the readout that learns to find clean speech")
 
@@ -63,11 +68,14 @@ class SslDenoisingStage:
     def loss(
         self, params: Params, batch: Batch, key: Key[Array, ""], *, deterministic: bool
     ) -> tuple[Float[Array, ""], Metrics]:
-        clean = self._target(batch)
-        waves = jnp.concatenate([batch["source"], batch["target"]], axis=0)
-        found = self._features(params[ENCODER], waves, jnp.concatenate([batch["wave_lengths"]] * 2, axis=0))
-        degraded, same = (feature_loss(x, clean, batch["lengths"]) for x in jnp.split(found, 2, axis=0))
-        return (degraded + same) / 2, {"degraded": degraded, "clean": same}
+        clean, lengths, wave_lengths = self._target(batch), batch["lengths"], batch["wave_lengths"]
+        b = len(clean)
+        n = max(1, round(self.clean_share * b))
+        waves = jnp.concatenate([batch["source"], batch["target"][:n]], axis=0)
+        found = self._features(params[ENCODER], waves, jnp.concatenate([wave_lengths, wave_lengths[:n]], axis=0))
+        degraded, same = feature_loss(found[:b], clean, lengths), feature_loss(found[b:], clean[:n], lengths[:n])
+        loss = (jnp.float32(b) * degraded + jnp.float32(n) * same) / jnp.float32(b + n)
+        return loss, {"degraded": degraded, "clean": same}
 
     def samples(self, params: Params, batch: Batch, key: Key[Array, ""]) -> Samples:
         row = {name: x[:1] for name, x in batch.items()}

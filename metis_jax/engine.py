@@ -31,6 +31,7 @@ from metis_jax.models.semantic_codec import SemanticCodec
 from metis_jax.models.semantic_generator import SemanticGenerator
 from metis_jax.models.ssl_encoder import SslEncoder
 from metis_jax.ops.mel import log_mel
+from metis_jax.ops.vq import unit_vectors
 from metis_jax.tensor_files import WeightsError
 from metis_jax.types import Array, Float, Int, Policy, Variables
 
@@ -165,6 +166,11 @@ class Engine:
 
         return self._in_batches([len(x) for x in features], run)
 
+    def _code_vectors(self) -> Float[Array, "v c"]:
+        """Unit vectors of the SSL codes, between which the codec's quantizer measures angles."""
+        _, variables = self._component("semantic_codec")
+        return unit_vectors(variables["params"]["quantizer"]["codebook"].astype(jnp.float32))
+
     def acoustic_tokens(self, waves: Sequence[Float[np.ndarray, " _"]]) -> list[Int[np.ndarray, "_ q"]]:
         """Acoustic tokens of 24 kHz waves."""
         model, variables = self._component("acoustic_codec")
@@ -194,6 +200,7 @@ class Engine:
         """Stage 1: all SSL tokens, the known ones first."""
         model, variables = self._generator(task)
         schedule = make_schedule(settings.steps)
+        code_vectors = self._code_vectors() if settings.by_mean else None
 
         def run(members: list[int], t: int) -> Array:
             own = [jobs[i] for i in members]
@@ -217,7 +224,7 @@ class Engine:
                 inputs,
                 self._stack([job.known[:, None] for job in own], t),
                 self._keys([job.seed for job in own]),
-                settings.sampling(is_droppable),
+                settings.sampling(is_droppable, code_vectors),
                 _per_example(progress, members),
             )
             return tokens[:, :, 0]

@@ -34,6 +34,11 @@ class Settings:
     match_pitch: bool = False
     seed: int = 0
 
+    def __post_init__(self):
+        for name in ("first_level", "other_levels"):
+            if getattr(self, name).by_mean:
+                raise ValueError(f"decoding.{name}.by_mean is true; only stage 1 (semantic) has it")
+
     @classmethod
     def of(
         cls,

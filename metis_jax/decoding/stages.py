@@ -15,6 +15,7 @@ from metis_jax.decoding.masked_decode import DecodeState, Schedule, TokensToLogi
 from metis_jax.models.acoustic_generator import AcousticGenerator
 from metis_jax.models.semantic_generator import SemanticGenerator
 from metis_jax.ops import lengths as ragged
+from metis_jax.ops.sampling import nearness_to_mean
 from metis_jax.types import Array, Bool, Float, Int, Key, Variables
 
 
@@ -24,11 +25,13 @@ class Sampling:
 
     temperature, choice_temperature: both zero decode without noise.
     guidance: weight of classifier-free guidance; None leaves the unconditional pass out.
+    code_vectors: unit vectors of the SSL codes; with them stage 1 takes the code nearest to the mean of all.
     """
 
     temperature: Float[Array, ""]
     choice_temperature: Float[Array, ""]
     guidance: Float[Array, ""] | None = None
+    code_vectors: Float[Array, "v c"] | None = None
 
 
 @flax.struct.dataclass
@@ -86,7 +89,8 @@ def semantic_steps(
         else:
             passes = model.apply(variables, *seen, **known, **_split(inputs, t), method="twin")
             hidden = _guided(*passes, inputs, sampling.guidance, is_target)
-        return model.apply(variables, hidden, method="logits")
+        logits = model.apply(variables, hidden, method="logits")
+        return logits if sampling.code_vectors is None else nearness_to_mean(logits, sampling.code_vectors)
 
     return _decode(tokens_to_logits, schedule, state, is_target, keys, sampling, begin, end)
 

@@ -70,6 +70,22 @@ def test_decoding_settings_travel_with_the_bundle(tmp_path):
     assert settings.other_levels == released.other_levels
 
 
+@pytest.mark.parametrize(
+    ("decoding", "message"),
+    [
+        ('{"semantic": {"by_mean": true}}', "by_mean takes tokens without noise, but temperature is 0.9; set it to 0"),
+        (
+            '{"first_level": {"by_mean": true, "temperature": 0.0}}',
+            "decoding.first_level.by_mean is true",
+        ),
+    ],
+)
+def test_a_mean_of_codes_is_for_stage_1_without_noise(tmp_path, capsys, decoding, message):
+    generator = write(tmp_path / "one", semantic_generator=GENERATOR)
+    assert assemble.main(command(tmp_path, f"semantic_generator={generator}", task="se", decoding=decoding)) == 2
+    assert message in capsys.readouterr().err
+
+
 def test_pitch_is_matched_for_conversion_alone(tmp_path):
     generator = write(tmp_path / "one", semantic_generator=GENERATOR)
     flags = command(tmp_path, f"semantic_generator={generator}", task="se,vc", decoding='{"match_pitch": true}')

@@ -52,7 +52,8 @@ class Settings:
     ) -> "Settings":
         """The released settings of a task, with other stage-1 steps, guidance or pitch matching (vc) where given.
 
-        `preferred` changes them as a bundle may wish: {stage: {field: value}}, and "match_pitch" for vc.
+        `preferred` changes them as a bundle may wish: {stage: {field: value}} for all tasks, then
+        {task: {stage: {field: value}}} for one, and "match_pitch" for vc.
         """
         if task not in _RELEASED:
             raise ValueError(f"task is {task!r}; use one of {', '.join(_RELEASED)}")
@@ -62,13 +63,13 @@ class Settings:
             raise ValueError(f"match_pitch is for task vc, not {task}")
         preferred = dict(preferred)
         wants_match = _flag(preferred.pop("match_pitch", False))
-        for name, changes in preferred.items():
-            if name not in stages:
-                raise ValueError(f"decoding has no stage {name!r}; use {', '.join(stages)}")
-            if not isinstance(changes, Mapping):
-                raise ValueError(f"decoding.{name} is {changes!r}; expected its settings by name")
-            fields = dataclasses.asdict(stages[name]) | dict(changes)
-            stages[name] = from_config_dict(StageSettings, fields, where=f"decoding.{name}")
+        by_task = {name: preferred.pop(name) for name in _RELEASED if name in preferred}
+        for where, wishes in (("decoding", preferred), (f"decoding.{task}", by_task.get(task, {}))):
+            for name, changes in _by_name(wishes, where).items():
+                if name not in stages:
+                    raise ValueError(f"{where} has no stage {name!r}; use {', '.join(stages)}")
+                fields = dataclasses.asdict(stages[name]) | dict(_by_name(changes, f"{where}.{name}"))
+                stages[name] = from_config_dict(StageSettings, fields, where=f"{where}.{name}")
         asked = {"steps": None if steps is None else (steps,), "guidance": guidance}
         asked = {name: value for name, value in asked.items() if value is not None}
         stages["semantic"] = dataclasses.replace(stages["semantic"], **asked)
@@ -79,6 +80,12 @@ class Settings:
         """Steps of all stages, for progress."""
         others = self.other_levels.steps_of(num_levels - 1)
         return sum(self.semantic.steps) + sum(self.first_level.steps) + sum(others)
+
+
+def _by_name(value: Any, where: str) -> Mapping[str, Any]:
+    if not isinstance(value, Mapping):
+        raise ValueError(f"{where} is {value!r}; expected its settings by name")
+    return value
 
 
 def _flag(value: Any) -> bool:

@@ -36,8 +36,9 @@ ONE_STEP = {"steps": [1], "temperature": 0.0, "choice_temperature": 0.0}
 # Guidance strengthens the prompt's voice in stage 2, and makes it fainter in stage 1.
 UNGUIDED, GUIDED = ONE_STEP | {"guidance": 0.0}, ONE_STEP | {"guidance": 1.0}
 # Near the spectrum tokens carry the voice, most of all its pitch.
-STAGE_1 = UNGUIDED | {"by_mean": True}
-DECODING = {"semantic": STAGE_1, "first_level": GUIDED, "other_levels": GUIDED, "match_pitch": True}
+DECODING = {"semantic": UNGUIDED, "first_level": GUIDED, "other_levels": GUIDED, "match_pitch": True}
+# Where stage 1 is surer, the mean of its codes keeps more words; where it is not, as for a voice, it is a blur.
+DECODING |= {"se": {"semantic": {"by_mean": True}}}
 SYNTHETIC_RECORDS = 48
 
 

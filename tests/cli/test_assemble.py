@@ -70,9 +70,20 @@ def test_decoding_settings_travel_with_the_bundle(tmp_path):
     assert settings.other_levels == released.other_levels
 
 
+def test_a_task_can_be_decoded_in_its_own_way(tmp_path):
+    generator = write(tmp_path / "one", semantic_generator=GENERATOR)
+    wanted = '{"semantic": {"steps": [1], "temperature": 0.0}, "se": {"semantic": {"by_mean": true}}}'
+    assert assemble.main(command(tmp_path, f"semantic_generator={generator}", task="se,vc", decoding=wanted)) == 0
+    metis = Metis.from_bundle(tmp_path / "all")
+    se, vc = (metis.settings(task).semantic for task in ("se", "vc"))
+    assert (se.by_mean, vc.by_mean) == (True, False) and se.steps == vc.steps == (1,)
+
+
 @pytest.mark.parametrize(
     ("decoding", "message"),
     [
+        ('{"se": 1}', "decoding.se is 1; expected its settings by name"),
+        ('{"se": {"semantics": {}}}', "decoding.se has no stage 'semantics'"),
         ('{"semantic": {"by_mean": true}}', "by_mean takes tokens without noise, but temperature is 0.9; set it to 0"),
         (
             '{"first_level": {"by_mean": true, "temperature": 0.0}}',
@@ -80,7 +91,7 @@ def test_decoding_settings_travel_with_the_bundle(tmp_path):
         ),
     ],
 )
-def test_a_mean_of_codes_is_for_stage_1_without_noise(tmp_path, capsys, decoding, message):
+def test_decoding_that_can_not_be_is_refused(tmp_path, capsys, decoding, message):
     generator = write(tmp_path / "one", semantic_generator=GENERATOR)
     assert assemble.main(command(tmp_path, f"semantic_generator={generator}", task="se", decoding=decoding)) == 2
     assert message in capsys.readouterr().err

@@ -145,7 +145,7 @@ def finetuning(
 ) -> ml_collections.ConfigDict:
     """One generator for several tasks, each with its share of the examples."""
     has_lora = "lora" in given
-    rate = dict(learning_rate=1e-3, trainable=common.ADAPTERS_ONLY) if has_lora else dict(learning_rate=3e-4)
+    moving = dict(trainable=common.ADAPTERS_ONLY) if has_lora else {}
     return experiment(
         given,
         stage="semantic_generator",
@@ -173,7 +173,7 @@ def finetuning(
                 for task, share in shares.items()
             ),
         ),
-        optimizers=dict(semantic_generator=optimizer(given, steps, **rate)),
+        optimizers=dict(semantic_generator=optimizer(given, steps, **moving)),
         initial=dict(ssl_encoder="", semantic_codec="") | ({} if "scratch" in given else dict(semantic_generator="")),
         skip_initial=(_SSL_LAYERS,) if "further" in given else (),
         code_vectors=dict(semantic_codec=""),

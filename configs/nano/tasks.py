@@ -9,7 +9,7 @@ Hardware:  two CPU cores.
 
 from configs.nano import common as nano
 
-STEPS = 3000
+STEPS = 4000
 # Perturbed voices cost a core most of its time, so voice conversion has the smallest share.
 SHARES = {"se": 0.5, "tse": 0.35, "vc": 0.15}
 

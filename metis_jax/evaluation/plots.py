@@ -136,8 +136,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--highest_hertz", type=float, default=8000.0, help="top of the spectrograms")
     parser.add_argument("--keys", default="loss", help="which numbers of the logs, comma separated")
     given = parser.parse_args(arguments)
-    named = {entry.rpartition("=")[0] or Path(entry).stem: entry.rpartition("=")[2] for entry in given.inputs}
     try:
+        named = _named(given.inputs)
         if all(Path(path).suffix in _LOG_SUFFIXES for path in named.values()):
             figure = curves_figure(named, given.keys.split(","))
         else:
@@ -148,6 +148,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"plots: {error}", file=sys.stderr)
         return 2
     return 0
+
+
+def _named(inputs: Sequence[str]) -> dict[str, str]:
+    """{name: path} of entries "NAME=PATH" or "PATH"."""
+    named: dict[str, str] = {}
+    for entry in inputs:
+        name, _, path = entry.rpartition("=")
+        name = name or Path(path).stem
+        if name in named:
+            raise EvaluationError(f"{named[name]} and {path} are both called {name!r}; name them, as in NAME={path}")
+        named[name] = path
+    return named
 
 
 if __name__ == "__main__":

@@ -67,3 +67,15 @@ def test_a_log_without_steps_is_refused(tmp_path):
     (tmp_path / "m.jsonl").write_text('{"loss": 1}\n')
     with pytest.raises(EvaluationError, match="line 1 is no JSON object with a step"):
         plots.read_curves(tmp_path / "m.jsonl")
+
+
+def test_inputs_of_one_name_are_refused_and_named_ones_drawn(tmp_path, capsys):
+    for folder in ("one", "two"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "metrics.jsonl").write_text('{"step": 1, "loss": 1}\n{"step": 2, "loss": 2}\n')
+    logs = [str(tmp_path / folder / "metrics.jsonl") for folder in ("one", "two")]
+    output = tmp_path / "loss.png"
+    assert plots.main([f"--output={output}", *logs]) == 2
+    assert "are both called 'metrics'; name them, as in NAME=" in capsys.readouterr().err and not output.exists()
+    assert plots.main([f"--output={output}", *(f"{name}={log}" for name, log in zip("ab", logs, strict=True))]) == 0
+    assert output.exists()

@@ -2,10 +2,10 @@
 
     python -m metis_jax.convert.parity --goldens=DIR [--reference=DIR_WITH_recipe_AND_specs]
 
-A golden holds inputs and outputs of the authors' modules at weights drawn by `recipe.py`.  The weights come to us
-through the rules of the converter, so that it is under test too, and one model is in memory at a time.  The golden's
-name says what it exercises; an unknown name is an error.  Exit status: 0; 1 when an array is outside tolerance; 2 when
-a file is missing, damaged or unknown.
+A golden holds inputs and outputs of the authors' modules at weights drawn by `recipe.py`, at the `seed` that its entry
+of the index says (0 unless it does).  The weights come to us through the rules of the converter, so that it is under
+test too, and one model is in memory at a time.  The golden's name says what it exercises; an unknown name is an error.
+Exit status: 0; 1 when an array is outside tolerance; 2 when a file is missing, damaged or unknown.
 """
 
 import dataclasses
@@ -78,7 +78,7 @@ def compare(golden: str, name: str, expected: np.ndarray, found: Found, limits: 
 
 def check_golden(golden: Golden, reference: Reference) -> Iterator[Line]:
     """One line per array of a golden that is not an input."""
-    found = CHECKS[golden.name](golden, reference)
+    found = CHECKS[golden.name](golden, reference.at(golden.seed))
     inputs = _PIPELINE_INPUTS if golden.name.startswith("mini_pipeline_") else _MODEL_INPUTS
     for name, expected in golden.arrays.items():
         if name in found:
@@ -101,11 +101,17 @@ def read_goldens(directory: Path) -> Iterator[Golden]:
         if name not in CHECKS:
             raise WeightsError(f"{directory}: golden {name!r} is unknown; known: {', '.join(CHECKS)}")
     for name, entry in index.items():
+        if missing := {"config", "arrays"} - set(entry):
+            raise WeightsError(f"{index_path}: entry {name!r} has no {min(missing)!r}")
+        if type(entry.get("seed", 0)) is not int:
+            raise WeightsError(f"{index_path}: seed of {name!r} is {entry['seed']!r}; it must be an integer")
+    for name, entry in index.items():
         arrays = _read_arrays(directory / f"{name}.npz")
         missing = sorted(set(entry["arrays"]) - set(arrays))
         if missing:
             raise WeightsError(f"{directory / name}.npz: array {missing[0]!r} is missing")
-        yield Golden(name, arrays, entry["config"], any(array.endswith("_slice") for array in arrays))
+        is_full = any(array.endswith("_slice") for array in arrays)
+        yield Golden(name, arrays, entry["config"], is_full, entry.get("seed", 0))
 
 
 def _read_arrays(path: Path) -> Arrays:

@@ -40,12 +40,14 @@ class Golden:
       arrays: what it holds.
       config: the authors' configuration.
       is_full: whether it is of the published size.
+      seed: what its weights and its drawn inputs were drawn at.
     """
 
     name: str
     arrays: Arrays
     config: Mapping[str, Any]
     is_full: bool
+    seed: int
 
 
 @dataclasses.dataclass(frozen=True)

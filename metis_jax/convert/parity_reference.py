@@ -1,8 +1,9 @@
-"""The folder with `recipe.py` and `specs/`: weights and inputs that both sides draw from names and shapes alone."""
+"""The folder with `recipe.py` and `specs/`: weights and inputs that both sides draw from a seed, names and shapes."""
 
+import copy
 import dataclasses
 import importlib.util
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,12 +25,7 @@ class _RecipeFile:
 
 
 class Reference:
-    """Draws weights and inputs; weights come through the converter's rules.
-
-    Attributes:
-      inputs: (label, shape, scale) to a float32 array.
-      token_inputs: (label, shape, vocabulary) to an int32 array.
-    """
+    """Draws weights and inputs at a seed (0 unless said); weights come through the converter's rules."""
 
     def __init__(self, folder: Path):
         path = folder / "recipe.py"
@@ -38,8 +34,17 @@ class Reference:
         specification = importlib.util.spec_from_file_location("parity_recipe", path)
         self._recipe = importlib.util.module_from_spec(specification)
         specification.loader.exec_module(self._recipe)
-        self.inputs = self._recipe.inputs
-        self.token_inputs = self._recipe.token_inputs
+        self._seed = 0
+
+    def at(self, seed: int) -> "Reference":
+        """The same folder, drawing at another seed."""
+        seeded = copy.copy(self)
+        seeded._seed = seed
+        return seeded
+
+    def inputs(self, label: str, shape: Sequence[int], scale: float = 1.0) -> np.ndarray:
+        """The float32 input of that label."""
+        return self._recipe.inputs(label, shape, scale, seed=self._seed)
 
     def width(self, spec: str, tensor: str) -> int:
         """Size of the last axis of one tensor."""
@@ -69,7 +74,7 @@ class Reference:
         shapes = self._recipe.load_spec(spec)
 
         def read(name: str) -> np.ndarray:
-            return np.asarray(self._recipe.tensor(name, shapes[name]))
+            return np.asarray(self._recipe.tensor(name, shapes[name], seed=self._seed))
 
         counters = np.dtype(np.int64)
         dtypes = {name: counters if name.endswith("num_batches_tracked") else np.dtype(np.float32) for name in shapes}

@@ -7,10 +7,17 @@ import subprocess
 import sys
 from pathlib import Path
 
+import jax
+import jax.numpy as jnp
 import numpy as np
+import official_folder
 import pytest
+import recipe
 
 from metis_jax.convert.parity import FULL, TINY, Found, compare, main
+from metis_jax.convert.rules import to_variables
+from metis_jax.convert.semantic_codec import RULES, config_from_shapes
+from metis_jax.models.semantic_codec import SemanticCodec
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 REFERENCE = Path(os.environ.get("METIS_REFERENCE", Path(__file__).parents[3] / "shared" / "reference"))
@@ -44,7 +51,12 @@ def test_padding_is_not_compared():
 @pytest.fixture
 def goldens(tmp_path):
     """A folder like the reference's with one golden, which needs no weights."""
-    (tmp_path / "recipe.py").write_text("inputs = token_inputs = None\n")
+    (tmp_path / "recipe.py").write_text(
+        "import json, pathlib\n"
+        "from recipe import inputs, tensor\n"
+        "def load_spec(name):\n"
+        "    return json.loads((pathlib.Path(__file__).parent / 'specs' / f'{name}.json').read_text())\n"
+    )
     (tmp_path / "specs").mkdir()
     folder = tmp_path / "golden"
     folder.mkdir()
@@ -79,6 +91,48 @@ def test_a_wrong_array_fails(goldens, capsys):
     assert out[-1] == "5 arrays: 3 ok, 2 FAIL"
 
 
+def add_drawn_golden(folder, entry, *, weights_at, inputs_at):
+    """Beside the other golden one of a semantic codec, computed here at weights and an input drawn at these seeds."""
+    shapes = official_folder.shapes("mini_semantic_codec")
+    (folder.parent / "specs" / "semantic_codec.json").write_text(json.dumps(shapes))
+    config = config_from_shapes(shapes)
+    variables = jax.tree.map(jnp.asarray, to_variables(RULES, recipe.state_dict(shapes, weights_at)))
+    features = jnp.asarray(recipe.inputs("semantic_codec", (1, 12, config.feature_width), seed=inputs_at))
+
+    @jax.jit
+    def codec(variables, features):
+        def run(method):
+            return SemanticCodec(config).apply(variables, features, jnp.array([12]), method=method)
+
+        return {"codes": run("quantize")[0], "encoded_slice": run("latents")}
+
+    arrays = jax.tree.map(np.asarray, codec(variables, features))
+    np.savez(folder / "semantic_codec.npz", **arrays)
+    edit_index(folder, semantic_codec={"config": {}, "arrays": dict.fromkeys(arrays), **entry})
+
+
+def edit_index(folder, **entries):
+    path = folder / "index.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | entries))
+
+
+@pytest.mark.parametrize(
+    "entry, weights_at, inputs_at, status",
+    [
+        ({}, 0, 0, 0),  # an entry without a seed is of seed 0
+        ({"seed": 7}, 7, 7, 0),
+        ({"seed": 7}, 0, 7, 1),
+        ({"seed": 7}, 7, 0, 1),
+    ],
+)
+def test_weights_and_inputs_are_drawn_at_the_seed_of_the_index(goldens, entry, weights_at, inputs_at, status, capsys):
+    add_drawn_golden(goldens, entry, weights_at=weights_at, inputs_at=inputs_at)
+    assert run(goldens, "--only=semantic_codec") == status
+    *lines, _ = capsys.readouterr().out.splitlines()
+    assert [line.split()[1] for line in lines] == ["codes", "encoded_slice"]
+    assert all(line.endswith(" FAIL" if status else " ok") for line in lines)
+
+
 def test_what_cannot_run_is_one_line(goldens, capsys, tmp_path):
     def error(*flags, folder=goldens):
         assert run(folder, *flags) == 2
@@ -89,6 +143,13 @@ def test_what_cannot_run_is_one_line(goldens, capsys, tmp_path):
     assert "no recipe.py and specs/ there" in error(f"--reference={goldens}")
     (goldens / "logmel.npz").write_bytes(b"no")
     assert "logmel.npz: missing or not an .npz file" in error()
+    for entry, message in (
+        ({"config": {}, "arrays": {}, "seed": "1"}, "seed of 'logmel' is '1'; it must be an integer"),
+        ({"config": {}, "arrays": {}, "seed": None}, "seed of 'logmel' is None"),
+        ({"config": {}}, "entry 'logmel' has no 'arrays'"),
+    ):
+        edit_index(goldens, logmel=entry)
+        assert message in error()
     (goldens / "strange.npz").write_bytes(b"")
     assert "golden 'strange' is unknown" in error()
 

@@ -100,6 +100,7 @@ def experiment(
     )
     config.update(values)
     config.data.shards = config.data.get("shards", ("shards",))
+    config.data.validation_shards = ()
     if is_tiny(given):
         config.steps = 500
         config.batch_size = 8

@@ -45,8 +45,8 @@ from metis_jax.config import from_config_dict, to_dict
 from metis_jax.data.audio import CODEC_HOP, ssl_samples
 from metis_jax.data.batching import Batches, Row, mixed_order, process_slice
 from metis_jax.data.examples import Example, ExampleConfig, Examples, Phonemize, UnusableRecord, Waves
-from metis_jax.data.recipes import HEARD, STAGES, TASKS, Part, RecipeConfig, record_frames
-from metis_jax.data.sources import BadRecordGuard, BadRecordLimit, Corpus, Selection, TooManyBadRecords
+from metis_jax.data.recipes import HEARD, STAGES, TASKS, NoExamples, Part, RecipeConfig, record_frames
+from metis_jax.data.sources import BadRecordGuard, BadRecordLimit, Corpus, Selection, Split, TooManyBadRecords
 
 log = logging.getLogger(__name__)
 
@@ -71,6 +71,8 @@ class PipelineConfig:
 
     Attributes:
       shards: folders (or files) of shards.
+      validation_shards: folders of a development set.  With it nothing else is held out but what the corpus itself
+        holds out.
       batch_size: rows of the global batch, over all processes.
       buckets: padded lengths in frames; the largest is the longest crop.
       noise, rooms: where degradations find recorded noise and measured rooms.
@@ -84,6 +86,7 @@ class PipelineConfig:
     shards: tuple[str, ...] | str
     batch_size: int
     buckets: tuple[int, ...] = (250, 500, 750, 1000, 1500)
+    validation_shards: tuple[str, ...] | str = ()
     parts: tuple[PartConfig | Mapping[str, Any], ...] = (PartConfig(),)
     recipe: RecipeConfig = RecipeConfig()
     example: ExampleConfig = ExampleConfig()
@@ -100,13 +103,18 @@ class PipelineConfig:
     def __post_init__(self):
         if self.stage not in STAGES:
             raise ValueError(f"stage is {self.stage!r}; use one of {', '.join(STAGES)}")
-        if isinstance(self.shards, str):
-            object.__setattr__(self, "shards", (self.shards,))
+        for name in ("shards", "validation_shards"):
+            if isinstance(value := getattr(self, name), str):
+                object.__setattr__(self, name, (value,))
         # A config file says parts as plain mappings.
         parts = tuple(
             from_config_dict(PartConfig, part, where="parts") if isinstance(part, Mapping) else part
             for part in self.parts
         )
+        if self.validation_shards:
+            parts = tuple(
+                dataclasses.replace(part, select=dataclasses.replace(part.select, held_out_share=0.0)) for part in parts
+            )
         object.__setattr__(self, "parts", parts)
         if not parts:
             raise ValueError("parts is empty; give at least one")
@@ -133,6 +141,7 @@ class Pipeline:
         process_index: int = 0,
         process_count: int = 1,
         phonemize: Phonemize | None = None,
+        corpus: Corpus | None = None,
     ):
         if config.batch_size % process_count or not 0 <= process_index < process_count:
             raise ValueError(
@@ -142,8 +151,16 @@ class Pipeline:
         self.config = config
         self.process_index, self.process_count = process_index, process_count
         self.guard = BadRecordGuard(config.bad_records)
-        corpus = Corpus(config.shards)
-        self.parts = [self._part(corpus, part, phonemize is not None) for part in config.parts]
+        self.corpus = corpus = corpus or Corpus(config.shards, config.validation_shards)
+        self._phonemize = phonemize
+        frames = [record_frames(corpus, config.stage, config.example.target, part.task) for part in config.parts]
+        self._splits = [self._split(*pair) for pair in zip(config.parts, frames, strict=True)]
+        # What one part holds out, no other may train on.
+        held_out = np.concatenate([split.validation for split in self._splits])
+        self.parts = [
+            self._part(part, own, self._selected(part.select, split, held_out))
+            for part, own, split in zip(config.parts, frames, self._splits, strict=True)
+        ]
         for part in self.parts:
             log.info("%s: %d records, %d left out", part.task or config.stage, len(part), part.left_out)
         order = mixed_order([len(part) for part in self.parts], [part.weight for part in config.parts], config.seed)
@@ -155,7 +172,6 @@ class Pipeline:
             block_batches=config.block_batches,
             seed=config.seed,
         )
-        self.corpus = corpus
         self.examples = Examples(
             Waves(corpus, config.cached_seconds),
             config.stage,
@@ -168,17 +184,56 @@ class Pipeline:
             phonemize=phonemize,
         )
 
-    def _part(self, corpus: Corpus, part: PartConfig, can_phonemize: bool) -> Part:
+    def _part(self, part: PartConfig, frames: np.ndarray, selected: np.ndarray) -> Part:
         config = self.config
         return Part(
-            corpus,
-            corpus.select(part.select),
-            record_frames(corpus, config.stage, config.example.target, part.task),
+            self.corpus,
+            selected,
+            frames,
+            split=part.select.split,
             task=part.task,
             text=part.task == "tts" or (part.task == "tse" and config.example.text_guided > 0),
-            can_phonemize=can_phonemize,
+            can_phonemize=self._phonemize is not None,
             config=config.recipe,
             max_frames=config.buckets[-1],
+        )
+
+    def _split(self, part: PartConfig, frames: np.ndarray) -> Split:
+        """Both sides of a part's selection, such that examples can be made of each where that can be."""
+
+        def serves(train: np.ndarray, validation: np.ndarray) -> bool:
+            try:
+                self._part(part, frames, train)
+                self._part(part, frames, validation)
+            except NoExamples:
+                return False
+            return True
+
+        return self.corpus.split(part.select, serves)
+
+    def _selected(self, selection: Selection, split: Split, held_out: np.ndarray) -> np.ndarray:
+        if selection.split == "all":
+            return self.corpus.select(selection)
+        return split.validation if selection.split == "validation" else np.setdiff1d(split.train, held_out)
+
+    def validation(self) -> "Pipeline | None":
+        """Batches of what training leaves out, of every task for which it leaves out enough; None if that is none."""
+        config = self.config
+        parts = []
+        for part, split in zip(config.parts, self._splits, strict=True):
+            if split.serves:
+                parts.append(part)
+                continue
+            why = "the development set has too little" if config.validation_shards else "too little to hold out"
+            log.info("%s: trained without validation, %s", part.task or config.stage, why)
+        if not parts:
+            return None
+        return Pipeline(
+            dataclasses.replace(config, parts=tuple(parts)).for_split("validation"),
+            process_index=self.process_index,
+            process_count=self.process_count,
+            phonemize=self._phonemize,
+            corpus=self.corpus,
         )
 
     def _draw(self, part: int, item: int, rng: np.random.Generator, limit: int):

@@ -16,6 +16,10 @@ PROMPTED = ("tse", "vc")  # the prompt is a recording of its own in front of the
 HEARD = ("se", *PROMPTED)  # the condition is made of the record's wave
 
 
+class NoExamples(ValueError):
+    """A selection from which no example of a task can be made."""
+
+
 @dataclasses.dataclass(frozen=True)
 class Piece:
     """`frames` frames of a record from `start` on."""
@@ -87,6 +91,7 @@ class Part:
         selected: np.ndarray,
         frames: np.ndarray,
         *,
+        split: str,
         task: str,
         text: bool,
         can_phonemize: bool,
@@ -111,24 +116,29 @@ class Part:
         if task in PROMPTED:
             low = config.prompt_frames[0]
             pool = selected[frames[selected] >= low]
-            self._by_speaker: dict[str, np.ndarray] = {}
             names = self.speakers[pool]
             order = np.argsort(names, kind="stable")
             found, starts = np.unique(names[order], return_index=True)
-            for name, indices in zip(found.tolist(), np.split(pool[order], starts[1:]), strict=True):
-                self._by_speaker[name] = indices
+            bounds = np.append(starts, len(order)).tolist()
+            self._by_speaker = {
+                name: pool[order[start:end]]
+                for name, start, end in zip(found.tolist(), bounds[:-1], bounds[1:], strict=True)
+            }
             splittable = (frames[selected] >= low + config.min_frames) & (config.allow_split and not self.whole)
-            others = np.asarray([len(self._others(int(index))) for index in selected], np.int64)
+            own = [len(self._by_speaker.get(name, ())) for name in self.speakers[selected].tolist()]
+            others = np.asarray(own, np.int64) - (frames[selected] >= low)
             keep &= (others > 0) | splittable
         self.items = selected[keep]
         self.left_out = int((~keep).sum())
+        what = {"train": "training records", "validation": "validation records"}.get(split, "records")
         if not len(self.items):
-            raise ValueError(
-                f"no record for task {task or 'training'!r}: {len(selected)} selected, of which none has the length, "
-                f"text, arrays or second utterance it needs (min_frames {config.min_frames}, max_frames {max_frames})"
+            raise NoExamples(
+                f"no {what} for {f'task {task}' if task else 'this stage'}: of {len(selected)} selected none has the "
+                f"length, text, arrays or second utterance it needs (min_frames {config.min_frames}, "
+                f"max_frames {max_frames})"
             )
         if task == "tse" and len(set(self.speakers[self.items].tolist())) < 2:
-            raise ValueError("task tse needs at least two speakers in its selection")
+            raise NoExamples(f"task tse needs two speakers, and its {len(self.items)} {what} are of one")
 
     def __len__(self) -> int:
         return len(self.items)

@@ -6,7 +6,7 @@ import logging
 import os
 import pathlib
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import grain
 import numpy as np
@@ -78,7 +78,9 @@ class Selection:
       exclude_licenses: a record is left out if its licence contains one of these, in any case: "by-sa", "-nc".
       split: "train", "validation" (speakers held out by hash, and records that the corpus holds out) or "all".
       held_out_share: share of the speakers held out.  A speaker's side depends on its name and `split_seed` alone, so
-        it is the same in every corpus and on every machine.  A record without a speaker is split by its id.
+        it is the same in every corpus and on every machine.  A record without a speaker is split by its id.  Where
+        that leaves a side without what it needs, as in a corpus of one speaker, recordings are held out instead
+        (`Corpus.split`).  0 holds out what the corpus does, and nothing else.
       min_seconds, max_seconds: duration limits.
     """
 
@@ -101,10 +103,31 @@ class Selection:
             raise ValueError(f"selection.min_seconds is {self.min_seconds}, max_seconds {self.max_seconds}")
 
 
+def _place(name: str, seed: int) -> int:
+    """Where a name lies in 0 to 2**64: a fixed property of the name."""
+    return int.from_bytes(hashlib.blake2b(f"{seed}:{name}".encode(), digest_size=8).digest(), "big")
+
+
 def is_held_out(name: str, share: float, seed: int) -> bool:
-    """Whether a speaker belongs to the held-out side; a fixed property of the name."""
-    digest = hashlib.blake2b(f"{seed}:{name}".encode(), digest_size=8).digest()
-    return int.from_bytes(digest, "big") < share * 2**64
+    """Whether a speaker belongs to the held-out side."""
+    return _place(name, seed) < share * 2**64
+
+
+@dataclasses.dataclass(frozen=True)
+class Split:
+    """Both sides of a selection: indices of records in corpus order.  `serves`: each has what it needs."""
+
+    train: np.ndarray
+    validation: np.ndarray
+    serves: bool
+
+
+Serves = Callable[[np.ndarray, np.ndarray], bool]
+
+
+def both_have_records(train: np.ndarray, validation: np.ndarray) -> bool:
+    """What every split is to give, where it can."""
+    return len(train) > 0 and len(validation) > 0
 
 
 class _Shards:
@@ -134,19 +157,22 @@ class Corpus:
     """Shards, and TFDS data sets of the same schema, as one sequence of records with an index as columns.
 
     Opening checks every shard; reading a record may still fail (`RecordError`), and then names shard and record.
+    All records of the folders `held_out` count as held out by the corpus.
     """
 
-    def __init__(self, folders: Sequence[str | os.PathLike]):
+    def __init__(self, folders: Sequence[str | os.PathLike], held_out: Sequence[str | os.PathLike] = ()):
         if not folders:
             raise shards.ShardError("no shards given")
         self._readers: list[_Shards | TfdsRecords] = []
-        for folder in folders:
+        for folder in (*folders, *held_out):
             is_tfds = (pathlib.Path(folder) / "dataset_info.json").is_file()
             self._readers.append(TfdsRecords(folder) if is_tfds else _Shards(shards.find_shards([folder])))
         tables = [table for reader in self._readers for table in reader.tables]
         self.columns = {name: np.asarray([value for table in tables for value in table[name]]) for name in tables[0]}
         sizes = [sum(len(table["id"]) for table in reader.tables) for reader in self._readers]
         self._ends = np.cumsum(sizes)
+        if held_out:
+            self.columns["held_out"][self._ends[len(folders) - 1] :] = True
         if not len(self):
             raise shards.ShardError(f"{', '.join(map(str, folders))}: no records in these shards")
 
@@ -170,6 +196,44 @@ class Corpus:
 
     def select(self, selection: Selection) -> np.ndarray:
         """The indices of the records that a selection lets through, in corpus order."""
+        if selection.split == "all":
+            return np.flatnonzero(self._matching(selection))
+        return getattr(self.split(selection), selection.split)
+
+    def split(self, selection: Selection, serves: Serves = both_have_records) -> Split:
+        """Training and validation sides of a selection, whichever of them it asks for.
+
+        Tried in turn until `serves(train, validation)`: speakers by `held_out_share`, recordings by it, and the 1, 2,
+        4... recordings that come first by the hash of their ids, up to half of all.  So every process and every
+        continued run find the same sides.  If none serves, the corpus's own held-out records are the validation side.
+        """
+        matching, marked = self._matching(selection), self.columns["held_out"].astype(bool)
+        for held_out in self._ways_to_hold_out(selection, matching & ~marked):
+            train, validation = (np.flatnonzero(matching & side) for side in (~(marked | held_out), marked | held_out))
+            if serves(train, validation):
+                return Split(train, validation, True)
+        return Split(np.flatnonzero(matching & ~marked), np.flatnonzero(matching & marked), False)
+
+    def _ways_to_hold_out(self, selection: Selection, free: np.ndarray) -> Iterator[np.ndarray]:
+        """Boolean masks of records that could be held out of the `free` ones, the better first."""
+        share, seed, ids = selection.held_out_share, selection.split_seed, self.columns["id"]
+        if not share:
+            yield np.zeros(len(self), bool)
+            return
+        speakers = np.where(self.columns["speaker"] != "", self.columns["speaker"], ids)
+        for names in (speakers, ids):
+            side = {name: is_held_out(name, share, seed) for name in set(names[free].tolist())}
+            yield free & np.asarray([side.get(name, False) for name in names.tolist()])
+        records = np.flatnonzero(free)
+        places = np.asarray([_place(name, seed) for name in ids[records].tolist()], np.uint64)
+        order = records[np.argsort(places, kind="stable")]
+        count = 1
+        while 2 * count <= len(order):
+            yield np.isin(np.arange(len(self)), order[:count])
+            count *= 2
+
+    def _matching(self, selection: Selection) -> np.ndarray:
+        """Which records a selection would let through if it did not split them, bool [records]."""
         column = self.columns
         keep = np.isin(column["kind"], selection.kinds) & np.isin(column["condition"], selection.conditions)
         if selection.languages:
@@ -180,13 +244,7 @@ class Corpus:
                 for text in set(column["license"].tolist())
             }
             keep &= np.asarray([allowed[text] for text in column["license"].tolist()])
-        if selection.split != "all":
-            names = np.where(column["speaker"] != "", column["speaker"], column["id"]).tolist()
-            side = {name: is_held_out(name, selection.held_out_share, selection.split_seed) for name in set(names)}
-            held_out = column["held_out"].astype(bool) | np.asarray([side[name] for name in names])
-            keep &= held_out if selection.split == "validation" else ~held_out
-        keep &= (self.seconds >= selection.min_seconds) & (self.seconds <= selection.max_seconds)
-        return np.flatnonzero(keep)
+        return keep & (self.seconds >= selection.min_seconds) & (self.seconds <= selection.max_seconds)
 
     def fingerprint(self) -> str:
         """Changes whenever a record is added, removed, moved or relabelled."""

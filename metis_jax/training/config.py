@@ -16,7 +16,7 @@ class TrainConfig:
 
     Attributes:
       stage, model: which objective, and its section (the fields of that stage's class).
-      data: the fields of `PipelineConfig`, but for `batch_size`.
+      data: the fields of `PipelineConfig`, but for `batch_size` and `seed`.
       optimizers: one per component that is trained; the other components stay as they are.
       steps, batch_size: of the whole run, over all devices.
       accumulate: parts in which a batch passes through the devices.
@@ -68,8 +68,9 @@ class TrainConfig:
             raise ValueError(f"config.ema_decay is {self.ema_decay}; it must lie in [0, 1)")
         if not self.optimizers:
             raise ValueError("config.optimizers is empty; name the component to train")
-        if "batch_size" in self.data:
-            raise ValueError("config.data has batch_size; say it once, as config.batch_size")
+        for name in ("batch_size", "seed"):
+            if name in self.data:
+                raise ValueError(f"config.data has {name}; say it once, as config.{name}")
         optimizers = {
             name: section
             if isinstance(section, OptimizerConfig)
@@ -81,7 +82,8 @@ class TrainConfig:
 
     @property
     def pipeline(self) -> PipelineConfig:
-        return from_config_dict(PipelineConfig, {**self.data, "batch_size": self.batch_size}, where="config.data")
+        given = {**self.data, "batch_size": self.batch_size, "seed": self.seed}
+        return from_config_dict(PipelineConfig, given, where="config.data")
 
 
 # What a continued run may change: how far, how often, where.  The data section has its own rules (`data/pipeline.py`).

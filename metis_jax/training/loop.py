@@ -81,9 +81,16 @@ class _Clock:
 class Loop:
     """The state of one call of `train`; `run` is what outlives a step."""
 
-    def __init__(self, run: Run, pipeline: Pipeline, *, now: Callable[[], float] = time.perf_counter):
+    def __init__(
+        self,
+        run: Run,
+        pipeline: Pipeline,
+        validation: Pipeline | None,
+        *,
+        now: Callable[[], float] = time.perf_counter,
+    ):
         config = run.config
-        self.run, self.config, self.pipeline = run, config, pipeline
+        self.run, self.config, self.pipeline, self.validation = run, config, pipeline, validation
         self.is_chief = jax.process_index() == 0
         self.step = int(run.state.step)
         self.writer = Writer(run.workdir, self.step, is_active=self.is_chief)
@@ -94,7 +101,7 @@ class Loop:
         # Placed once: the step may not move anything to the devices by itself.
         self.key = jax.device_put(jax.random.key(config.seed + 1), replicated(run.mesh))
         self._flops: dict[tuple, float] = {}
-        self._validation: list[HostBatch] | None = None
+        self._held_out: list[HostBatch] | None = None
         self._eval_step = run.eval_step()
 
     def train(self) -> Outcome:
@@ -119,13 +126,17 @@ class Loop:
                     self.step += 1
                     self.pending.append(_Pending(self.step, metrics, batch))
                     self.read(keep=1)
-                    if self._is_due(config.eval_every):
-                        self.evaluate()
-                    if self._is_due(config.sample_every):
-                        self.show_samples()
-                    if self._is_due(config.checkpoint_every):
+                    evaluates = self.validation is not None and self._is_due(config.eval_every)
+                    shows = self._is_due(config.sample_every)
+                    # The first look at held-out speech can fail; by then the run is saved.
+                    looks_first = self._held_out is None and (evaluates or shows)
+                    if self._is_due(config.checkpoint_every) or looks_first:
                         self.save(batches.get_state())
                         saved = self.step
+                    if evaluates:
+                        self.evaluate()
+                    if shows:
+                        self.show_samples()
                 self.read(keep=0)
                 if saved != self.step:
                     self.save(batches.get_state())
@@ -197,18 +208,18 @@ class Loop:
         self.read(keep=0)
         self.run.checkpoints.save(self.step, self.run.state, data_state, self.run.about)
 
-    def validation(self) -> list[HostBatch]:
-        """The same held-out batches every time; made once."""
-        if self._validation is None:
-            held_out = make_pipeline(self.pipeline.config.for_split("validation"))
-            self._validation = [held_out[index] for index in range(self.config.eval_batches)]
-        return self._validation
+    def held_out(self) -> list[HostBatch]:
+        """The same held-out batches every time; made once.  Without validation, of what is trained on."""
+        if self._held_out is None:
+            pipeline = self.validation or self.pipeline
+            self._held_out = [pipeline[index] for index in range(self.config.eval_batches)]
+        return self._held_out
 
     def evaluate(self) -> dict[str, float]:
         """Mean scalars over the held-out batches, with masks that are the same every time."""
         self.read(keep=0)
         sums: collections.Counter[str] = collections.Counter()
-        for index, batch in enumerate(self.validation()):
+        for index, batch in enumerate(self.held_out()):
             key = jax.random.fold_in(jax.random.key(0), index)
             metrics = self._eval_step(self.run.averaged, self.run.frozen, feed(batch, self.run.mesh), key)
             sums.update({name: float(value) for name, value in jax.device_get(metrics).items()})
@@ -219,7 +230,7 @@ class Loop:
         return means
 
     def show_samples(self) -> None:
-        batch = feed(self.validation()[0], self.run.mesh)
+        batch = feed(self.held_out()[0], self.run.mesh)
         samples = self.run.stage.samples(all_params(self.run.averaged, self.run.frozen), batch, jax.random.key(0))
         self.writer.samples(self.step, samples)
         self.clock.restart()
@@ -228,8 +239,9 @@ class Loop:
 def train(config: TrainConfig, workdir: pathlib.Path) -> Outcome:
     """Runs until `config.steps`, a signal, or an error; the same call goes on where the last one was."""
     pipeline = make_pipeline(pipeline_config(config, workdir))
+    validation = pipeline.validation() if config.eval_every or config.sample_every else None
     run = start_run(config, workdir)
     if int(run.state.step) >= config.steps:
         run.checkpoints.close()
         return Outcome(int(run.state.step))
-    return Loop(run, pipeline).train()
+    return Loop(run, pipeline, validation).train()

@@ -135,7 +135,7 @@ def test_a_checkpoint_of_another_config_is_refused(straight):
 
 
 def test_a_checkpoint_of_other_data_is_refused(straight):
-    data = config().data | {"seed": 5}
+    data = config().data | {"block_batches": 3}
     with pytest.raises(ValueError, match="data config changed"):
         train(config(data=data, steps=9), straight)
 
@@ -262,6 +262,8 @@ def test_config_errors_name_the_key():
         config(steps=0)
     with pytest.raises(ValueError, match="say it once"):
         config(data=config().data | {"batch_size": 4})
+    with pytest.raises(ValueError, match="config.data has seed; say it once, as config.seed"):
+        config(data=config().data | {"seed": 4})
     with pytest.raises(ValueError, match="config.optimizers.x has no field 'rate'"):
         config(optimizers={"x": {"rate": 1}})
     with pytest.raises(ValueError, match="config.optimizers is empty"):

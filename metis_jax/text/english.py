@@ -45,7 +45,7 @@ _ORDINAL = re.compile(r"(?<![0-9])[0-9]+(?:st|nd|rd|th)")
 _NUMBER = re.compile(r"[0-9]+")
 
 # Applied in this order, each until nothing changes: espeak's symbols to those of the table.
-_RENAMED = (
+RENAMED = (
     ("t|ɹ", "tɹ"),
     ("d|ɹ", "dɹ"),
     ("t|s", "ts"),
@@ -60,7 +60,7 @@ _RENAMED = (
     ("n̩", "n"),
     ("oː|ɹ", "oːɹ"),
 )
-_RENAMES = tuple((re.compile(rf"(^|[_|]){re.escape(old)}(?=[_|]|$)"), new) for old, new in _RENAMED)
+_RENAMES = tuple((re.compile(rf"(^|[_|]){re.escape(old)}(?=[_|]|$)"), new) for old, new in RENAMED)
 
 # An English passage that ends in one of these characters ends in a word boundary, except at the end of the text.
 _ENDS_WORD = frozenset("p⁼ʰmftnlkxʃs`ɹaoəɛɪeɑʊŋiuɥwæjː")

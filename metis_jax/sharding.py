@@ -17,6 +17,7 @@ import flax
 import flax.linen as nn
 import jax
 import numpy as np
+from jax.experimental import mesh_utils, multihost_utils
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from metis_jax.types import (
@@ -67,8 +68,12 @@ class MeshConfig:
             raise ValueError(f"mesh (data, fsdp, tensor) is {sizes}; use positive sizes, at most one of them -1")
 
 
-def make_mesh(config: MeshConfig, devices: Sequence[jax.Device] | None = None) -> Mesh:
-    """The mesh over `devices` (default: all); ValueError where its sizes do not multiply to their number."""
+def make_mesh(config: MeshConfig, devices: Sequence[Any] | None = None) -> Mesh:
+    """The mesh over `devices` (default: all), neighbours in it near each other on the devices' network.
+
+    TPU slices are joined along `data`, the axis that says the least.  ValueError where the sizes do not multiply to the
+    number of devices, or where slices can not be laid out so.
+    """
     devices = list(jax.devices() if devices is None else devices)
     sizes = [config.data, config.fsdp, config.tensor]
     fixed = math.prod(size for size in sizes if size != -1)
@@ -79,7 +84,29 @@ def make_mesh(config: MeshConfig, devices: Sequence[jax.Device] | None = None) -
             f"mesh (data, fsdp, tensor) = {(config.data, config.fsdp, config.tensor)} does not divide "
             f"{len(devices)} devices; choose config.mesh sizes whose product is {len(devices)}"
         )
-    return jax.make_mesh(tuple(sizes), MESH_AXES, axis_types=(AxisType.Auto,) * 3, devices=devices)
+    return Mesh(_arranged(tuple(sizes), devices), MESH_AXES, axis_types=(AxisType.Auto,) * 3)
+
+
+def _arranged(sizes: tuple[int, ...], devices: Sequence[Any]) -> np.ndarray:
+    """The devices as an array of `sizes`."""
+    slices = len({device.slice_index for device in devices}) if devices[0].platform == "tpu" else 1
+    data, *inside = sizes
+    if data % slices:
+        raise ValueError(
+            f"mesh (data, fsdp, tensor) = {sizes} on {slices} TPU slices: slices are joined along data; "
+            f"choose a config.mesh.data that is a multiple of {slices}"
+        )
+    try:
+        if slices > 1:
+            return mesh_utils.create_hybrid_device_mesh(
+                (data // slices, *inside), (slices, 1, 1), devices, allow_split_physical_axes=True
+            )
+        return mesh_utils.create_device_mesh(sizes, devices, allow_split_physical_axes=True)
+    except (NotImplementedError, AssertionError) as error:
+        raise ValueError(
+            f"mesh (data, fsdp, tensor) = {sizes} can not be laid out on the network of these {len(devices)} "
+            f"{devices[0].device_kind} devices; take whole slices, and config.mesh sizes that are products of theirs"
+        ) from error
 
 
 @contextlib.contextmanager
@@ -151,7 +178,40 @@ def check_batch_size(batch_size: int, accumulate: int, mesh: Mesh) -> None:
         )
 
 
+def own_blocks(mesh: Mesh) -> tuple[tuple[int, ...], int]:
+    """Which blocks of a batch's rows the devices of this process hold, and into how many equal ones it is split.
+
+    Where `tensor` spans processes several of them hold the same blocks, and those of one process may lie apart.
+    """
+    count = math.prod(mesh.shape[axis] for axis in BATCH_AXES)
+    held = batch_sharding(mesh).addressable_devices_indices_map((count,)).values()
+    return tuple(sorted({range(count)[rows][0] for (rows,) in held})), count
+
+
 def feed(batch: Mapping[str, np.ndarray], mesh: Mesh) -> dict[str, Array]:
-    """Host arrays of this process to global arrays, split along the leading axis; the one hop to the devices."""
+    """Host arrays of this process's rows (`own_blocks`) to global arrays, split along the leading axis."""
     sharding = batch_sharding(mesh)
-    return {key: jax.make_array_from_process_local_data(sharding, value) for key, value in batch.items()}
+    blocks, count = own_blocks(mesh)
+
+    def whole(local: np.ndarray) -> Array:
+        size = len(local) // len(blocks)
+
+        def block(index: tuple[slice, ...]) -> np.ndarray:
+            position = blocks.index((index[0].start or 0) // size)
+            return local[position * size : (position + 1) * size]
+
+        return jax.make_array_from_callback((size * count, *local.shape[1:]), sharding, block)
+
+    return {key: whole(local) for key, local in batch.items()}
+
+
+def to_devices(value: np.ndarray, sharding: NamedSharding) -> Array:
+    """A host array that is the same in every process to a global one; each device is given its part alone."""
+    return jax.make_array_from_callback(value.shape, sharding, lambda index: value[index])
+
+
+def to_host(value: Array) -> np.ndarray:
+    """The whole of an array, wherever its parts lie; every process must ask for it."""
+    if not (value.is_fully_addressable or value.is_fully_replicated):
+        value = multihost_utils.process_allgather(value, tiled=True)
+    return np.asarray(value)

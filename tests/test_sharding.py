@@ -1,11 +1,14 @@
 """The mesh and its rules: what lands where, and that constraints are really there."""
 
+import dataclasses
+import itertools
 import json
 import pathlib
 
 import jax
 import numpy as np
 import pytest
+from jax.sharding import AxisType, Mesh
 from training import mini
 
 from metis_jax.config import AcousticGeneratorConfig, SemanticGeneratorConfig
@@ -17,6 +20,7 @@ from metis_jax.sharding import (
     check_batch_size,
     feed,
     make_mesh,
+    own_blocks,
     parameter_spec,
     specs_as_text,
 )
@@ -73,6 +77,91 @@ def test_feed_makes_global_arrays_split_by_rows():
     array = feed({"x": x}, mesh)["x"]
     np.testing.assert_array_equal(np.asarray(array), x)
     assert {shard.data.shape for shard in array.addressable_shards} == {(1, 2)}
+
+
+@dataclasses.dataclass(frozen=True)
+class Machine:
+    """What a device knows of the process that asks."""
+
+    here: int = 0
+
+    def process_index(self) -> int:
+        return self.here
+
+
+@dataclasses.dataclass(frozen=True)
+class FakeDevice:
+    """As much of a device as laying out a mesh asks for."""
+
+    id: int
+    process_index: int = 0
+    client: Machine = Machine()
+    platform: str = "cpu"
+    device_kind: str = "fake"
+    coords: tuple[int, ...] = ()
+    core_on_chip: int = 0
+    slice_index: int = 0
+
+
+def slices(kind: str, dims: tuple[int, int, int], count: int = 1) -> list[FakeDevice]:
+    """The devices of TPU slices with `dims` chips."""
+    places = itertools.product(range(count), *(range(size) for size in reversed(dims)))
+    return [
+        FakeDevice(index, platform="tpu", device_kind=kind, coords=tuple(reversed(place)), slice_index=which)
+        for index, (which, *place) in enumerate(places)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("kind", "dims", "sizes"),
+    [
+        ("TPU v5", (4, 4, 4), (1, 64, 1)),
+        ("TPU v5", (4, 4, 4), (2, 32, 1)),
+        ("TPU v5", (4, 4, 4), (1, 32, 2)),
+        ("TPU v5", (4, 4, 4), (8, 8, 1)),
+        ("TPU v6 lite", (16, 16, 1), (4, 64, 1)),
+        ("TPU v6 lite", (16, 16, 1), (1, 64, 4)),
+        ("TPU v6 lite", (16, 16, 1), (32, 8, 1)),
+        ("TPU v5 lite", (4, 4, 1), (2, 4, 2)),
+    ],
+)
+def test_a_slice_takes_meshes_that_split_its_axes(kind, dims, sizes):
+    devices = slices(kind, dims)
+    mesh = make_mesh(MeshConfig(data=sizes[0], fsdp=sizes[1], tensor=sizes[2]), devices)
+    assert mesh.devices.shape == sizes and set(mesh.devices.flat) == set(devices)
+    assert set(mesh.axis_types) == {AxisType.Auto}
+
+
+def test_slices_are_joined_along_data():
+    mesh = make_mesh(MeshConfig(data=4, fsdp=8), slices("TPU v5 lite", (4, 4, 1), count=2))
+    found = [{device.slice_index for device in row.flat} for row in mesh.devices]
+    assert found == [{0}, {0}, {1}, {1}]
+    with pytest.raises(ValueError, match=r"\(1, 32, 1\) on 2 TPU slices.*config.mesh.data that is a multiple of 2"):
+        make_mesh(MeshConfig(data=1, fsdp=32), slices("TPU v5 lite", (4, 4, 1), count=2))
+
+
+def test_a_mesh_that_a_slice_does_not_take_is_refused_with_advice():
+    with_holes = slices("TPU v5 lite", (4, 4, 1))[:14]
+    with pytest.raises(
+        ValueError, match=r"\(2, 7, 1\) can not be laid out .* 14 TPU v5 lite devices; take whole slices"
+    ):
+        make_mesh(MeshConfig(data=2, fsdp=7), with_holes)
+
+
+def test_a_process_feeds_the_rows_that_its_devices_hold():
+    def blocks(here: int, sizes: tuple[int, int, int], order=None) -> tuple[tuple[int, ...], int]:
+        devices = [FakeDevice(index, process_index=index // 2, client=Machine(here)) for index in range(4)]
+        places = np.array([devices[index] for index in order or range(4)]).reshape(sizes)
+        return own_blocks(Mesh(places, ("data", "fsdp", "tensor")))
+
+    assert [blocks(here, (4, 1, 1)) for here in (0, 1)] == [((0, 1), 4), ((2, 3), 4)]
+    assert [blocks(here, (2, 2, 1)) for here in (0, 1)] == [((0, 1), 4), ((2, 3), 4)]
+    assert [blocks(here, (2, 1, 2)) for here in (0, 1)] == [((0,), 2), ((1,), 2)]
+    # `tensor` spans the processes: both hold the same rows.
+    assert [blocks(here, (1, 1, 4)) for here in (0, 1)] == [((0,), 1)] * 2
+    assert [blocks(here, (2, 1, 2), order=(0, 2, 1, 3)) for here in (0, 1)] == [((0, 1), 2)] * 2
+    # Devices in another order than processes.
+    assert [blocks(here, (4, 1, 1), order=(2, 0, 3, 1)) for here in (0, 1)] == [((1, 3), 4), ((0, 2), 4)]
 
 
 FULL = {

@@ -2,8 +2,8 @@
 
 Order: mixture of parts, shuffle, repeat, then blocks of whole batches.  Inside a block rows are sorted by length bucket
 and cut into batches, and the batches are shuffled: a batch is padded to the smallest bucket that holds its longest row,
-no row is dropped, and every process computes the same plan, so shapes agree on a pod.  A process takes its rows of a
-finished plan last: neither order nor noise depends on the number of processes.
+no row is dropped, and every process computes the same plan, so shapes agree on a pod.  A process takes its share of a
+finished plan last: neither order nor noise depends on the mesh or the number of processes.
 """
 
 import dataclasses
@@ -146,11 +146,31 @@ class Batches:
         return [plans[index] for index in order]
 
 
-def process_slice(rows: Sequence[Row], index: int, count: int) -> Sequence[Row]:
-    """The rows of one process: a contiguous share, so that the global batch is the same array for any `count`."""
-    if not 0 <= index < count:
-        raise ValueError(f"process_index is {index} of {count} processes")
-    if len(rows) % count:
-        raise ValueError(f"batch_size is {len(rows)}; it must be a multiple of the {count} processes")
-    local = len(rows) // count
-    return rows[index * local : (index + 1) * local]
+@dataclasses.dataclass(frozen=True)
+class Share:
+    """The rows that one process makes of every batch: which of `count` equal blocks of consecutive rows.
+
+    Blocks go by where the devices of a process lie in the mesh (`sharding.own_blocks`): processes may hold the same
+    ones, and those of a process need not be neighbours.
+    """
+
+    blocks: tuple[int, ...] = (0,)
+    count: int = 1
+
+    def __post_init__(self):
+        if not self.blocks or list(self.blocks) != sorted({*self.blocks} & {*range(self.count)}):
+            raise ValueError(f"blocks are {self.blocks} of {self.count}; expected growing numbers below {self.count}")
+
+    def rows(self, total: int) -> np.ndarray:
+        """Indices of this share's rows in a batch of `total`, in their order there."""
+        if total % self.count:
+            raise ValueError(f"a batch of {total} rows does not split into {self.count} equal blocks")
+        return np.arange(total).reshape(self.count, -1)[list(self.blocks)].reshape(-1)
+
+    @property
+    def fraction(self) -> float:
+        """Of the rows of a batch."""
+        return len(self.blocks) / self.count
+
+
+WHOLE = Share()

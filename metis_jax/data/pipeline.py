@@ -1,7 +1,8 @@
 """Grain pipelines for every training stage: shards in, batches of numpy arrays out.
 
-A batch is a dict.  `b` is this process's share of `batch_size`, `t` one of `buckets` (frames at 50 Hz), `l` the samples
-of a bucket.  Rows are padded with zeros at the right; every `*lengths` key is int32 [b], audio float32, tokens int32.
+A batch is a dict.  `b` is this process's `Share` of `batch_size` rows, `t` one of `buckets` (frames at 50 Hz), `l` the
+samples of a bucket.  Rows are padded with zeros at the right; every `*lengths` key is int32 [b], audio float32, tokens
+int32.
 
     stage                        keys
     ssl_encoder, semantic_codec  wave [b, l] 16 kHz, l = ssl_samples(t), so that the SSL front end yields t frames;
@@ -43,7 +44,7 @@ from absl import flags
 
 from metis_jax.config import from_config_dict, to_dict
 from metis_jax.data.audio import CODEC_HOP, ssl_samples
-from metis_jax.data.batching import Batches, Row, mixed_order, process_slice
+from metis_jax.data.batching import WHOLE, Batches, Row, Share, mixed_order
 from metis_jax.data.examples import Example, ExampleConfig, Examples, Phonemize, UnusableRecord, Waves
 from metis_jax.data.recipes import HEARD, STAGES, TASKS, NoExamples, Part, RecipeConfig, record_frames
 from metis_jax.data.sources import BadRecordGuard, BadRecordLimit, Corpus, Selection, Split, TooManyBadRecords
@@ -132,24 +133,17 @@ class PipelineConfig:
 
 
 class Pipeline:
-    """Random access to the batches of one process: `pipeline[step]`; iterate with `iterator(step)`."""
+    """Random access to the batches of one process, its `share` of each: `pipeline[step]`, or `iterator(step)`."""
 
     def __init__(
         self,
         config: PipelineConfig,
         *,
-        process_index: int = 0,
-        process_count: int = 1,
+        share: Share = WHOLE,
         phonemize: Phonemize | None = None,
         corpus: Corpus | None = None,
     ):
-        if config.batch_size % process_count or not 0 <= process_index < process_count:
-            raise ValueError(
-                f"batch_size is {config.batch_size}, process {process_index} of {process_count}: "
-                "the batch must be a multiple of the number of processes"
-            )
-        self.config = config
-        self.process_index, self.process_count = process_index, process_count
+        self.config, self.share = config, share
         self.guard = BadRecordGuard(config.bad_records)
         self.corpus = corpus = corpus or Corpus(config.shards, config.validation_shards)
         self._phonemize = phonemize
@@ -230,8 +224,7 @@ class Pipeline:
             return None
         return Pipeline(
             dataclasses.replace(config, parts=tuple(parts)).for_split("validation"),
-            process_index=self.process_index,
-            process_count=self.process_count,
+            share=self.share,
             phonemize=self._phonemize,
             corpus=self.corpus,
         )
@@ -248,7 +241,7 @@ class Pipeline:
 
     def __getitem__(self, step: int) -> Batch:
         plan = self.plans[step]
-        rows = process_slice(plan.rows, self.process_index, self.process_count)
+        rows = [plan.rows[index] for index in self.share.rows(len(plan.rows))]
         return self._stack([self._example(step, row, plan.frames) for row in rows], plan.frames)
 
     def _example(self, step: int, row: Row, frames: int) -> tuple[Row, Example]:

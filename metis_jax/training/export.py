@@ -37,7 +37,7 @@ def write_components(run: Run, path: pathlib.Path, step: int) -> None:
     config = run.config
     params = all_params(run.averaged, run.frozen)
     if isinstance(run.stage, SslEncoderStage):
-        pipeline = make_pipeline(pipeline_config(config, run.workdir))
+        pipeline = make_pipeline(pipeline_config(config, run.workdir), run.mesh)
         params = run.stage.finish(params, (pipeline[index] for index in range(STATISTICS_BATCHES)))
     provenance = f"metis_jax, {config.stage}, step {step}, seed {config.seed}"
     adapter_name = None

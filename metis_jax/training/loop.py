@@ -16,7 +16,7 @@ import jax
 import numpy as np
 
 from metis_jax.data.pipeline import Pipeline
-from metis_jax.sharding import activate, feed, replicated
+from metis_jax.sharding import activate, feed, make_mesh, replicated
 from metis_jax.training.config import TrainConfig
 from metis_jax.training.metrics import Progress, Writer
 from metis_jax.training.preemption import StopRequest
@@ -99,7 +99,7 @@ class Loop:
         self.pending: collections.deque[_Pending] = collections.deque()
         self.last: dict[str, float] = {}
         # Placed once: the step may not move anything to the devices by itself.
-        self.key = jax.device_put(jax.random.key(config.seed + 1), replicated(run.mesh))
+        self.key = jax.jit(lambda: jax.random.key(config.seed + 1), out_shardings=replicated(run.mesh))()
         self._flops: dict[tuple, float] = {}
         self._held_out: list[HostBatch] | None = None
         self._eval_step = run.eval_step()
@@ -172,7 +172,7 @@ class Loop:
     def _account(self, pending: _Pending) -> None:
         clock, batch = self.clock, pending.batch
         clock.steps += 1
-        clock.seconds += self.run.stage.seconds(batch) * jax.process_count()
+        clock.seconds += self.run.stage.seconds(batch) / self.pipeline.share.fraction
         shapes = tuple(sorted((name, x.shape) for name, x in batch.items()))
         if shapes not in self._flops:
             rows = {
@@ -220,8 +220,8 @@ class Loop:
         self.read(keep=0)
         sums: collections.Counter[str] = collections.Counter()
         for index, batch in enumerate(self.held_out()):
-            key = jax.random.fold_in(jax.random.key(0), index)
-            metrics = self._eval_step(self.run.averaged, self.run.frozen, feed(batch, self.run.mesh), key)
+            fed = feed(batch, self.run.mesh)
+            metrics = self._eval_step(self.run.averaged, self.run.frozen, fed, np.int32(index))
             sums.update({name: float(value) for name, value in jax.device_get(metrics).items()})
         means = {name: value / self.config.eval_batches for name, value in sums.items()}
         self.writer.scalars(self.step, means, split="validation")
@@ -238,7 +238,7 @@ class Loop:
 
 def train(config: TrainConfig, workdir: pathlib.Path) -> Outcome:
     """Runs until `config.steps`, a signal, or an error; the same call goes on where the last one was."""
-    pipeline = make_pipeline(pipeline_config(config, workdir))
+    pipeline = make_pipeline(pipeline_config(config, workdir), make_mesh(config.mesh))
     validation = pipeline.validation() if config.eval_every or config.sample_every else None
     run = start_run(config, workdir)
     if int(run.state.step) >= config.steps:

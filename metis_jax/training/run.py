@@ -14,9 +14,10 @@ import numpy as np
 from jax.sharding import Mesh
 
 from metis_jax.bundle import Bundle
+from metis_jax.data.batching import Share
 from metis_jax.data.pipeline import Pipeline, PipelineConfig
 from metis_jax.data.synthetic import write_synthetic_shards
-from metis_jax.sharding import activate, check_batch_size, make_mesh
+from metis_jax.sharding import activate, check_batch_size, make_mesh, own_blocks, to_devices, to_host
 from metis_jax.text.frontend import TextFrontEnd
 from metis_jax.text.languages import AUTO
 from metis_jax.training import code_vectors
@@ -75,7 +76,7 @@ class Run:
         params = dict(self.state.params)
         for name, leaves in found.items():
             flat = flax.traverse_util.flatten_dict(params[name], sep="/")
-            flat |= {path: jax.device_put(leaf, flat[path].sharding) for path, leaf in leaves.items()}
+            flat |= {path: to_devices(leaf, flat[path].sharding) for path, leaf in leaves.items()}
             params[name] = flax.traverse_util.unflatten_dict(flat, sep="/")
         if found:
             self.state = self._maker.begin(params)
@@ -113,13 +114,12 @@ class _Phonemizer:
         return self._front_end.read(text, language or AUTO).ids
 
 
-def make_pipeline(config: PipelineConfig) -> Pipeline:
-    """This process's share of the data."""
+def make_pipeline(config: PipelineConfig, mesh: Mesh) -> Pipeline:
+    """The rows of every batch that this process's devices hold."""
     speaks = any(part.task == "tts" for part in config.parts) or config.example.text_guided > 0
     return Pipeline(
         config,
-        process_index=jax.process_index(),
-        process_count=jax.process_count(),
+        share=Share(*own_blocks(mesh)),
         phonemize=_Phonemizer() if speaks else None,
     )
 
@@ -206,10 +206,10 @@ def start_run(config: TrainConfig, workdir: pathlib.Path) -> Run:
     # Outside the mesh: a convolution from channels to channels has the same logical axis twice, which Flax refuses
     # where a mesh is active.
     initial = add_code_vectors(without(load_initial(config.initial), config.skip_initial), stage, config.code_vectors)
+    layout = make_layout(stage, config.optimizers, mesh)
+    for name, missing in check_initial(layout, initial).items():
+        log.info("%s: from %s, %d leaves drawn", name, config.initial.get(name, "code vectors"), missing)
     with activate(mesh):
-        layout = make_layout(stage, config.optimizers, mesh)
-        for name, missing in check_initial(layout, initial).items():
-            log.info("%s: from %s, %d leaves drawn", name, config.initial.get(name, "code vectors"), missing)
         frozen = materialize(stage, key, layout.frozen, layout.frozen_shardings, initial, config.half_precision)
         maker = StateMaker(layout, config.optimizers, mesh, ema=bool(config.ema_decay))
         checkpoints = Checkpoints(workdir / CHECKPOINTS, keep=config.keep_checkpoints, keep_period=config.keep_period)
@@ -241,5 +241,5 @@ def digest(tree: Any) -> str:
     total = hashlib.sha256()
     for path, leaf in jax.tree_util.tree_leaves_with_path(tree):
         total.update(jax.tree_util.keystr(path).encode())
-        total.update(np.asarray(jax.device_get(leaf)).tobytes())
+        total.update(to_host(leaf).tobytes())
     return total.hexdigest()

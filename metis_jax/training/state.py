@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
-from metis_jax.sharding import parameter_shardings, replicated, unboxed
+from metis_jax.sharding import parameter_shardings, replicated, to_devices, unboxed
 from metis_jax.training.optim import OptimizerConfig, join_trees, make_optimizer, split_trainable
 from metis_jax.training.stage import Params, Stage, init_component
 from metis_jax.types import Array, Key
@@ -107,7 +107,7 @@ def materialize(
         seed = jax.random.fold_in(key, zlib.crc32(name.encode()))
         leaves = jax.jit(draw, out_shardings={path: places[path] for path in missing})(seed) if missing else {}
         for path in wanted.keys() - missing:
-            leaves[path] = jax.device_put(np.asarray(given[path], wanted[path].dtype), places[path])
+            leaves[path] = to_devices(np.asarray(given[path], wanted[path].dtype), places[path])
         if name in half_precision:
             leaves = {p: x.astype(jnp.bfloat16) if x.dtype == jnp.float32 else x for p, x in leaves.items()}
         result[name] = flax.traverse_util.unflatten_dict(leaves, sep="/")

@@ -14,7 +14,7 @@ import optax
 from metis_jax.training.optim import OptimizerConfig, learning_rate, make_optimizer
 from metis_jax.training.stage import Batch, Metrics, Params, Stage
 from metis_jax.training.state import TrainState, all_params
-from metis_jax.types import Array, Float, Key
+from metis_jax.types import Array, Float, Int, Key
 
 TrainStep = Callable[[TrainState, Params, Batch, Key[Array, ""]], tuple[TrainState, Metrics]]
 
@@ -87,11 +87,12 @@ def make_train_step(
     return jax.jit(step, donate_argnums=0, **shardings)
 
 
-def make_eval_step(stage: Stage) -> Callable[[Params, Params, Batch, Key[Array, ""]], Metrics]:
-    """(params or their average, frozen, batch, key) -> scalars."""
+def make_eval_step(stage: Stage) -> Callable[[Params, Params, Batch, Int[Array, ""]], Metrics]:
+    """(params or their average, frozen, batch, its number) -> scalars.  A batch has the same masks every time."""
 
     @jax.jit
-    def evaluate(params: Params, frozen: Params, batch: Batch, key: Key[Array, ""]) -> Metrics:
+    def evaluate(params: Params, frozen: Params, batch: Batch, number: Int[Array, ""]) -> Metrics:
+        key = jax.random.fold_in(jax.random.key(0), number)
         value, metrics = stage.loss(all_params(params, frozen), batch, key, deterministic=True)
         return metrics | {"loss": value}
 

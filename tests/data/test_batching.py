@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from metis_jax.data.batching import Batches, Row, mixed_order, process_slice
+from metis_jax.data.batching import Batches, Share, mixed_order
 from metis_jax.data.recipes import Piece, Recipe
 
 
@@ -82,19 +82,19 @@ def test_random_access_equals_going_through():
         assert jumping[step] == steps[step]
 
 
-@pytest.mark.parametrize("count", [1, 2, 4])
-def test_slices_of_processes_make_the_same_global_batch(count):
-    plan = batches()[5]
-    parts = [process_slice(plan.rows, index, count) for index in range(count)]
-    assert tuple(row for part in parts for row in part) == plan.rows
+def test_shares_are_blocks_of_rows_wherever_they_lie():
+    assert Share().rows(3).tolist() == [0, 1, 2] and Share().fraction == 1
+    share = Share((0, 2), 4)
+    assert share.rows(8).tolist() == [0, 1, 4, 5] and share.rows(4).tolist() == [0, 2]
+    assert share.fraction == 0.5
 
 
-def test_slices_that_do_not_divide_are_named():
-    rows = [Row(position, 0, Recipe("", Piece(0, 0, 1))) for position in range(4)]
-    with pytest.raises(ValueError, match="batch_size is 4.*3 processes"):
-        process_slice(rows, 0, 3)
-    with pytest.raises(ValueError, match="process_index is 2 of 2"):
-        process_slice(rows, 2, 2)
+def test_shares_that_do_not_divide_are_named():
+    with pytest.raises(ValueError, match="a batch of 4 rows does not split into 3 equal blocks"):
+        Share((0,), 3).rows(4)
+    for blocks in ((), (2,), (1, 0), (0, 0), (-1,)):
+        with pytest.raises(ValueError, match="expected growing numbers below 2"):
+            Share(blocks, 2)
 
 
 def test_a_stand_in_fits_differs_and_is_reproducible():

@@ -14,6 +14,7 @@ import metis_jax.data
 from metis_jax.config import from_config_dict, to_dict
 from metis_jax.data import shards
 from metis_jax.data.audio import rms, ssl_frames, ssl_samples
+from metis_jax.data.batching import Share
 from metis_jax.data.examples import ExampleConfig
 from metis_jax.data.pipeline import PartConfig, Pipeline, PipelineConfig
 from metis_jax.data.recipes import TASKS, RecipeConfig
@@ -195,12 +196,12 @@ def test_the_global_batch_is_the_same_for_1_2_and_4_processes(audio_shards, task
     made = config(audio_shards, "finetune", task, example=ExampleConfig(target="wave"))
     whole = [Pipeline(made)[step] for step in range(2)]
     for count in (2, 4):
-        parts = [Pipeline(made, process_index=index, process_count=count) for index in range(count)]
+        parts = [Pipeline(made, share=Share((index,), count)) for index in range(count)]
         for step in range(2):
             local = [part[step] for part in parts]
             equal(whole[step], {key: np.concatenate([one[key] for one in local]) for key in whole[step]})
-    with pytest.raises(ValueError, match="batch_size is 4, process 0 of 3"):
-        Pipeline(made, process_count=3)
+    apart = Pipeline(made, share=Share((0, 3), 4))
+    equal({key: rows[[0, 3]] for key, rows in whole[0].items()}, apart[0])
 
 
 def test_a_run_stopped_anywhere_goes_on_exactly(audio_shards):
@@ -301,7 +302,7 @@ def test_bad_records_are_skipped_counted_and_replaced_alike_everywhere(audio_sha
     assert pipeline.guard.skipped >= 3 and pipeline.guard.read >= 48
     assert {name for name in bad if any(name in entry.getMessage() for entry in caplog.records)} == bad
     assert all(rms(row) > 0.01 for batch in whole for row in batch["wave"])
-    parts = [Pipeline(made, process_index=index, process_count=2) for index in range(2)]
+    parts = [Pipeline(made, share=Share((index,), 2)) for index in range(2)]
     for step in range(12):
         local = [part[step] for part in parts]
         equal(whole[step], {key: np.concatenate([one[key] for one in local]) for key in whole[step]})

@@ -97,8 +97,6 @@ DENOISING = {
     "example": {"target": "wave", "max_phones": 128, "degrade": DEGRADATIONS},
     "parts": ({"task": "se", "select": SPEECH},),
 }
-# Further apart than by default: from a low voice to a high one it is more than half an octave.
-VOICES = {"pitch_semitones": (0.0, 8.0), "equalizer_db": 5.0}
 
 # What a generator of other SSL tokens has that is of no use for these.
 _SSL_LAYERS = "semantic_generator/params/(token_embedding|to_logits|to_codes|condition_adapter)/.*"
@@ -167,7 +165,7 @@ def finetuning(
             buckets=(150, 250),
             recipe=dict(prompt_frames=(50, 100)),
             # Targets of the very excerpt that is heard: levels are normalised over it, and tokens follow levels.
-            example=dict(target="wave", max_phones=128, degrade=DEGRADATIONS, perturb=VOICES),
+            example=dict(target="wave", max_phones=128, degrade=DEGRADATIONS),
             parts=tuple(
                 dict(task=task, weight=share, select=SPOKEN if task == "tts" else SPEECH)
                 for task, share in shares.items()

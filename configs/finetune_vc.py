@@ -3,8 +3,9 @@ r"""Zero-shot voice conversion: fine-tuning of the pre-trained generator (Metis 
 Command:   python train.py --config=configs/finetune_vc.py[:lora] --workdir=DIR \
                --config.data.shards='("SHARDS",)' --config.initial.semantic_generator=BASE \
                --config.initial.ssl_encoder=BUNDLE --config.initial.semantic_codec=BUNDLE
-Condition: SSL features of the prompt and the source with its timbre perturbed.
-Data:      speech of several utterances per speaker, or records with `source_audio`.
+Condition: SSL features of the prompt and the source in another voice.
+Data:      speech of several utterances per speaker; `source_audio` of a manifest line, where it has one, is the same
+           words in another voice and takes the place of the perturbation (docs/training.md).
 Hardware:  8 x 80 GB for full fine-tuning, one for LoRA.
 Expected:  VCTK WER 4.49, SIM 0.55, from the paper's 300K-hour base.
 Words:     full (default), lora, tiny, quicktest (configs/common.py).

@@ -34,6 +34,7 @@ from metis_jax.data.records import Record, RecordError
 
 REASONS = ("unreadable", "mismatch", "bad array", "too short", "too long", "low rate", "silent", "clipped", "duplicate")
 _CHUNK = 100  # files judged between two savings
+_SOURCE_TOLERANCE = 0.1  # seconds that a `source_audio` may be longer or shorter: what frames of a converter leave over
 _KEPT = ("FLAC", "OGG", "MP3", "MPEG")  # containers whose bytes are kept as they are
 
 
@@ -74,17 +75,21 @@ class Verdict:
     digest: str = ""  # of the decoded 16-bit samples
 
 
+def _decoded(path: str, name: str) -> tuple[np.ndarray, int]:
+    try:
+        return read_wave(pathlib.Path(path).read_bytes(), name)
+    except OSError as error:
+        raise RecordError(f"{name}: {error.strerror or error}") from error
+
+
 def judge(item: Item, config: PrepareConfig) -> Verdict:
     """Whether a recording is taken."""
     try:
-        wave, rate = read_wave(pathlib.Path(item.path).read_bytes(), "file")
-        if item.source_path:
-            read_wave(pathlib.Path(item.source_path).read_bytes(), "source_audio")
+        wave, rate = _decoded(item.path, "file")
+        source, source_rate = _decoded(item.source_path, "source_audio") if item.source_path else (wave, rate)
     except RecordError as error:
         return Verdict("unreadable", str(error))
-    except OSError as error:
-        return Verdict("unreadable", error.strerror or str(error))
-    seconds = len(wave) / rate
+    seconds, source_seconds = len(wave) / rate, len(source) / source_rate
     facts = {"samples": len(wave), "sample_rate": rate}
 
     def refuse(reason: str, detail: str) -> Verdict:
@@ -94,6 +99,9 @@ def judge(item: Item, config: PrepareConfig) -> Verdict:
         return refuse("mismatch", f"sample_rate is {rate}, the list says {item.sample_rate}")
     if item.seconds and abs(item.seconds - seconds) > 0.1 + 0.05 * item.seconds:
         return refuse("mismatch", f"{seconds:.2f} seconds, the list says {item.seconds:.2f}")
+    if abs(source_seconds - seconds) > _SOURCE_TOLERANCE:
+        detail = f"source_audio has {source_seconds:.2f} seconds, the recording {seconds:.2f}; keep the timing"
+        return refuse("mismatch", detail)
     least = {"rir": 0.0, "noise": config.min_seconds / 5}.get(item.kind, config.min_seconds)
     if not len(wave) or seconds < least:
         return refuse("too short", f"{seconds:.2f} s, at least {least} s")
@@ -101,9 +109,10 @@ def judge(item: Item, config: PrepareConfig) -> Verdict:
         return refuse("too long", f"{seconds:.1f} s, at most {config.max_seconds} s")
     if rate < config.min_rate:
         return refuse("low rate", f"{rate} Hz, at least {config.min_rate} Hz")
-    peak = float(np.max(np.abs(wave)))
-    if peak < 10 ** (config.silence_db / 20):
-        return refuse("silent", f"peak {20 * math.log10(max(peak, 1e-10)):.0f} dB, at least {config.silence_db:.0f} dB")
+    for name, one in (("", wave), ("source_audio: ", source)):
+        peak = 20 * math.log10(max(float(np.max(np.abs(one), initial=0.0)), 1e-10))
+        if peak < config.silence_db:
+            return refuse("silent", f"{name}peak {peak:.0f} dB, at least {config.silence_db:.0f} dB")
     clipped = float(np.mean(np.abs(wave) > 0.999))
     if clipped > config.clipped_share and item.kind != "rir":
         return refuse("clipped", f"{clipped:.1%} of the samples at full scale, at most {config.clipped_share:.1%}")

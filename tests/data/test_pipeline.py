@@ -9,14 +9,17 @@ import shutil
 
 import numpy as np
 import pytest
+import soundfile
+from synthetic_voice import voice
 
 import metis_jax.data
 from metis_jax.config import from_config_dict, to_dict
 from metis_jax.data import shards
-from metis_jax.data.audio import rms, ssl_frames, ssl_samples
+from metis_jax.data.audio import SSL_HOP, resample, rms, ssl_frames, ssl_samples
 from metis_jax.data.batching import Share
 from metis_jax.data.examples import ExampleConfig
 from metis_jax.data.pipeline import PartConfig, Pipeline, PipelineConfig
+from metis_jax.data.prepare import prepare
 from metis_jax.data.recipes import TASKS, RecipeConfig
 from metis_jax.data.sources import BadRecordLimit, Corpus, Selection, TooManyBadRecords
 
@@ -273,13 +276,30 @@ def test_a_lone_utterance_is_split_into_prompt_and_target(audio_shards, tmp_path
         Pipeline(dataclasses.replace(made, recipe=dataclasses.replace(RECIPE, allow_split=False)))
 
 
-def test_source_audio_replaces_the_perturbation(audio_shards, tmp_path):
-    records = [record for path in shards.find_shards([audio_shards]) for record in shards.read_shard(path)]
-    speech = [record for record in records if record.kind == "speech"]
-    records = [dataclasses.replace(one, source_audio=one.audio) for one in speech]
-    shards.write_shard(tmp_path / "x.array_record", records)
-    batch = Pipeline(config(tmp_path, "finetune", "vc", example=ExampleConfig(target="wave")))[0]
-    np.testing.assert_array_equal(batch["source"], batch["target"])
+def test_source_audio_of_a_manifest_is_what_conversion_starts_from(tmp_path):
+    """Files beside the manifest, at a rate of their own and a little longer, as a converter leaves them."""
+    (tmp_path / "converted").mkdir()
+    rows = []
+    for index in range(4):
+        name = f"s{index // 2}_{index % 2}"
+        soundfile.write(tmp_path / f"{name}.wav", voice(index, 2.0), 16_000)
+        soundfile.write(tmp_path / "converted" / f"{name}.wav", voice(10 + index, 2.015, 24_000), 24_000)
+        rows.append({"path": f"{name}.wav", "speaker": name[:2], "source_audio": f"converted/{name}.wav"})
+    manifest = tmp_path / "manifest.jsonl"
+    manifest.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    assert prepare(manifest, tmp_path / "shards")["records"] == 4
+
+    pipeline = Pipeline(config(tmp_path / "shards", "finetune", "vc", example=ExampleConfig(target="wave")))
+    batch = pipeline[0]
+    for row, source, target, length in zip(
+        pipeline.plans[0].rows, batch["source"], batch["target"], batch["wave_lengths"], strict=True
+    ):
+        prompt, piece = row.recipe.prompt, row.recipe.target
+        start = SSL_HOP * prompt.frames
+        converted, rate = soundfile.read(tmp_path / "converted" / f"{pipeline.corpus.name(piece.record)}.wav")
+        expected = resample(converted, rate, 16_000)[SSL_HOP * piece.start :][: length - start]
+        np.testing.assert_allclose(source[start:length], expected, atol=1e-3)
+        np.testing.assert_array_equal(source[:start], target[:start])
 
 
 def _corrupted(audio_shards, folder, ids):

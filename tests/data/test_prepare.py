@@ -232,6 +232,27 @@ def test_a_video_is_represented_by_its_sound(tmp_path):
     assert report["records"] == 1 and list(report["hours"]) == ["video"]
 
 
+def test_source_audio_that_can_not_be_one_refuses_its_line(tmp_path):
+    wave = voice(0, 1.0)
+    waves = {"short": wave[:12_000], "long": np.pad(wave, (0, 4_000)), "silent": 0.001 * wave, "good": voice(1, 1.02)}
+    for name, source in waves.items():
+        soundfile.write(tmp_path / f"{name}.source.flac", source, 16_000)
+    (tmp_path / "text.source.flac").write_text("not audio")
+    names = (*waves, "text", "missing")
+    for index, name in enumerate(names):
+        soundfile.write(tmp_path / f"{name}.flac", voice(2 + index, 1.0), 16_000)
+    rows = [{"path": f"{name}.flac", "source_audio": f"{name}.source.flac"} for name in names]
+    report = prepare(write_manifest(tmp_path, rows), tmp_path / "out")
+    assert report["refused"] == {"unreadable": 2, "mismatch": 2, "silent": 1}
+    lines = map(json.loads, (tmp_path / "out" / "refused.jsonl").read_text().splitlines())
+    details = {row["id"]: row["detail"] for row in lines}
+    assert details["short"] == "source_audio has 0.75 seconds, the recording 1.00; keep the timing"
+    assert "source_audio has 1.25 seconds" in details["long"] and details["silent"].startswith("source_audio: peak -7")
+    assert "source_audio: libsndfile can not read it" in details["text"]
+    assert details["missing"] == "source_audio: No such file or directory"
+    assert Corpus([tmp_path / "out"])[0].source_audio == (tmp_path / "good.source.flac").read_bytes()
+
+
 def test_phones_and_lip_features_of_a_manifest(tmp_path):
     """Good ones land in the record; a bad one refuses its line and says why."""
     features = np.random.default_rng(0).standard_normal((25, 6))

@@ -67,9 +67,12 @@ KINDS: dict[str, type] = {
     "semantic_generator": configs.SemanticGeneratorConfig,
     "acoustic_generator": configs.AcousticGeneratorConfig,
     "visual_encoder": configs.VisualEncoderConfig,
+    "whisper_encoder": configs.WhisperEncoderConfig,
     "duration_predictor": configs.DurationPredictorConfig,
     "task_adapter": TaskAdapterConfig,
 }
+# Encoders of which a checkpoint keeps more layers than are run.
+_READ_AT_A_LAYER = (configs.SslEncoderConfig, configs.WhisperEncoderConfig)
 _KIND_OF = {cls: kind for kind, cls in KINDS.items()}
 
 
@@ -106,7 +109,7 @@ def stored_shapes(config: Any, base: configs.SemanticGeneratorConfig | None = No
             raise ValueError(f"task adapter needs its base {config.base!r}")
         shapes = abstract_variables(config.adapted(base), config.lora)
         return {path: leaf.shape for path, leaf in shapes.items() if not set(config.parts).isdisjoint(path.split("/"))}
-    if isinstance(config, configs.SslEncoderConfig):
+    if isinstance(config, _READ_AT_A_LAYER):
         # A checkpoint keeps all layers, the model only has those it runs.
         config = dataclasses.replace(config, hidden_layer=config.num_layers)
     return {path: leaf.shape for path, leaf in abstract_variables(config).items()}
@@ -177,7 +180,7 @@ class Bundle:
     def load(self, name: str, *, dtype: str = "float32") -> tuple[Any, Variables]:
         """Configuration and variables of a component, checked against the model.
 
-        Parameters stored in another floating dtype are cast to `dtype`; statistics stay as they are.  Of an SSL
+        Parameters stored in another floating dtype are cast to `dtype`; statistics stay as they are.  Of an
         encoder only the layers that are run are read.
         """
         self._require(name)
@@ -187,11 +190,10 @@ class Bundle:
         expected = stored_shapes(config, base)
         check_shapes(file.path, expected, file.shapes)
         flat = {}
-        for path in expected:
-            rows = None
-            if isinstance(config, configs.SslEncoderConfig) and "layers" in path.split("/"):
-                rows = config.hidden_layer
-            array = file.read(path, rows)
+        is_partial = isinstance(config, _READ_AT_A_LAYER)
+        run = {path: leaf.shape for path, leaf in abstract_variables(config).items()} if is_partial else expected
+        for path, shape in run.items():
+            array = file.read(path, None if shape == expected[path] else shape[0])
             is_float = array.dtype == ml_dtypes.bfloat16 or np.issubdtype(array.dtype, np.floating)
             if path.startswith("params/") and is_float:
                 array = array.astype(dtype, copy=False)

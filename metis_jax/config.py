@@ -99,6 +99,35 @@ class SslEncoderConfig:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
+class WhisperEncoderConfig:
+    """The encoder of Whisper (arXiv 2212.04356); the defaults are openai/whisper-tiny, 50 frames a second.
+
+    `num_layers` is what a checkpoint holds, `hidden_layer` how many of them are run.
+    """
+
+    sample_rate: int = 16000
+    mel_bins: int = 80
+    width: int = 384
+    num_layers: int = 4
+    hidden_layer: int = 3
+    num_heads: int = 6
+    mlp_width: int = 1536
+
+    def __post_init__(self):
+        _require(
+            self.width % self.num_heads == 0, f"width {self.width} is not a multiple of num_heads {self.num_heads}"
+        )
+        _require(
+            0 <= self.hidden_layer <= self.num_layers,
+            f"hidden_layer {self.hidden_layer} is outside 0..num_layers = {self.num_layers}",
+        )
+
+    @property
+    def head_width(self) -> int:
+        return self.width // self.num_heads
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class SemanticCodecConfig:
     """VQ autoencoder over SSL features (MaskGCT section 3.2.1; reference RepCodec).
 
@@ -325,6 +354,7 @@ _TINY_GENERATOR = {"width": 64, "num_layers": 3, "num_heads": 4, "mlp_width": 25
 SIZES: dict[str, dict[type, Any]] = {
     "tiny": {
         SslEncoderConfig: SslEncoderConfig(width=64, num_layers=4, hidden_layer=3, num_heads=4, mlp_width=128),
+        WhisperEncoderConfig: WhisperEncoderConfig(width=32, num_layers=3, hidden_layer=2, num_heads=2, mlp_width=48),
         SemanticCodecConfig: SemanticCodecConfig(
             feature_width=64, codebook_size=128, code_width=4, width=24, mlp_width=48, num_layers=3
         ),

@@ -1,7 +1,8 @@
-"""The authors' published weights to a bundle, and back.
+"""The authors' published weights to a bundle, and back; the encoder of Whisper to one.
 
 python convert.py --official=DIR[,DIR2,hub:amphion/MaskGCT] --output=BUNDLE
 python convert.py --bundle=BUNDLE --export=DIR
+python convert.py --whisper=DIR --output=BUNDLE
 """
 
 import sys
@@ -15,6 +16,7 @@ from metis_jax.bundle import Bundle
 from metis_jax.cli import command
 from metis_jax.convert.official import convert_official, export_official
 from metis_jax.convert.published import Root, download
+from metis_jax.convert.whisper import convert_whisper
 
 
 def _flags() -> flags.FlagValues:
@@ -24,6 +26,13 @@ def _flags() -> flags.FlagValues:
         [],
         "Folders that hold the published repositories (amphion/MaskGCT, amphion/metis, facebook/w2v-bert-2.0) or are "
         "one of them; hub:OWNER/NAME downloads one (extra `hub`).",
+        flag_values=values,
+    )
+    flags.DEFINE_string(
+        "whisper",
+        None,
+        "The folder of a Whisper model (model.safetensors of openai/whisper-*, or a CTranslate2 model.bin), of which "
+        "the encoder is converted.",
         flag_values=values,
     )
     flags.DEFINE_string("output", None, "The bundle to write.", flag_values=values)
@@ -42,12 +51,18 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run(given: flags.FlagValues) -> None:
-    if given.official and given.output and not (given.bundle or given.export):
-        _convert(given)
-    elif given.bundle and given.export and not (given.official or given.output):
-        _export(given)
-    else:
-        raise ValueError("give --official=DIR --output=BUNDLE, or --bundle=BUNDLE --export=DIR")
+    ways = {
+        ("official", "output"): _convert,
+        ("bundle", "export"): _export,
+        ("whisper", "output"): _convert_whisper,
+    }
+    named = {name for way in ways for name in way if given[name].value}
+    way = next((run for names, run in ways.items() if set(names) == named), None)
+    if way is None:
+        raise ValueError(
+            "give --official=DIR --output=BUNDLE, --whisper=DIR --output=BUNDLE or --bundle=BUNDLE --export=DIR"
+        )
+    way(given)
 
 
 def _convert(given: flags.FlagValues) -> None:
@@ -61,6 +76,12 @@ def _convert(given: flags.FlagValues) -> None:
         )
     print(f"{given.output}: {', '.join(bundle.components)}")
     print(f"tasks: {', '.join(bundle.tasks) or 'none'}; licence of the weights: {bundle.info['license']}")
+
+
+def _convert_whisper(given: flags.FlagValues) -> None:
+    with tqdm(unit="B", unit_scale=True, leave=False, disable=None) as bar:
+        bundle = convert_whisper(Path(given.whisper), Path(given.output), progress=_advance(bar))
+    print(f"{given.output}: {', '.join(bundle.components)}; licence of the weights: {bundle.info['license']}")
 
 
 def _export(given: flags.FlagValues) -> None:

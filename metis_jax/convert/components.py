@@ -2,14 +2,14 @@
 
 import os
 import zipfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
-from metis_jax.bundle import TaskAdapterConfig, kind_of, stored_shapes
+from metis_jax.bundle import BundleWriter, TaskAdapterConfig, kind_of, stored_shapes
 from metis_jax.convert import (
     acoustic_codec,
     acoustic_generator,
@@ -17,10 +17,14 @@ from metis_jax.convert import (
     semantic_generator,
     ssl_encoder,
     visual_encoder,
+    whisper_encoder,
 )
 from metis_jax.convert.published import BASE
 from metis_jax.convert.rules import UNUSED, Match, Rule, match_rules
 from metis_jax.tensor_files import TensorSpec, WeightsError, different_shape, spec_of
+
+# Called with (component, bytes) as tensors are written.
+Progress = Callable[[str, int], None]
 
 # Each module has `config_from_shapes(shapes)` and either `RULES` or `rules(config)`.
 _MODULES: dict[str, ModuleType] = {
@@ -30,6 +34,7 @@ _MODULES: dict[str, ModuleType] = {
     "semantic_generator": semantic_generator,
     "acoustic_generator": acoustic_generator,
     "visual_encoder": visual_encoder,
+    "whisper_encoder": whisper_encoder,
 }
 
 # The published statistics lie beside the SSL encoder and belong to it.
@@ -149,3 +154,32 @@ def _check(match: Match, shape: tuple[int, ...], tensors: Tensors) -> None:
     for name in found:
         if name not in due:
             raise WeightsError(f"{tensors.where(name)}: tensor {name!r} of shape {list(match.shape)} is not expected")
+
+
+def stream(
+    bundle: BundleWriter,
+    component: str,
+    config: Any,
+    tensors: Tensors,
+    *,
+    base: Any = None,
+    progress: Progress | None = None,
+) -> None:
+    """Adds a component to a bundle, one of our (stacked) tensors at a time; a task adapter needs its `base`."""
+    matches = matched(config, tensors, base)
+    specs = {match.rule.ours: _spec(match, tensors) for match in matches}
+    bundle.stream(component, config, specs, _joined(matches, tensors, component, progress))
+
+
+def _spec(match: Match, tensors: Tensors) -> TensorSpec:
+    first = next(name for _, name in match.rule.names(match.grid))
+    return TensorSpec(match.our_shape, tensors.specs[first].dtype)
+
+
+def _joined(
+    matches: Sequence[Match], tensors: Tensors, component: str, progress: Progress | None
+) -> Iterator[tuple[str, np.ndarray]]:
+    for match in matches:
+        yield match.rule.ours, match.join(tensors.read)
+        if progress:
+            progress(component, _spec(match, tensors).nbytes)

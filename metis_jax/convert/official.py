@@ -5,7 +5,7 @@ Both directions stream: one of our (stacked) tensors is in memory at a time.
 
 import fnmatch
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,15 +14,13 @@ from absl import logging
 
 from metis_jax.bundle import Bundle, new_directory, write_bundle
 from metis_jax.config import DurationPredictorConfig
-from metis_jax.convert.components import StatisticsFile, Tensors, config_from_shapes, matched, rules_for
+from metis_jax.convert.components import Progress, StatisticsFile, Tensors, config_from_shapes, rules_for, stream
 from metis_jax.convert.published import BASE, PUBLISHED, STATISTICS, TASKS, Published, Root, find_files
-from metis_jax.convert.rules import Match, Rule
+from metis_jax.convert.rules import Rule
 from metis_jax.tensor_files import TensorFile, TensorSpec, WeightsError, write_tensor_file
 
 LICENSE = "CC BY-NC 4.0"
 PROVENANCE = "converted from the weights published by the authors of Metis and MaskGCT, and w2v-BERT 2.0"
-
-Progress = Callable[[str, int], None]
 
 
 def open_component(entry: Published, files: Mapping[str, Path]) -> Tensors | None:
@@ -69,9 +67,7 @@ def convert_official(
                 continue
             shapes = {name: spec.shape for name, spec in tensors.specs.items()}
             config = config_from_shapes(entry.kind, shapes, file=tensors.file)
-            matches = matched(config, tensors, configs.get(BASE))
-            specs = {match.rule.ours: _spec(match, tensors) for match in matches}
-            bundle.stream(entry.component, config, specs, _joined(matches, tensors, entry.component, progress))
+            stream(bundle, entry.component, config, tensors, base=configs.get(BASE), progress=progress)
             configs[entry.component] = config
         if not configs:
             example = next(iter(PUBLISHED[1].files))
@@ -83,20 +79,6 @@ def convert_official(
             elif name is not None:
                 bundle.task(task, name)
     return Bundle(output)
-
-
-def _spec(match: Match, tensors: Tensors) -> TensorSpec:
-    first = next(name for _, name in match.rule.names(match.grid))
-    return TensorSpec(match.our_shape, tensors.specs[first].dtype)
-
-
-def _joined(
-    matches: Sequence[Match], tensors: Tensors, component: str, progress: Progress | None
-) -> Iterator[tuple[str, np.ndarray]]:
-    for match in matches:
-        yield match.rule.ours, match.join(tensors.read)
-        if progress:
-            progress(component, _spec(match, tensors).nbytes)
 
 
 def export_official(bundle: Bundle, output: Path, *, progress: Progress | None = None) -> list[str]:

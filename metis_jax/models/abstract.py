@@ -16,6 +16,7 @@ from metis_jax.models.semantic_codec import SemanticCodec
 from metis_jax.models.semantic_generator import SemanticGenerator
 from metis_jax.models.ssl_encoder import SslEncoder
 from metis_jax.models.visual_encoder import VisualEncoder
+from metis_jax.models.whisper_encoder import WhisperEncoder
 
 FlatShapes = dict[str, jax.ShapeDtypeStruct]
 
@@ -40,6 +41,8 @@ def _init(config: Any, lora: configs.LoraConfig | None) -> dict[str, Any]:
         case configs.SslEncoderConfig():
             frames = jnp.zeros((1, 2, config.input_width), jnp.float32)
             return SslEncoder(config).init(key, frames, lengths, method="features")
+        case configs.WhisperEncoderConfig():
+            return WhisperEncoder(config).init(key, jnp.zeros((1, 2, config.mel_bins), jnp.float32), lengths)
         case configs.SemanticCodecConfig():
             return SemanticCodec(config).init(key, jnp.zeros((1, 2, config.feature_width), jnp.float32), lengths)
         case configs.AcousticCodecConfig():

@@ -51,9 +51,11 @@ def test_a_duration_predictor_is_left_out(tmp_path, capsys, converted):
 @pytest.mark.parametrize(
     "flags, message",
     [
-        ([], "give --official=DIR --output=BUNDLE, or --bundle=BUNDLE --export=DIR"),
+        ([], "give --official=DIR --output=BUNDLE, --whisper=DIR --output=BUNDLE or --bundle=BUNDLE --export=DIR"),
         (["--official={tmp}"], "give --official=DIR"),
         (["--official={tmp}", "--output={tmp}/b", "--bundle={tmp}"], "give --official=DIR"),
+        (["--official={tmp}", "--whisper={tmp}", "--output={tmp}/b"], "give --official=DIR"),
+        (["--whisper={tmp}", "--output={tmp}/b"], "no model.safetensors and no model.bin there"),
         (["--official={tmp}", "--output={tmp}/b"], "none of the published files is there"),
         (["--official={tmp}/no", "--output={tmp}/b"], "no: no such folder"),
         (["--bundle={tmp}", "--export={tmp}/b"], "not a bundle, config.json is missing"),

@@ -64,12 +64,15 @@ def random_batch(config: TrainConfig, model: Any, rows: int, frames: int) -> dic
     if kind == "acoustic_codec":
         return batch | {"wave": waves(480 * frames), "wave_lengths": np.full(rows, 480 * frames, np.int32)}
     samples = 320 * frames + 240
-    batch["wave_lengths"] = np.full(rows, samples, np.int32)
+    wave_lengths = np.full(rows, samples, np.int32)
     if kind in ("ssl_encoder", "semantic_codec"):
-        return batch | {"wave": waves(samples)}
+        return batch | {"wave": waves(samples), "wave_lengths": wave_lengths}
     return batch | {
         "source": waves(samples),
+        "source_lengths": wave_lengths,
         "target": waves(samples),
+        "target_lengths": wave_lengths,
+        "target_starts": np.zeros(rows, np.int32),
         "has_source": np.ones(rows, bool),
         "prompt_lengths": np.zeros(rows, np.int32),
         "task": np.zeros(rows, np.int32),

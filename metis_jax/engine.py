@@ -110,6 +110,11 @@ class Engine:
         config = self.bundle.components[parts.generator]
         return config if parts.adapter is None else self.bundle.components[parts.adapter].adapted(config)
 
+    def has_generator_of(self, task: str, other: str) -> bool:
+        """Whether a task is served by the very generator, and adapter, of another one."""
+        self.require(task)
+        return self.bundle.tasks[task] == self.bundle.tasks.get(other)
+
     @functools.cached_property
     def durations(self) -> Durations | None:
         """The duration predictor, if the bundle has one."""

@@ -183,9 +183,11 @@ class Reader:
         ]
         return Plan(tuple(parts), rule)
 
-    def read(self, text: str, phones: str, language: str) -> Phones:
-        """Phones of words, or of phones as a user wrote them."""
-        found = self._read(text, phones, language).phones
+    def guide(self, script: Script, prompt_frames: int) -> Phones:
+        """Phones of what a mixture says, behind those of a prompt of `prompt_frames` where the script tells them."""
+        found = self._read(script.text, script.phones, script.language).phones
+        if script.prompt_text.strip() or script.prompt_phones:
+            found = np.concatenate([self._prompt(script, prompt_frames).phones, found])
         if len(found) > PHONE_BUCKETS[-1]:
             raise ValueError(f"text has {len(found)} phones; at most {PHONE_BUCKETS[-1]} fit")
         return found

@@ -208,9 +208,18 @@ class Metis:
         frames = len(prompt.semantic)
         return self._reader("tts").plan(script, frames, self._windows.frames - frames)
 
-    def phones_of(self, task: str, script: Script) -> Int[np.ndarray, " p"]:
-        """Phones of a text that guides a speech-to-speech task."""
-        return self._reader(task).read(script.text, script.phones, script.language)
+    def needs_prompt_words(self, task: str) -> bool:
+        """Whether a text that guides a task has to begin with the words of the prompt.
+
+        A generator that serves text to speech as well (Omni) has learned texts from there, where they do.
+        """
+        return self.engine.has_generator_of(task, "tts")
+
+    def phones_of(self, task: str, script: Script, prompt: Prompt) -> Int[np.ndarray, " p"]:
+        """Phones of a text that guides a speech-to-speech task, behind the prompt's where the script has them."""
+        if self.needs_prompt_words(task) and not (script.prompt_text.strip() or script.prompt_phones):
+            raise ValueError(f"prompt_text is missing: the generator of {task} knows texts from tts; give it")
+        return self._reader(task).guide(script, len(prompt.semantic))
 
     def lip_read(
         self,

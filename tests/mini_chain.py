@@ -77,6 +77,9 @@ class CountingEngine(Engine):
     def decoding(self):
         return {}
 
+    def has_generator_of(self, task, other):
+        return False
+
     def generator_config(self, task):
         return dataclasses.replace(COMPONENTS["semantic_generator"], phone_vocabulary=1024, condition_width=4)
 

@@ -108,7 +108,8 @@ def test_a_generator_sees_in_decoding_what_it_saw_in_training(tmp_path, encodes_
         generator=COMPONENTS["semantic_generator"], ssl_encoder=encoder, semantic_codec=codec
     )
     batch = {"source": wave[None], "target": wave[None], "lengths": np.array([25], np.int32)}
-    batch["wave_lengths"] = np.array([len(wave)], np.int32)
+    batch |= {name: np.array([len(wave)], np.int32) for name in ("source_lengths", "target_lengths")}
+    batch["target_starts"] = np.zeros(1, np.int32)
     weights = {name: engine._component(name)[1] for name in weights}
     tokens, seen = jax.jit(stage.targets)(weights, {name: jnp.asarray(x) for name, x in batch.items()})
     np.testing.assert_allclose(seen[0], condition, atol=1e-3)

@@ -47,7 +47,7 @@ _INPUTS = {
     "output": "The file to write, 24 kHz mono.",
     "text": "What to say (tts), or what is said in the mixture (tse, if known).",
     "phones": "In place of --text: phones joined by |, or their ids.",
-    "prompt_text": "What the prompt says (tts); heard by a recogniser if left out.",
+    "prompt_text": "What the prompt says (tts, tse with text); heard by a recogniser if left out and needed.",
     "prompt_phones": "In place of --prompt_text: phones joined by |, or their ids.",
     "language": f"Of the text: {', '.join(LANGUAGES)} or {AUTO}, the default.",
     "prompt_language": "Of the prompt's text; by default that of the text.",
@@ -207,19 +207,25 @@ class _Run:
         if job.source is not None:
             wave = audio.read_wave(job.source)
             if job.script is not None:
-                phones = self._metis.phones_of(self._task, job.script)
+                script = job.script
+                if self._metis.needs_prompt_words(self._task):
+                    script = self._with_prompt_words(script, job.prompt)
+                phones = self._metis.phones_of(self._task, script, prompt)
                 if not self._fits(job):
                     raise ValueError(f"{job.source}: {wave.seconds:.1f} s do not fit one pass, as a text asks for")
                 return _Ready(prompt, wave, phones)
             return _Ready(prompt, wave)
         if job.script is not None:
-            script = job.script
-            if not script.prompt_text and not script.prompt_phones:
-                script = dataclasses.replace(script, prompt_text=self._hear(job.prompt, _spoken_language(script)))
-            return _Ready(prompt, self._metis.plan(script, prompt))
+            return _Ready(prompt, self._metis.plan(self._with_prompt_words(job.script, job.prompt), prompt))
         features = read_features(job.features)
         self._metis.check_lips(features, prompt)
         return _Ready(prompt, features)
+
+    def _with_prompt_words(self, script: Script, prompt: str) -> Script:
+        """The script, with what the prompt in a file is heard to say where it does not tell."""
+        if script.prompt_text or script.prompt_phones:
+            return script
+        return dataclasses.replace(script, prompt_text=self._hear(prompt, _spoken_language(script)))
 
     def _decode(self, items: Sequence[_Ready]) -> list[Speech]:
         prompts, inputs = [item.prompt for item in items], [item.input for item in items]

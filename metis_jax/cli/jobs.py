@@ -26,9 +26,10 @@ class _Task:
     may_have: tuple[str, ...] = ()
 
 
+_WORDS = ("text", "phones", "language", "prompt_text", "prompt_phones", "prompt_language")
 TASKS = {
     "se": _Task("speech enhancement", ("source", "output")),
-    "tse": _Task("target speaker extraction", ("source", "output", "prompt"), ("text", "phones", "language")),
+    "tse": _Task("target speaker extraction", ("source", "output", "prompt"), _WORDS),
     "vc": _Task("voice conversion", ("source", "output", "prompt")),
     "tts": _Task("text to speech", ("output", "prompt"), tuple(_SCRIPT)),
     "l2s": _Task("lip to speech", ("features", "output"), ("prompt",)),
@@ -98,7 +99,11 @@ def make_job(entry: Mapping[str, Any], task: str, named: Callable[[str], str] = 
         found = audio.seconds(entry["source"])
         raise AudioError(f"{entry['source']}: {found:.3f} s of audio; at least {audio.MINIMUM_SECONDS} s are needed")
     said = {key: entry[key] for key in _SCRIPT if key in entry}
-    script = Script(**said) if said.get("text") or said.get("phones") else None
+    has_text = said.get("text") or said.get("phones")
+    for key in ("prompt_text", "prompt_phones"):
+        if key in said and not has_text:
+            raise ValueError(f"{key} is given without a text; give {named('text')} too")
+    script = Script(**said) if has_text else None
     return Job(script=script, **{key: value for key, value in entry.items() if key not in _SCRIPT})
 
 

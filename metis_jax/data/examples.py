@@ -17,6 +17,7 @@ from metis_jax.data.audio import (
     read_excerpt,
     read_wave,
     resample,
+    ssl_frames,
     ssl_samples,
 )
 from metis_jax.data.batching import Row, rng_of
@@ -48,7 +49,7 @@ class ExampleConfig:
       degrade: se always; tse, after mixing, for `degrade_mixture` of the rows; the wave stages for `degrade_wave`.
       perturb: vc, where a record has no `source_audio`; and the wave stages for `perturb_wave` of the rows.
       gain_db: level change of the wave stages.
-      text_guided: share of tse rows that carry their phones too.
+      text_guided: share of tse rows that carry their phones too, behind those of a prompt that is a whole utterance.
       max_phones: a record with more is skipped.
     """
 
@@ -227,24 +228,20 @@ class Examples:
         target, prompt, task = recipe.target, recipe.prompt, recipe.task
         record = self.waves.record(target.record)
         example: Example = {"task": np.asarray(TASKS.index(task), np.int32)}
-        # -1: the target recording holds no separate prompt, and the train step draws one as in pre-training.
-        prompt_frames = prompt.frames if prompt else (-1 if task in ("tts", "l2s") else 0)
-        example["prompt_lengths"] = np.asarray(prompt_frames, np.int32)
-
+        prompt_record = self.waves.record(prompt.record) if prompt else None
+        prompt_wave = self._prompt_wave(prompt_record, prompt) if prompt else np.zeros(0, np.float32)
         clean = None
         if task in HEARD or self.config.target == "wave":
             clean = self._piece(record, target)
-        prompt_record = self.waves.record(prompt.record) if prompt else None
-        prompt_wave = np.zeros(0, np.float32)
-        if prompt:
-            start, samples = prompt.start * SSL_HOP, prompt.frames * SSL_HOP
-            prompt_wave = fit(self.waves.excerpt(prompt_record, prompt.record, SSL_RATE, start, samples), samples)
-
         if task in HEARD:
-            source = self._source(row, rng, clean, record)
-            example["source"] = np.concatenate([prompt_wave, source])
+            example["source"] = np.concatenate([prompt_wave, self._source(row, rng, clean, record)])
+        # -1: the target recording holds no separate prompt, and the train step draws one as in pre-training.
+        known = prompt.frames if prompt else (-1 if task in ("tts", "l2s") else 0)
         if self.config.target == "wave":
-            example["target"] = np.concatenate([prompt_wave, clean])
+            example["target"] = clean
+            if prompt:
+                example["prompt_wave"] = prompt_wave
+                known = ssl_frames(len(prompt_wave))
         else:
             pieces = [(record, target)] if not prompt else [(prompt_record, prompt), (record, target)]
             example["tokens"] = np.concatenate(
@@ -253,13 +250,24 @@ class Examples:
                     for one, piece in pieces
                 ]
             ).astype(np.int32)
+        example["prompt_lengths"] = np.asarray(known, np.int32)
+        example["target_starts"] = np.asarray(prompt.frames if prompt else 0, np.int32)
         if task == "tts" or (task == "tse" and rng.random() < self.config.text_guided):
             example["phones"] = self._phones(record, target.record)
+            if recipe.is_whole_prompt and ("phones" in prompt_record.arrays or prompt_record.text):
+                both = np.concatenate([self._phones(prompt_record, prompt.record), example["phones"]])
+                if len(both) <= self.config.max_phones:
+                    example["phones"] = both
         if task == "l2s":
             features = self.waves.array(record, target.record, "visual_features")
             start = target.start // 2  # 25 video frames for 50 SSL frames
             example["visual"] = features[start : start + -(-target.frames // 2)].astype(np.float32)
         return example
+
+    def _prompt_wave(self, record: Record, prompt: Piece) -> np.ndarray:
+        """The samples of a prompt at 16 kHz: so many that the target behind it begins with a frame."""
+        samples = prompt.frames * SSL_HOP
+        return fit(self.waves.excerpt(record, prompt.record, SSL_RATE, prompt.start * SSL_HOP, samples), samples)
 
     def _source(self, row: Row, rng: np.random.Generator, clean: np.ndarray, record: Record) -> np.ndarray:
         """The condition's wave for the target part."""

@@ -11,20 +11,24 @@ int32.
     pretrain                     tokens [b, t]; lengths
     stage2                       tokens [b, t]; acoustic_tokens [b, t, 12]; lengths
     finetune                     lengths (frames of prompt and target together); prompt_lengths (frames of the prompt in
-                                 front: 0 for se; -1 for tts and l2s: the train step draws one inside the recording);
+                                 front whose tokens are known: 0 for se; -1 for tts and l2s: the train step draws one
+                                 inside the recording); target_starts (the target's first frame);
                                  task [b] int32, an index into `TASKS`;
                                  and the target, as `target` in the config says:
       target="tokens"            tokens [b, t]: SSL tokens of prompt and clean target, from the shards
-      target="wave"              target [b, l] 16 kHz, as long as source row by row, for the step to make tokens of;
-                                 wave_lengths (samples)
+      target="wave"              target [b, l] 16 kHz, for the step to make tokens of; target_lengths (samples);
+                                 if tse or vc is a part, too: prompt_wave [b, m] 16 kHz, m = 320 x the longest prompt;
+                                 prompt_wave_lengths (samples; 0 where there is none)
       if se, tse or vc is a part source [b, l] 16 kHz: clean prompt, then the degraded, mixed or perturbed target;
-                                 wave_lengths (samples; 0 in rows of a task without a source under target="tokens");
+                                 source_lengths (samples; 0 in rows of a task without a source);
                                  has_source [b] bool
       if tts is a part, or
       text_guided > 0            phones [b, max_phones] int32; phone_lengths (0: none)
       if l2s is a part           visual [b, ceil(t / 2), 768] at 25 fps, for the target frames; visual_lengths
 
-SSL frames of a padded `source` or `target` row are exactly `lengths` of it: `ssl_frames(wave_lengths) == lengths`.
+SSL frames of a `source` row are exactly its `lengths`: `ssl_frames(source_lengths) == lengths`; those of a `target` row
+are the ones from `target_starts` on.  A `prompt_wave` alone has a frame less than it fills in front of a target, as at
+inference: `prompt_lengths` is `target_starts` - 1 there, and the token in between belongs to neither.
 
 The state is {"step": batches taken, "fingerprint": ...}: a pure function of the seed leads from there to the next batch
 (see `batching.py`), so a run stopped on one number of processes, threads or workers goes on with any other.
@@ -43,10 +47,10 @@ import numpy as np
 from absl import flags
 
 from metis_jax.config import from_config_dict, to_dict
-from metis_jax.data.audio import CODEC_HOP, ssl_samples
+from metis_jax.data.audio import CODEC_HOP, SSL_HOP, ssl_samples
 from metis_jax.data.batching import WHOLE, Batches, Row, Share, mixed_order
 from metis_jax.data.examples import Example, ExampleConfig, Examples, Phonemize, UnusableRecord, Waves
-from metis_jax.data.recipes import HEARD, STAGES, TASKS, NoExamples, Part, RecipeConfig, record_frames
+from metis_jax.data.recipes import HEARD, PROMPTED, STAGES, TASKS, NoExamples, Part, RecipeConfig, record_frames
 from metis_jax.data.sources import BadRecordGuard, BadRecordLimit, Corpus, Selection, Split, TooManyBadRecords
 
 log = logging.getLogger(__name__)
@@ -288,19 +292,21 @@ class Pipeline:
             return batch
 
         batch["task"] = np.asarray([example["task"] for example in examples], np.int32)
-        batch["prompt_lengths"] = np.asarray([example["prompt_lengths"] for example in examples], np.int32)
-        waves = []
+        for key in ("prompt_lengths", "target_starts"):
+            batch[key] = np.asarray([example[key] for example in examples], np.int32)
+
+        def add_wave(key: str, size: int) -> None:
+            batch[key], batch[f"{key}_lengths"] = pad(key, size, np.float32), lengths(key)
+
         if config.example.target == "wave":
-            batch["target"] = pad("target", samples, np.float32)
-            waves.append("target")
+            add_wave("target", samples)
+            if tasks & set(PROMPTED):
+                add_wave("prompt_wave", SSL_HOP * config.recipe.prompt_frames[1])
         else:
             batch["tokens"] = pad("tokens", frames, np.int32)
         if tasks & set(HEARD):
-            batch["source"] = pad("source", samples, np.float32)
+            add_wave("source", samples)
             batch["has_source"] = np.asarray(["source" in example for example in examples], bool)
-            waves.append("source")
-        if waves:
-            batch["wave_lengths"] = np.max([lengths(key) for key in waves], axis=0)
         if "tts" in tasks or config.example.text_guided > 0:
             batch["phones"] = pad("phones", config.example.max_phones, np.int32)
             batch["phone_lengths"] = lengths("phones")

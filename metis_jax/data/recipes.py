@@ -31,9 +31,15 @@ class Piece:
 
 @dataclasses.dataclass(frozen=True)
 class Recipe:
-    task: str  # "" outside fine-tuning
+    """One example: a target, and the prompt in front of it.
+
+    `task` is "" outside fine-tuning; a text can say all of a prompt that `is_whole_prompt`.
+    """
+
+    task: str
     target: Piece
     prompt: Piece | None = None
+    is_whole_prompt: bool = False
 
     @property
     def frames(self) -> int:
@@ -99,6 +105,7 @@ class Part:
         max_frames: int,
     ):
         self.task, self.config = task, config
+        self.is_told = text
         self.whole = text or not config.crop  # a text says all of its utterance
         column = corpus.columns
         self._frames = frames
@@ -159,9 +166,12 @@ class Part:
         others = self._others(record)
         if len(others):
             other = int(others[rng.integers(len(others))])
-            length = int(rng.integers(min(low, high), min(high, int(self._frames[other])) + 1))
-            prompt = self._crop(rng, other, 0, int(self._frames[other]), length)
-            return Recipe(self.task, self._crop(rng, record, 0, total, limit - length), prompt)
+            most = int(self._frames[other])
+            # A text may say the prompt too, as at inference: half of the prompts that can be whole are.
+            is_whole = self.is_told and most <= high and rng.random() < 0.5
+            length = most if is_whole else int(rng.integers(min(low, high), min(high, most) + 1))
+            prompt = self._crop(rng, other, 0, most, length)
+            return Recipe(self.task, self._crop(rng, record, 0, total, limit - length), prompt, is_whole)
         length = int(rng.integers(min(low, high), min(high, total - self.config.min_frames) + 1))
         if rng.random() < 0.5:
             prompt, start, end = Piece(record, 0, length), length, total

@@ -33,16 +33,11 @@ def sample_times(key: Key[Array, ""], b: int) -> Float[Array, " b"]:
     return jnp.maximum(jax.random.uniform(key, (b,), jnp.float32), jnp.float32(MINIMUM_TIME))
 
 
-def sample_prompt_lengths(
-    key: Key[Array, ""], lengths: Int[Array, " b"], *, share: float, probability: float = PROMPT_PROBABILITY
-) -> Int[Array, " b"]:
-    """With `probability` a length from U[min(T/4, 5), share * T) for a row of length T, else zero."""
-    has_key, length_key = jax.random.split(key)
-    has_prompt = jax.random.bernoulli(has_key, probability, lengths.shape)
+def sample_prompt_lengths(key: Key[Array, ""], lengths: Int[Array, " b"], *, share: float) -> Int[Array, " b"]:
+    """A length from U[min(T/4, 5), share * T) for a row of length T."""
     low = jnp.minimum(lengths // 4, 5)
     high = jnp.floor(lengths.astype(jnp.float32) * jnp.float32(share)).astype(lengths.dtype)
-    drawn = jax.random.randint(length_key, lengths.shape, low, jnp.maximum(high, low + 1), lengths.dtype)
-    return jnp.where(has_prompt, drawn, jnp.zeros_like(drawn))
+    return jax.random.randint(key, lengths.shape, low, jnp.maximum(high, low + 1), lengths.dtype)
 
 
 def sample_mask(

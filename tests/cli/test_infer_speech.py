@@ -11,15 +11,20 @@ import pytest
 import soundfile
 from mini_chain import CountingEngine, write_mini_bundle
 
+from metis_jax.audio import Wave
 from metis_jax.cli import infer
 from metis_jax.evaluation.errors import MissingEvalExtra
+from metis_jax.speech import Speech
 from metis_jax.synthesis import Metis
 from metis_jax.text.errors import MissingTextExtra
 from metis_jax.text.frontend import TextFrontEnd
+from metis_jax.text.vocabulary import encode_strictly
 
 PHONES = "h|ə|l|oʊ|_|w|ɜː|l|d|."
 PROMPT_PHONES = "|".join(["a|n"] * 5)
 SPOKEN = ("--task=tts", "--prompt=voice.wav", f"--prompt_phones={PROMPT_PHONES}", "--output=out.wav")
+
+SILENCE = Speech(Wave(np.zeros(2400, np.float32), 24000), np.zeros(0, np.int32), np.zeros((0, 1), np.int32))
 
 needs_text = pytest.mark.skipif(
     any(importlib.util.find_spec(name) is None for name in ("phonemizer", "inflect", "jieba", "py3langid")),
@@ -177,6 +182,29 @@ def test_words_guide_the_extraction_of_a_speaker(run, files, monkeypatch):
     assert all(job.condition is not None for job in seen)
     assert run("--task=tse", *(f"--{key}={value}" for key, value in unguided.items()))[0] == 0
     assert seen[-1].phones is None
+
+
+def test_the_words_of_the_prompt_come_first(run, monkeypatch):
+    """As in text to speech, from which Omni knows texts: there the prompt's words are asked for, or heard."""
+    seen = []
+    monkeypatch.setattr(Metis, "transform", lambda self, *_, phones, **__: seen.extend(phones) or [SILENCE])
+    arguments = ("--task=tse", "--source=voice.wav", "--prompt=voice.wav", "--output=out.wav", f"--phones={PHONES}")
+    assert run(*arguments, f"--prompt_phones={PROMPT_PHONES}")[0] == 0
+    assert seen.pop().tolist() == encode_strictly(PROMPT_PHONES) + encode_strictly(PHONES)
+    assert run(*arguments)[0] == 0 and seen.pop().tolist() == encode_strictly(PHONES)
+
+    monkeypatch.setattr(CountingEngine, "has_generator_of", lambda *_: True)
+    monkeypatch.setattr(infer, "Recognizer", _Missing)
+    status, _, err = run(*arguments)
+    assert status == 2 and "prompt_text is missing" in err[0]
+    assert run(*arguments, f"--prompt_phones={PROMPT_PHONES}")[0] == 0
+
+
+class _Missing:
+    """In place of a recogniser that is not installed."""
+
+    def __init__(self, folder, *, language):
+        raise MissingEvalExtra("needs the extra eval")
 
 
 class _Heard:

@@ -91,13 +91,16 @@ def test_speech_tasks(token_shards, task, target):
     for step in range(2):
         batch = pipeline[step]
         assert (batch["task"] == TASKS.index(task)).all() and batch["has_source"].all()
-        assert [ssl_frames(int(samples)) for samples in batch["wave_lengths"]] == batch["lengths"].tolist()
-        check_padding(batch, "source", "wave_lengths")
+        assert [ssl_frames(int(samples)) for samples in batch["source_lengths"]] == batch["lengths"].tolist()
+        check_padding(batch, "source", "source_lengths")
         rows = pipeline.plans[step].rows
         for index, row in enumerate(rows):
             prompt = row.recipe.prompt
             assert batch["lengths"][index] == row.recipe.frames
-            assert batch["prompt_lengths"][index] == (prompt.frames if prompt else 0)
+            assert batch["target_starts"][index] == (prompt.frames if prompt else 0)
+            # A prompt encoded alone, as at inference, has a token less than frames in front of the target.
+            known = prompt.frames - (target == "wave") if prompt else 0
+            assert batch["prompt_lengths"][index] == known
             if task != "se":
                 speakers = pipeline.corpus.columns["speaker"]
                 assert prompt.record != row.recipe.target.record
@@ -105,11 +108,20 @@ def test_speech_tasks(token_shards, task, target):
                 assert 20 <= prompt.frames <= 40
         if target == "wave":
             assert batch["target"].shape == batch["source"].shape
-            for index, frames in enumerate(batch["prompt_lengths"]):
-                samples = 320 * frames
-                np.testing.assert_array_equal(batch["source"][index, :samples], batch["target"][index, :samples])
-                own = slice(samples, batch["wave_lengths"][index])
-                assert not np.array_equal(batch["source"][index, own], batch["target"][index, own])
+            assert ("prompt_wave" in batch) == (task != "se")
+            check_padding(batch, "target", "target_lengths")
+            for index, start in enumerate(batch["target_starts"]):
+                samples, own = 320 * start, batch["target_lengths"][index]
+                assert ssl_frames(int(own)) == batch["lengths"][index] - start
+                assert samples + own == batch["source_lengths"][index]
+                degraded = batch["source"][index, samples : samples + own]
+                assert not np.array_equal(degraded, batch["target"][index, :own])
+                if task != "se":
+                    assert batch["prompt_wave_lengths"][index] == samples
+                    assert ssl_frames(int(samples)) == batch["prompt_lengths"][index]
+                    np.testing.assert_array_equal(
+                        batch["prompt_wave"][index, :samples], batch["source"][index, :samples]
+                    )
         else:
             assert batch["tokens"].shape[1] == {ssl_samples(t): t for t in (60, 120, 240)}[batch["source"].shape[1]]
             check_padding(batch, "tokens", "lengths")
@@ -179,13 +191,31 @@ def test_omni_mixes_tasks_by_weight_under_one_set_of_keys(token_shards):
     parts = tuple(PartConfig(task=task, weight=weight, select=ALL) for task, weight in weights.items())
     base = config(token_shards, "finetune", "se", batch_size=8, example=ExampleConfig(text_guided=0.5))
     pipeline = Pipeline(dataclasses.replace(base, parts=parts))
-    assert {"tokens", "source", "has_source", "phones", "wave_lengths"} <= pipeline[0].keys()
+    assert {"tokens", "source", "has_source", "phones", "source_lengths"} <= pipeline[0].keys()
     batch = pipeline[0]
     tts = batch["task"] == TASKS.index("tts")
     assert (batch["has_source"] == ~tts).all() and not batch["source"][tts].any()
-    assert (batch["wave_lengths"][tts] == 0).all() and (batch["phone_lengths"][tts] > 0).all()
+    assert (batch["source_lengths"][tts] == 0).all() and (batch["phone_lengths"][tts] > 0).all()
     tasks = [TASKS.index(row.recipe.task) for step in range(50) for row in pipeline.plans[step].rows]
     np.testing.assert_allclose(np.bincount(tasks, minlength=4)[:4] / 400, [1 / 8, 2 / 8, 1 / 8, 4 / 8], atol=0.02)
+
+
+def test_a_guiding_text_begins_with_a_prompt_that_is_whole(token_shards):
+    """The fixture has twelve phones a recording: twice as many say prompt and target, as at inference."""
+    recipe = dataclasses.replace(RECIPE, prompt_frames=(20, 240))
+    base = config(token_shards, "finetune", "tse", buckets=(120, 480), example=ExampleConfig(text_guided=1.0))
+    pipeline = Pipeline(dataclasses.replace(base, recipe=recipe))
+    frames, counts = pipeline.parts[0]._frames, []
+    for step in range(8):
+        batch, rows = pipeline[step], pipeline.plans[step].rows
+        for row, phones, count in zip(rows, batch["phones"], batch["phone_lengths"], strict=True):
+            prompt, target = row.recipe.prompt, row.recipe.target
+            said = [prompt, target] if row.recipe.is_whole_prompt else [target]
+            expected = [pipeline.corpus[piece.record].arrays["phones"] for piece in said]
+            np.testing.assert_array_equal(phones[:count], np.concatenate(expected))
+            assert not row.recipe.is_whole_prompt or prompt.frames == frames[prompt.record]
+            counts.append(len(said))
+    assert 0.2 < np.mean(np.asarray(counts) == 2) < 0.8
 
 
 def test_text_guided_extraction_gives_phones_to_the_stated_share(token_shards):
@@ -291,15 +321,15 @@ def test_source_audio_of_a_manifest_is_what_conversion_starts_from(tmp_path):
 
     pipeline = Pipeline(config(tmp_path / "shards", "finetune", "vc", example=ExampleConfig(target="wave")))
     batch = pipeline[0]
-    for row, source, target, length in zip(
-        pipeline.plans[0].rows, batch["source"], batch["target"], batch["wave_lengths"], strict=True
+    for row, source, heard, length in zip(
+        pipeline.plans[0].rows, batch["source"], batch["prompt_wave"], batch["source_lengths"], strict=True
     ):
         prompt, piece = row.recipe.prompt, row.recipe.target
         start = SSL_HOP * prompt.frames
         converted, rate = soundfile.read(tmp_path / "converted" / f"{pipeline.corpus.name(piece.record)}.wav")
         expected = resample(converted, rate, 16_000)[SSL_HOP * piece.start :][: length - start]
         np.testing.assert_allclose(source[start:length], expected, atol=1e-3)
-        np.testing.assert_array_equal(source[:start], target[:start])
+        np.testing.assert_array_equal(source[:start], heard[:start])
 
 
 def _corrupted(audio_shards, folder, ids):

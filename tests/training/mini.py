@@ -126,17 +126,23 @@ def batch_for(name: str, seed: int = 0) -> dict[str, np.ndarray]:
         return batch
     if name in ("acoustic_codec", "source_filter"):
         return batch | {"wave": wave(480 * T, 24_000), "wave_lengths": 480 * lengths}
-    batch["wave_lengths"] = (320 * lengths + 240).astype(np.int32)
+    samples = (320 * lengths + 240).astype(np.int32)
     if name in ("ssl_encoder", "semantic_codec"):
-        return batch | {"wave": wave(320 * T + 240, 16_000)}
+        return batch | {"wave": wave(320 * T + 240, 16_000), "wave_lengths": samples}
     # Not a pure tone: in bands without any power a log-mel spectrum would be that of rounding.
     target = wave(320 * T + 240, 16_000)
     target += 1e-3 * rng.standard_normal(target.shape).astype(np.float32)
     noise = 0.05 * rng.standard_normal(target.shape)
+    batch |= {"target": target, "source": (target + noise).astype(np.float32), "source_lengths": samples}
+    batch |= {"has_source": np.ones(B, bool), "task": np.zeros(B, np.int32)}
+    if "denoising" in name or name == "semantic_autoencoder":
+        return batch | {"target_lengths": samples}
+    # A prompt fills five frames in front of its target, and has four tokens.
+    starts = np.array([0, 0, 5, 5, 0, 0, 0, 0], np.int32)
     return batch | {
-        "target": target,
-        "source": (target + noise).astype(np.float32),
-        "has_source": np.ones(B, bool),
-        "task": np.zeros(B, np.int32),
+        "target_lengths": samples - 320 * starts,
+        "target_starts": starts,
+        "prompt_wave": np.where(starts[:, None] > 0, batch["source"][:, :1600], np.float32(0)),
+        "prompt_wave_lengths": 320 * starts,
         "prompt_lengths": np.array([0, 0, 4, 4, -1, -1, 0, 0], np.int32),
     }

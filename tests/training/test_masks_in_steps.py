@@ -1,17 +1,24 @@
 """The trainers ask for the masks, prompts and levels of the papers; the samplers have tests of their own."""
 
+import dataclasses
+
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from training import mini
 
+from metis_jax.models.semantic_codec import SemanticCodec
 from metis_jax.models.semantic_generator import SemanticGenerator
+from metis_jax.models.ssl_encoder import SslEncoder
 from metis_jax.ops.masking import level_weights
+from metis_jax.ops.mel import log_mel
 from metis_jax.sharding import MeshConfig, make_mesh
 from metis_jax.training.stages import acoustic_generator, semantic_generator
 from metis_jax.training.stages.frontend import encoder_frames, upsample_twice
 from metis_jax.training.stages.masking import draw_masks
+from metis_jax.training.stages.semantic_generator import SemanticGeneratorStage
 from metis_jax.training.state import all_params, make_layout, materialize
 
 
@@ -48,6 +55,7 @@ def test_pretraining_masks(monkeypatch):
         "prompt_probability": 0.85,
         "minimum_rate": 0.2,
         "given_prompts": None,
+        "target_starts": None,
     }
 
 
@@ -74,14 +82,132 @@ def test_masks_leave_prompt_and_padding_alone():
     assert not (masks.is_masked & (jnp.arange(24)[None] >= lengths[:, None])).any()
 
 
-def test_drawn_prompts_replace_only_the_ones_left_open():
+OPTIONS = {"prompt_share": 0.4, "prompt_probability": 0.85, "minimum_rate": 0.2}
+
+
+def test_rows_without_a_prompt_are_as_many_as_guidance_needs():
     lengths = jnp.full((2000,), 100, jnp.int32)
     given = jnp.where(jnp.arange(2000) % 2 == 0, 7, -1).astype(jnp.int32)
-    options = {"prompt_share": 0.4, "prompt_probability": 0.85, "minimum_rate": 0.2}
-    masks = draw_masks(jax.random.key(0), lengths, 100, given_prompts=given, **options)
-    prompts = np.asarray(masks.prompt_lengths)
-    assert (prompts[::2] == 7).all()
-    assert np.mean(prompts[1::2] > 0) == pytest.approx(0.85, abs=0.04)
+    starts = jnp.where(given > 0, 8, 0)
+    masks = draw_masks(jax.random.key(0), lengths, 100, given_prompts=given, target_starts=starts, **OPTIONS)
+    prompts, is_bare = np.asarray(masks.prompt_lengths), np.asarray(masks.is_bare)
+    for kind in (slice(0, None, 2), slice(1, None, 2)):
+        assert np.mean(is_bare[kind]) == pytest.approx(0.15, abs=0.04)
+        assert (prompts[kind][is_bare[kind]] == 0).all()
+    assert (prompts[::2][~is_bare[::2]] == 7).all() and (prompts[1::2][~is_bare[1::2]] > 0).all()
+    # A given prompt leaves the row, so that the target stands alone; what was drawn inside a recording stays in it.
+    np.testing.assert_array_equal(masks.skipped, np.where(is_bare & (given > 0), 8, 0))
+    behind = np.arange(100)[None] >= (100 - np.asarray(masks.skipped))[:, None]
+    assert not (np.asarray(masks.is_masked) & behind).any()
+
+
+def test_the_frame_between_prompt_and_target_is_hidden_and_not_predicted():
+    lengths, given = jnp.full((64,), 30, jnp.int32), jnp.full((64,), 7, jnp.int32)
+    masks = draw_masks(jax.random.key(0), lengths, 30, given_prompts=given, target_starts=given + 1, **OPTIONS)
+    prompted = ~np.asarray(masks.is_bare)
+    is_hidden, is_masked = np.asarray(masks.is_hidden)[prompted], np.asarray(masks.is_masked)[prompted]
+    assert is_hidden[:, 7].all() and not is_masked[:, :8].any() and not is_hidden[:, :7].any()
+    np.testing.assert_array_equal(is_hidden[:, 8:], is_masked[:, 8:])
+
+
+def test_a_bare_row_is_what_the_second_pass_of_guidance_sees(monkeypatch):
+    """Training on rows without prompt and phones and `twin` of decoding give the same hidden states."""
+    config = dataclasses.replace(mini.ADAPTED, phone_vocabulary=9)
+    stage = SemanticGeneratorStage(generator=config, prompt_probability=0.0)
+    variables = stage._model.init(jax.random.key(0), jnp.zeros((1, 2), jnp.int32), method="init_all")
+    variables = nn.unbox(variables)
+    variables["params"]["condition_adapter"]["gate"] = jnp.ones((1,))
+    b, t, rng = 3, 12, np.random.default_rng(0)
+    batch = {
+        "tokens": jnp.asarray(rng.integers(0, mini.V, (b, t)), jnp.int32),
+        "lengths": jnp.array([12, 10, 11], jnp.int32),
+        "prompt_lengths": jnp.array([3, 2, 4], jnp.int32),
+        "target_starts": jnp.array([4, 3, 5], jnp.int32),
+        "phones": jnp.asarray(rng.integers(1, 9, (b, 5)), jnp.int32),
+        "phone_lengths": jnp.array([5, 3, 4], jnp.int32),
+    }
+    features = jnp.asarray(rng.normal(size=(b, t, 16)), jnp.float32)
+    monkeypatch.setattr(SemanticGeneratorStage, "targets", lambda *_: (batch["tokens"], features))
+    seen = {}
+
+    def recorded(model, tokens, is_masked, time, **options):
+        seen.update(options, tokens=tokens, is_masked=is_masked, time=time)
+        seen["hidden"] = call(model, tokens, is_masked, time, **options)
+        return seen["hidden"]
+
+    call = SemanticGenerator.__call__
+    monkeypatch.setattr(SemanticGenerator, "__call__", recorded)
+    stage.loss({"semantic_generator": variables}, batch, jax.random.key(1), deterministic=True)
+    trained = seen["hidden"]
+
+    # In decoding the hidden frames of the target lie behind the prompt.
+    starts = batch["target_starts"]
+    at = np.arange(t)[None] - np.asarray(starts)[:, None]
+    hidden_there = np.take_along_axis(np.asarray(seen["is_masked"]), at.clip(0), axis=1) | (at < 0)
+    tokens = SemanticGenerator(config).apply(
+        variables,
+        batch["tokens"],
+        jnp.asarray(hidden_there),
+        seen["time"],
+        prompt_lengths=starts,
+        target_frames=t,
+        condition=features,
+        **{name: batch[name] for name in ("lengths", "phones", "phone_lengths")},
+        method="twin",
+    )[1]
+    for row, length in enumerate(np.asarray(batch["lengths"] - starts)):
+        np.testing.assert_allclose(trained[row, :length], tokens[row, :length], atol=1e-5)
+
+
+def test_a_text_that_guides_an_extraction_is_left_out_by_itself_too():
+    stage = SemanticGeneratorStage(generator=mini.SEMANTIC, prompt_probability=0.85)
+    n = 4000
+    given = jnp.where(jnp.arange(n) % 2 == 0, 7, -1).astype(jnp.int32)
+    batch = {"prompt_lengths": given, "phones": jnp.zeros((n, 4), jnp.int32)}
+    batch["phone_lengths"] = jnp.full((n,), 4, jnp.int32)
+    masks = draw_masks(jax.random.key(0), jnp.full((n,), 40, jnp.int32), 40, given_prompts=given, **OPTIONS)
+    has_phones = np.asarray(stage._phone_lengths(batch, masks, jax.random.key(1))) > 0
+    is_bare = np.asarray(masks.is_bare)
+    assert not has_phones[is_bare].any()
+    assert has_phones[1::2][~is_bare[1::2]].all()
+    assert np.mean(has_phones[::2][~is_bare[::2]]) == pytest.approx(0.85, abs=0.03)
+
+
+def test_prompt_and_target_tokens_are_those_that_inference_finds():
+    """Each wave is encoded by itself, as `Metis.encode_prompt` does, and the condition with both in one."""
+    stage, params = params_of("finetune")
+    batch = {name: jnp.asarray(x) for name, x in mini.batch_for("finetune").items()}
+    tokens, condition = jax.jit(stage.targets)(params, batch)
+
+    def alone(wave, samples):
+        wave, length = wave[None, :samples], jnp.array([samples], jnp.int32)
+        mel, frames = log_mel(wave, length, mel_bins=mini.SSL.mel_bins)
+        encoder = SslEncoder(mini.SSL)
+        features = encoder.apply(params["ssl_encoder"], mel, frames, method="features")
+        codec = SemanticCodec(mini.SEMANTIC_CODEC)
+        return codec.apply(params["semantic_codec"], features, frames, method="encode")[0], features[0]
+
+    for row in (1, 2):
+        start, length = int(batch["target_starts"][row]), int(batch["lengths"][row])
+        target, _ = alone(batch["target"][row], int(batch["target_lengths"][row]))
+        np.testing.assert_array_equal(tokens[row, start:length], target[: length - start])
+        if start:
+            prompt, _ = alone(batch["prompt_wave"][row], 320 * start)
+            known = int(batch["prompt_lengths"][row])
+            assert len(prompt) == known == start - 1
+            np.testing.assert_array_equal(tokens[row, :known], prompt)
+        _, features = alone(batch["source"][row], int(batch["source_lengths"][row]))
+        np.testing.assert_allclose(condition[row, :length], features[:length], atol=1e-4)
+
+
+def test_a_row_without_waves_has_finite_features():
+    """Rows of other tasks bring no source and no prompt: zeros of length zero must not spoil the batch's gradient."""
+    stage, params = params_of("finetune")
+    batch = mini.batch_for("finetune")
+    batch["source"][1], batch["source_lengths"][1], batch["has_source"][1] = 0, 0, False
+    batch = {name: jnp.asarray(x) for name, x in batch.items()}
+    _, condition = jax.jit(stage.targets)(params, batch)
+    assert np.isfinite(condition).all()
 
 
 def test_a_row_without_a_condition_does_not_see_it():

@@ -91,10 +91,11 @@ class SemanticCodecStage:
 
     def _features(self, params: Params, batch: Batch) -> Float[Array, "b t d"]:
         """Of the recordings; where they have degraded versions, of these first."""
-        waves = [batch["source"], batch["target"]] if "source" in batch else [batch["wave"]]
-        t = encoder_frames(waves[0].shape[1], self.ssl_encoder)
-        lengths = jnp.concatenate([batch["wave_lengths"]] * len(waves), axis=0)
-        return ssl_features(self._encoder, params[ENCODER], jnp.concatenate(waves, axis=0), lengths, t)
+        names = ("source", "target") if "source" in batch else ("wave",)
+        waves = jnp.concatenate([batch[name] for name in names], axis=0)
+        lengths = jnp.concatenate([batch[f"{name}_lengths"] for name in names], axis=0)
+        t = encoder_frames(waves.shape[1], self.ssl_encoder)
+        return ssl_features(self._encoder, params[ENCODER], waves, lengths, t)
 
     def _task(
         self, params: Params, batch: Batch
@@ -103,7 +104,7 @@ class SemanticCodecStage:
         features = self._features(params, batch)
         if "source" not in batch:
             return features, features, batch["lengths"]
-        clean = log_mel(batch["target"], batch["wave_lengths"], mel_bins=self.ssl_encoder.mel_bins)[0]
+        clean = log_mel(batch["target"], batch["target_lengths"], mel_bins=self.ssl_encoder.mel_bins)[0]
         clean = clean[:, : features.shape[1]]
         return features, jnp.concatenate([clean] * 2, axis=0), jnp.concatenate([batch["lengths"]] * 2, axis=0)
 
@@ -182,4 +183,5 @@ class SemanticCodecStage:
         return Samples(pictures={name: feature_picture(np.asarray(x)) for name, x in pictures.items()})
 
     def seconds(self, batch: Mapping[str, np.ndarray]) -> float:
-        return float(np.sum(batch["wave_lengths"])) / self.ssl_encoder.sample_rate
+        lengths = batch["target_lengths" if "target" in batch else "wave_lengths"]
+        return float(np.sum(lengths)) / self.ssl_encoder.sample_rate

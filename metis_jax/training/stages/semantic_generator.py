@@ -1,12 +1,12 @@
 """Stage 1: pre-training of the semantic generator on SSL tokens, and its fine-tuning with conditions.
 
-Metis sections 3.1 and 3.2.  Fine-tuning makes its conditions inside the step: SSL features of the degraded wave, from
-the frozen SSL encoder, or what the codec makes of them.  Its targets are SSL tokens of the clean wave, from the shards
-or from the frozen codec.
+Metis sections 3.1 and 3.2.  Fine-tuning makes its conditions inside the step: SSL features of prompt and degraded
+target as one wave, from the frozen SSL encoder, or what the codec makes of them.  Its tokens are those of the prompt
+alone and of the clean target alone, as at inference, from the shards or from the frozen codec.
 """
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import flax.linen as nn
@@ -21,7 +21,7 @@ from metis_jax.models.semantic_codec import SemanticCodec
 from metis_jax.models.semantic_generator import SemanticGenerator
 from metis_jax.models.ssl_encoder import SslEncoder
 from metis_jax.objectives.masked_tokens import masked_token_loss
-from metis_jax.ops.lengths import valid_mask
+from metis_jax.ops.lengths import join, take, valid_mask
 from metis_jax.ops.masking import MINIMUM_MASK_RATE, PROMPT_PROBABILITY, SEMANTIC_PROMPT_SHARE
 from metis_jax.training.stage import Batch, Metrics, Params, Samples
 from metis_jax.training.stages.frontend import encoder_frames, ssl_features, ssl_tokens, upsample_twice
@@ -42,7 +42,8 @@ class SemanticGeneratorStage:
       ssl_encoder: needed where a batch has waves; runs in `encoder_policy`, without gradient.
       semantic_codec: needed where targets are waves, and where it encodes conditions; with it, samples are shown as
         features.
-      prompt_probability, prompt_share, minimum_rate: of the masks, see `draw_masks`.
+      prompt_probability, prompt_share, minimum_rate: of the masks, see `draw_masks`.  A row that has lost its prompt
+        has no phones either; phones that guide an extraction are left out as often by themselves.
     """
 
     generator: SemanticGeneratorConfig
@@ -88,51 +89,59 @@ class SemanticGeneratorStage:
         return {name: config for name, config in found.items() if config is not None}
 
     def targets(self, params: Params, batch: Batch) -> tuple[Int[Array, "b t"], Float[Array, "b t c"] | None]:
-        """Tokens to predict, and the condition's features where the batch has a source wave.
+        """Tokens of prompt and target, and the condition's features where the batch has a source wave.
 
-        One pass of the encoder serves both waves.
+        Prompt and target are encoded each by itself, their condition as one wave: so does inference
+        (`Metis.encode_prompt`, `Metis.transform`).  One pass of the encoder serves targets and sources.
         """
-        if "tokens" in batch:
-            tokens, waves = batch["tokens"], []
-        else:
-            tokens, waves = None, [batch["target"]]
-        if "source" in batch:
-            waves.append(batch["source"])
-        if not waves:
-            return tokens, None
-        if self.ssl_encoder is None or (tokens is None and self.semantic_codec is None):
+        names = [name for name in ("target", "source") if name in batch]
+        if not names:
+            return batch["tokens"], None
+        if self.ssl_encoder is None or ("target" in names and self.semantic_codec is None):
             raise ValueError("the batch has waves; give config.model.ssl_encoder and semantic_codec for them")
-        encoder, lengths = self._encoder, batch["lengths"]
-        t = encoder_frames(waves[0].shape[1], self.ssl_encoder) if tokens is None else tokens.shape[1]
-        both = jnp.concatenate(waves, axis=0)
-        wave_lengths = jnp.concatenate([batch["wave_lengths"]] * len(waves), axis=0)
-        features = jnp.split(ssl_features(encoder, params[ENCODER], both, wave_lengths, t), len(waves), axis=0)
-        if tokens is None:
-            tokens = ssl_tokens(self._codec, params[CODEC], features[0], lengths)
+        features = dict(zip(names, self._features(params, batch, names), strict=True))
+        tokens = self._tokens(params, batch, features["target"]) if "target" in batch else batch["tokens"]
         if "source" not in batch:
             return tokens, None
         if self.semantic_codec is None:
-            return tokens, features[-1]
-        return tokens, self._codec.apply(params[CODEC], features[-1], lengths, method="condition")
+            return tokens, features["source"]
+        return tokens, self._codec.apply(params[CODEC], features["source"], batch["lengths"], method="condition")
+
+    def _features(self, params: Params, batch: Batch, names: Sequence[str]) -> list[Float[Array, "b t d"]]:
+        """SSL features of waves of one padded length, `name` with its `name_lengths`, in one pass."""
+        waves = jnp.concatenate([batch[name] for name in names], axis=0)
+        lengths = jnp.concatenate([batch[f"{name}_lengths"] for name in names], axis=0)
+        t = encoder_frames(waves.shape[1], self.ssl_encoder)
+        return jnp.split(ssl_features(self._encoder, params[ENCODER], waves, lengths, t), len(names), axis=0)
+
+    def _tokens(self, params: Params, batch: Batch, features: Float[Array, "b t d"]) -> Int[Array, "b t"]:
+        """SSL tokens of the targets, from their features, each behind the tokens of its prompt."""
+        starts = batch["target_starts"]
+        tokens = ssl_tokens(self._codec, params[CODEC], features, batch["lengths"] - starts)
+        if "prompt_wave" not in batch:
+            return tokens
+        [heard] = self._features(params, batch, ["prompt_wave"])
+        # The frame in which a prompt passes into its target has no token: `draw_masks` hides it.
+        prompts = ssl_tokens(self._codec, params[CODEC], heard, jnp.maximum(batch["prompt_lengths"], 0))
+        return join(prompts, starts, tokens, batch["lengths"] - starts)[0][:, : tokens.shape[1]]
 
     def condition(
-        self, batch: Batch, features: Float[Array, "b t c"] | None, masks: Masks
+        self, batch: Batch, features: Float[Array, "b t c"] | None, prompt_lengths: Int[Array, " b"], t: int
     ) -> Float[Array, "b t c"] | None:
         """What the adapter sees: features of the source, or lip features of the target frames behind the prompt."""
         if features is not None or "visual" not in batch:
             return features
-        b, t = masks.is_masked.shape
         # The recording is filmed from its first frame, but the model is not shown the prompt's lips.
         visual = upsample_twice(batch["visual"], batch["visual_lengths"])
         visual = jnp.pad(visual, ((0, 0), (0, max(0, t - visual.shape[1])), (0, 0)))[:, :t]
-        is_shown = valid_mask(batch["lengths"], t) & ~masks.is_prompt
+        is_shown = valid_mask(batch["lengths"], t) & ~valid_mask(prompt_lengths, t)
         return jnp.where(is_shown[:, :, None], visual, jnp.zeros((), visual.dtype))
 
     def loss(
         self, params: Params, batch: Batch, key: Key[Array, ""], *, deterministic: bool
     ) -> tuple[Float[Array, ""], Metrics]:
         tokens, features = self.targets(params, batch)
-        mask_key, dropout_key = jax.random.split(key)
+        mask_key, phone_key, dropout_key = jax.random.split(key, 3)
         masks = draw_masks(
             mask_key,
             batch["lengths"],
@@ -141,17 +150,22 @@ class SemanticGeneratorStage:
             prompt_probability=self.prompt_probability,
             minimum_rate=self.minimum_rate,
             given_prompts=batch.get("prompt_lengths"),
+            target_starts=batch.get("target_starts"),
         )
+        condition = self.condition(batch, features, masks.prompt_lengths, tokens.shape[1])
+        tokens = take(tokens, masks.skipped, tokens.shape[1])
+        if condition is not None:
+            condition = take(condition, masks.skipped, tokens.shape[1])
 
         def predict(model: SemanticGenerator) -> Float[Array, "b t v"]:
             hidden = model(
                 tokens,
-                masks.is_masked,
+                masks.is_hidden,
                 masks.time,
-                lengths=batch["lengths"],
+                lengths=batch["lengths"] - masks.skipped,
                 phones=batch.get("phones"),
-                phone_lengths=batch.get("phone_lengths"),
-                condition=self.condition(batch, features, masks),
+                phone_lengths=self._phone_lengths(batch, masks, phone_key),
+                condition=condition,
                 has_condition=batch.get("has_source"),
                 deterministic=deterministic,
             )
@@ -160,6 +174,14 @@ class SemanticGeneratorStage:
         logits = nn.apply(predict, self._model)(params[GENERATOR], rngs={"dropout": dropout_key})
         result = masked_token_loss(logits, tokens, masks.is_masked)
         return result.loss, {"accuracy": result.accuracy}
+
+    def _phone_lengths(self, batch: Batch, masks: Masks, key: Key[Array, ""]) -> Int[Array, " b"] | None:
+        if "phones" not in batch:
+            return None
+        lengths = batch["phone_lengths"]
+        is_guide = batch["prompt_lengths"] >= 0  # of an extraction, which is trained without a text, too
+        is_mute = is_guide & jax.random.bernoulli(key, 1 - self.prompt_probability, lengths.shape)
+        return jnp.where(masks.is_bare | is_mute, jnp.zeros_like(lengths), lengths)
 
     def samples(self, params: Params, batch: Batch, key: Key[Array, ""]) -> Samples:
         """SSL features of two recordings, generated behind a prompt of a quarter, beside their own."""
@@ -171,7 +193,6 @@ class SemanticGeneratorStage:
         prompts = lengths // 4
         if "prompt_lengths" in batch:
             prompts = jnp.where(batch["prompt_lengths"] >= 0, batch["prompt_lengths"], prompts)
-        is_masked = jnp.zeros(truth.shape, bool)
         tokens = run_stage(
             jitted_semantic_steps,
             self._model,
@@ -182,7 +203,7 @@ class SemanticGeneratorStage:
                 lengths,
                 batch.get("phones"),
                 batch.get("phone_lengths"),
-                self.condition(batch, features, Masks(jnp.ones(lengths.shape, jnp.float32), is_masked, prompts)),
+                self.condition(batch, features, prompts, truth.shape[1]),
             ),
             truth[:, :, None],
             jax.random.split(key, truth.shape[0]),

@@ -63,16 +63,17 @@ class SslDenoisingStage:
 
     def _target(self, batch: Batch) -> Float[Array, "b t d"]:
         t = encoder_frames(batch["target"].shape[1], self.ssl_encoder)
-        return log_mel(batch["target"], batch["wave_lengths"], mel_bins=self.ssl_encoder.mel_bins)[0][:, :t]
+        return log_mel(batch["target"], batch["target_lengths"], mel_bins=self.ssl_encoder.mel_bins)[0][:, :t]
 
     def loss(
         self, params: Params, batch: Batch, key: Key[Array, ""], *, deterministic: bool
     ) -> tuple[Float[Array, ""], Metrics]:
-        clean, lengths, wave_lengths = self._target(batch), batch["lengths"], batch["wave_lengths"]
+        clean, lengths = self._target(batch), batch["lengths"]
         b = len(clean)
         n = max(1, round(self.clean_share * b))
         waves = jnp.concatenate([batch["source"], batch["target"][:n]], axis=0)
-        found = self._features(params[ENCODER], waves, jnp.concatenate([wave_lengths, wave_lengths[:n]], axis=0))
+        wave_lengths = jnp.concatenate([batch["source_lengths"], batch["target_lengths"][:n]], axis=0)
+        found = self._features(params[ENCODER], waves, wave_lengths)
         degraded, same = feature_loss(found[:b], clean, lengths), feature_loss(found[b:], clean[:n], lengths[:n])
         loss = (jnp.float32(b) * degraded + jnp.float32(n) * same) / jnp.float32(b + n)
         return loss, {"degraded": degraded, "clean": same}
@@ -81,10 +82,10 @@ class SslDenoisingStage:
         row = {name: x[:1] for name, x in batch.items()}
         pictures = {
             "clean": self._target(row),
-            "found": self._features(params[ENCODER], row["source"], row["wave_lengths"]),
+            "found": self._features(params[ENCODER], row["source"], row["source_lengths"]),
         }
         count = int(row["lengths"][0])
         return Samples(pictures={name: feature_picture(np.asarray(x[0, :count])) for name, x in pictures.items()})
 
     def seconds(self, batch: Mapping[str, np.ndarray]) -> float:
-        return float(np.sum(batch["wave_lengths"])) / self.ssl_encoder.sample_rate
+        return float(np.sum(batch["target_lengths"])) / self.ssl_encoder.sample_rate

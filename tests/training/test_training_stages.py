@@ -23,7 +23,7 @@ FALLS = {
     "denoising_semantic_codec": (0.85, 60),
     "acoustic_codec": (0.85, 30),
     "source_filter": (0.85, 30),
-    "pretrain": (0.6, 60),
+    "pretrain": (0.6, 150),
     "finetune": (0.85, 60),
     "lora": (0.95, 60),
     "stage2_first": (0.6, 60),

@@ -1,18 +1,16 @@
 """`extract_tokens`: shards of audio to shards with SSL tokens, acoustic tokens and SSL features."""
 
 import argparse
-import hashlib
 import json
 import os
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 
 import jax
 
 from metis_jax.bundle import CONFIG_FILE, Bundle
-from metis_jax.cli.command import exit_status
-from metis_jax.cli.runtime import CACHE_HELP, use_compilation_cache
+from metis_jax.cli.command import CACHE_HELP, exit_status
+from metis_jax.cli.runtime import use_compilation_cache
 from metis_jax.config import from_config_dict
 from metis_jax.data.extract import ARRAYS, ExtractConfig, extract
 from metis_jax.engine import Engine
@@ -20,16 +18,6 @@ from metis_jax.types import Policy
 
 _NEEDS = {"ssl_features": ("ssl_encoder",), "ssl_tokens": ("ssl_encoder", "semantic_codec")}
 _NEEDS["acoustic_tokens"] = ("acoustic_codec",)
-
-
-def identity(bundle: Bundle, components: Sequence[str]) -> str:
-    """Changes with the weights that make the tokens, and with nothing else."""
-    digest = hashlib.blake2b(digest_size=16)
-    for name in sorted(set(components)):
-        digest.update(repr(bundle.components[name]).encode())
-        with open(Path(bundle.path) / f"{name}.safetensors", "rb") as file:
-            digest.update(hashlib.file_digest(file, "blake2b").digest())
-    return digest.hexdigest()
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -80,9 +68,10 @@ def _run(flags: argparse.Namespace) -> None:
     for name in components:
         bundle.file(name)
     on_cpu = jax.default_backend() == "cpu"
+    dtype = flags.dtype or ("float32" if on_cpu else "bfloat16")
     engine = Engine(
         bundle,
-        policy=Policy(dtype=flags.dtype or ("float32" if on_cpu else "bfloat16")),
+        policy=Policy(dtype=dtype),
         devices=jax.local_devices(),
         rows=flags.rows or (8 if on_cpu else 64),
     )
@@ -91,7 +80,8 @@ def _run(flags: argparse.Namespace) -> None:
         flags.output,
         engine,
         config,
-        bundle=identity(bundle, components),
+        encoders={name: bundle.identity(name) for name in components},
+        dtype=dtype,
         process_index=flags.process_index,
         process_count=flags.process_count,
         threads=flags.threads,

@@ -17,7 +17,8 @@ import os
 import pathlib
 import time
 import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
@@ -40,6 +41,7 @@ from metis_jax.data.degrade import DegradeConfig, degrade
 from metis_jax.data.examples import Waves
 from metis_jax.data.records import Record, RecordError, decode_record
 from metis_jax.data.sources import BadRecordGuard, BadRecordLimit, Corpus, Selection
+from metis_jax.encoders import ENCODERS, OtherEncoder
 
 log = logging.getLogger(__name__)
 
@@ -114,9 +116,13 @@ def _in_windows(
 
 
 def encode_records(
-    encoder: Encoder, records: Sequence[Record], waves: Sequence[WavePair], config: ExtractConfig
+    encoder: Encoder,
+    records: Sequence[Record],
+    waves: Sequence[WavePair],
+    config: ExtractConfig,
+    encoders: Mapping[str, str] = MappingProxyType({}),
 ) -> list[Record]:
-    """The records with their arrays.  `waves` holds a (16 kHz, 24 kHz) pair for each."""
+    """The records with their arrays, which `encoders` made.  `waves` holds a (16 kHz, 24 kHz) pair for each."""
     added: list[dict[str, np.ndarray]] = [dict(record.arrays) for record in records]
 
     def add(name: str, arrays: Sequence[np.ndarray], dtype: type) -> None:
@@ -140,6 +146,7 @@ def encode_records(
         dataclasses.replace(
             record,
             arrays=arrays,
+            encoders={**record.encoders, **encoders},
             audio=record.audio if config.keep_audio else b"",
             source_audio=record.source_audio if config.keep_audio else b"",
         )
@@ -153,6 +160,8 @@ class _Degraded:
     def __init__(self, source: str | os.PathLike, config: DegradeConfig, noise: Selection):
         corpus = Corpus([source])
         self._config, self._noises = config, corpus.select(noise)
+        if not len(self._noises):
+            log.warning("no recorded noise in %s, so speech is degraded with coloured noise alone", source)
         self._waves = Waves(corpus, cached_seconds=1800.0)
 
     def __call__(self, name: str, wave: Float[np.ndarray, " l"]) -> Float[np.ndarray, " l"]:
@@ -199,6 +208,7 @@ def _extract_shard(
     guard: BadRecordGuard,
     pool: concurrent.futures.Executor,
     advance: Callable[[float], None],
+    encoders: Mapping[str, str],
 ) -> Iterator[Record]:
     reader = shards.open_reader(path)
     columns = shards.read_index(path)
@@ -224,7 +234,8 @@ def _extract_shard(
             else:
                 speech.append(one)
         if speech:
-            yield from encode_records(encoder, [record for record, _ in speech], [pair for _, pair in speech], config)
+            records, waves = zip(*speech, strict=True)
+            yield from encode_records(encoder, records, waves, config, encoders)
             advance(sum(record.seconds for record, _ in speech))
     reader.close()
 
@@ -241,6 +252,18 @@ def _claim(output: pathlib.Path, settings: dict) -> None:
     shards.write_json(path, settings)
 
 
+def _check_kept(source: str | os.PathLike, config: ExtractConfig, encoders: Mapping[str, str]) -> None:
+    """Arrays that are kept beside the new ones may not be of another encoder that the new ones share with them."""
+    kept = {name for name in ARRAYS if name not in config.arrays}
+    for name, identity in Corpus([source]).encoders.items():
+        shared = kept.intersection(ENCODERS[name])
+        if shared and encoders.get(name, identity) != identity:
+            raise OtherEncoder(
+                f"{source}: its {', '.join(sorted(shared))} are of {name} {identity}, the bundle has {encoders[name]}; "
+                "extract both with one bundle"
+            )
+
+
 def _input_fingerprint(paths: Sequence[pathlib.Path]) -> str:
     digest = hashlib.blake2b(digest_size=8)
     for path in paths:
@@ -254,7 +277,8 @@ def extract(
     encoder: Encoder,
     config: ExtractConfig = ExtractConfig(),
     *,
-    bundle: str,
+    encoders: Mapping[str, str] = MappingProxyType({}),
+    dtype: str = "float32",
     process_index: int = 0,
     process_count: int = 1,
     threads: int = 4,
@@ -262,8 +286,9 @@ def extract(
 ) -> dict:
     """Writes the token shards of this process's share; what was done.
 
-    `bundle` identifies the weights, which may not change between runs into one folder.  Bad records are left out,
-    counted, logged and listed in `<shard>.skipped.json`.
+    `encoders` identifies the weights (`metis_jax/encoders.py`) and `dtype` is what the SSL encoder computes in; neither
+    may change between runs into one folder.  Records keep the identities.  Bad records are left out, counted, logged
+    and listed in `<shard>.skipped.json`.
     """
     if not 0 <= process_index < process_count:
         raise ValueError(f"process_index is {process_index} of {process_count} processes")
@@ -272,7 +297,9 @@ def extract(
     names = [path.name for path in paths]
     if len(set(names)) < len(names):
         raise shards.ShardError(f"{source}: two shards of one name")
-    _claim(output, {"bundle": bundle, "input": _input_fingerprint(paths), "config": json.loads(_as_json(config))})
+    _check_kept(source, config, encoders)
+    made_by = {"encoders": dict(encoders), "dtype": dtype}
+    _claim(output, {"input": _input_fingerprint(paths), "config": json.loads(_as_json(config))} | made_by)
     hear = _Degraded(source, config.degrade, config.noise) if config.degrade else _as_it_is
     own = paths[process_index::process_count]
     todo = [path for path in own if not shards.index_path(output / path.name).exists()]
@@ -291,7 +318,7 @@ def extract(
         for path in todo:
             known = len(guard.bad)
             skipped = output / f"{path.name.removesuffix(shards.SUFFIX)}.skipped.json"
-            stream = _extract_shard(path, encoder, config, hear, guard, pool, advance)
+            stream = _extract_shard(path, encoder, config, hear, guard, pool, advance, encoders)
             written = _with_skips(stream, guard, known, skipped)
             records += shards.write_shard(output / path.name, written)
     elapsed = time.monotonic() - started

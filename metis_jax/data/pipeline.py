@@ -159,8 +159,9 @@ class Pipeline:
             self._part(part, own, self._selected(part.select, split, held_out))
             for part, own, split in zip(config.parts, frames, self._splits, strict=True)
         ]
+        split = config.parts[0].select.split
         for part in self.parts:
-            log.info("%s: %d records, %d left out", part.task or config.stage, len(part), part.left_out)
+            log.info("%s, %s: %d records, %d left out", part.task or config.stage, split, len(part), part.left_out)
         order = mixed_order([len(part) for part in self.parts], [part.weight for part in config.parts], config.seed)
         self.plans = Batches(
             order,
@@ -181,6 +182,8 @@ class Pipeline:
             rooms=corpus.select(config.rooms),
             phonemize=phonemize,
         )
+        if not len(self.examples.noises) and {"se", "tse"} & {part.task for part in config.parts}:
+            log.info("%s: no recorded noise in the shards, so speech is degraded with coloured noise alone", split)
 
     def _part(self, part: PartConfig, frames: np.ndarray, selected: np.ndarray) -> Part:
         config = self.config

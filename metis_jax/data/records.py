@@ -12,6 +12,8 @@ from typing import Any
 import msgpack
 import numpy as np
 
+from metis_jax.encoders import ENCODERS
+
 VERSION = 1
 KINDS = ("speech", "noise", "rir", "video", "demo")
 
@@ -43,6 +45,7 @@ class Record:
       condition: "" for a clean recording, or what the source says was done to it ("noisy").
       source_audio: for voice conversion, the same words in another timbre, where some other system made them.
       arrays: see the module docstring.
+      encoders: {component: identity of the weights that made arrays} (`metis_jax/encoders.py`).
     """
 
     id: str
@@ -59,6 +62,7 @@ class Record:
     condition: str = ""
     source_audio: bytes = b""
     arrays: Mapping[str, np.ndarray] = dataclasses.field(default_factory=dict)
+    encoders: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
     def __post_init__(self):
         if not self.id:
@@ -71,6 +75,9 @@ class Record:
             )
         for name, array in self.arrays.items():
             _check_array(self.id, name, array)
+        for name, identity in self.encoders.items():
+            if name not in ENCODERS or not isinstance(identity, str):
+                raise RecordError(f"record {self.id!r}: encoders has {name!r}: {identity!r}")
 
     @property
     def seconds(self) -> float:
@@ -99,6 +106,7 @@ def encode_record(record: Record) -> bytes:
         name: [array.dtype.newbyteorder("<").str, list(array.shape), np.ascontiguousarray(array).tobytes()]
         for name, array in sorted(record.arrays.items())
     }
+    fields["encoders"] = dict(sorted(record.encoders.items()))
     return msgpack.packb({"version": VERSION, **fields}, use_bin_type=True)
 
 
@@ -119,7 +127,9 @@ def decode_record(data: bytes) -> Record:
     missing = {"id", "audio", "sample_rate", "samples"} - set(fields)
     if missing:
         raise RecordError(f"record {fields.get('id')!r}: missing fields {sorted(missing)}")
-    packed = fields.pop("arrays", {})
+    packed, encoders = fields.pop("arrays", {}), fields.pop("encoders", {})
+    if not isinstance(encoders, dict):
+        raise RecordError(f"record {fields['id']!r}: field encoders is a {type(encoders).__name__}, not dict")
     for name, value in fields.items():
         kind = _FIELD_TYPES[name]
         if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
@@ -131,4 +141,4 @@ def decode_record(data: bytes) -> Record:
         }
     except (AttributeError, TypeError, ValueError) as error:
         raise RecordError(f"record {fields['id']!r}: broken arrays: {error}") from error
-    return Record(**fields, arrays=arrays)
+    return Record(**fields, arrays=arrays, encoders=encoders)

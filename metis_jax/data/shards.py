@@ -15,6 +15,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from array_record.python.array_record_module import ArrayRecordReader, ArrayRecordWriter
 
 from metis_jax.data.records import ARRAYS, Record, RecordError, decode_record, encode_record
+from metis_jax.encoders import ENCODERS
 
 SUFFIX = ".array_record"
 INDEX_SUFFIX = ".index.json"
@@ -48,7 +49,7 @@ def index_path(shard: pathlib.Path) -> pathlib.Path:
 
 def index_columns(records: Iterable[Record]) -> dict[str, list]:
     columns: dict[str, list] = {name: [] for name in (*COLUMNS, "has_text", "has_audio", "has_source_audio")}
-    columns |= {f"length_{name}": [] for name in ARRAYS}
+    columns |= {f"length_{name}": [] for name in ARRAYS} | {f"identity_{name}": [] for name in ENCODERS}
     for record in records:
         for name in COLUMNS:
             columns[name].append(getattr(record, name))
@@ -57,6 +58,8 @@ def index_columns(records: Iterable[Record]) -> dict[str, list]:
         columns["has_source_audio"].append(bool(record.source_audio))
         for name in ARRAYS:
             columns[f"length_{name}"].append(len(record.arrays[name]) if name in record.arrays else 0)
+        for name in ENCODERS:
+            columns[f"identity_{name}"].append(record.encoders.get(name, ""))
     return columns
 
 

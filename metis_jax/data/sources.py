@@ -14,6 +14,7 @@ import numpy as np
 from metis_jax.data import shards
 from metis_jax.data.records import ARRAYS, Record, RecordError, decode_record
 from metis_jax.data.tfds_records import TfdsRecords
+from metis_jax.encoders import ENCODERS, OtherEncoder
 
 log = logging.getLogger(__name__)
 
@@ -157,7 +158,11 @@ class Corpus:
     """Shards, and TFDS data sets of the same schema, as one sequence of records with an index as columns.
 
     Opening checks every shard; reading a record may still fail (`RecordError`), and then names shard and record.
-    All records of the folders `held_out` count as held out by the corpus.
+    All records of the folders `held_out` count as held out by the corpus.  Tokens of two encoders are refused.
+
+    Attributes:
+      columns: {name: what the index says of every record}.
+      encoders: {component: identity of the weights that made the records' tokens, where a record says so}.
     """
 
     def __init__(self, folders: Sequence[str | os.PathLike], held_out: Sequence[str | os.PathLike] = ()):
@@ -175,6 +180,21 @@ class Corpus:
             self.columns["held_out"][self._ends[len(folders) - 1] :] = True
         if not len(self):
             raise shards.ShardError(f"{', '.join(map(str, folders))}: no records in these shards")
+        self.encoders = self._encoders()
+
+    def _encoders(self) -> dict[str, str]:
+        found = {}
+        for name in ENCODERS:
+            identities, first = np.unique(self.columns[f"identity_{name}"], return_index=True)
+            known = {str(one): self.name(int(index)) for one, index in zip(identities, first, strict=True) if one}
+            if len(known) > 1:
+                raise OtherEncoder(
+                    f"tokens of records {' and '.join(known.values())} are of different {name}s, "
+                    f"{' and '.join(known)}; extract all of them with one bundle"
+                )
+            if known:
+                found[name] = next(iter(known))
+        return found
 
     def __len__(self) -> int:
         return int(self._ends[-1])
@@ -247,8 +267,9 @@ class Corpus:
         return keep & (self.seconds >= selection.min_seconds) & (self.seconds <= selection.max_seconds)
 
     def fingerprint(self) -> str:
-        """Changes whenever a record is added, removed, moved or relabelled."""
+        """Changes whenever a record is added, removed, moved or relabelled, or its tokens are of another encoder."""
         digest = hashlib.blake2b(digest_size=8)
-        for name in ("id", "samples", "speaker", "license", *(f"length_{array}" for array in ARRAYS)):
+        made = (*(f"length_{array}" for array in ARRAYS), *(f"identity_{name}" for name in ENCODERS))
+        for name in ("id", "samples", "speaker", "license", *made):
             digest.update("\0".join(map(str, self.columns[name].tolist())).encode())
         return digest.hexdigest()

@@ -33,7 +33,7 @@ def by_id(folder) -> dict[str, Record]:
 
 
 def test_every_record_once_with_its_fields_and_tokens(audio_shards, tmp_path):
-    report = extract(audio_shards, tmp_path, FakeEncoder(), ExtractConfig(chunk=5), bundle="b")
+    report = extract(audio_shards, tmp_path, FakeEncoder(), ExtractConfig(chunk=5))
     before, after = by_id(audio_shards), by_id(tmp_path)
     assert before.keys() == after.keys() and report["records"] == len(after) and not report["skipped"]
     for name, record in after.items():
@@ -52,7 +52,7 @@ def test_every_record_once_with_its_fields_and_tokens(audio_shards, tmp_path):
 
 def test_features_without_audio(audio_shards, tmp_path):
     config = ExtractConfig(arrays=("ssl_features",), keep_audio=False)
-    extract(audio_shards, tmp_path, FakeEncoder(), config, bundle="b")
+    extract(audio_shards, tmp_path, FakeEncoder(), config)
     speech = [record for record in by_id(tmp_path).values() if record.kind == "speech"]
     assert speech and all(not record.audio for record in speech)
     assert all(record.arrays.keys() == {"ssl_features"} for record in speech)
@@ -60,12 +60,10 @@ def test_features_without_audio(audio_shards, tmp_path):
 
 def test_ssl_arrays_of_degraded_speech_beside_acoustic_tokens_of_clean(audio_shards, tmp_path):
     config = ExtractConfig(degrade=DegradeConfig(noise=NoiseConfig(probability=1.0, snr_db=(0.0, 0.0), synthetic=0.0)))
-    extract(audio_shards, tmp_path / "clean", FakeEncoder(), bundle="b")
-    extract(audio_shards, tmp_path / "noisy", FakeEncoder(), config, bundle="b")
+    extract(audio_shards, tmp_path / "clean", FakeEncoder())
+    extract(audio_shards, tmp_path / "noisy", FakeEncoder(), config)
     for index in range(2):
-        extract(
-            audio_shards, tmp_path / "again", FakeEncoder(), config, bundle="b", process_index=index, process_count=2
-        )
+        extract(audio_shards, tmp_path / "again", FakeEncoder(), config, process_index=index, process_count=2)
     clean, noisy, again = (by_id(tmp_path / name) for name in ("clean", "noisy", "again"))
     assert clean.keys() == noisy.keys() == again.keys()
     for name, record in clean.items():
@@ -76,7 +74,7 @@ def test_ssl_arrays_of_degraded_speech_beside_acoustic_tokens_of_clean(audio_sha
             np.testing.assert_array_equal(one["acoustic_tokens"], other["acoustic_tokens"])
             np.testing.assert_array_equal(other["ssl_tokens"], again[name].arrays["ssl_tokens"])
     with pytest.raises(shards.ShardError, match="holds tokens of other config"):
-        extract(audio_shards, tmp_path / "noisy", FakeEncoder(), bundle="b")
+        extract(audio_shards, tmp_path / "noisy", FakeEncoder())
 
 
 def test_processes_that_start_alike_may_write_one_file(tmp_path):
@@ -105,7 +103,7 @@ def test_long_recordings_are_encoded_in_windows(tmp_path):
     record = Record(id="long", audio=write_flac(wave, 16_000), sample_rate=16_000, samples=len(wave))
     shards.write_shard(tmp_path / "in.array_record", [record])
     encoder = FakeEncoder()
-    extract(tmp_path / "in.array_record", tmp_path / "out", encoder, ExtractConfig(), bundle="b")
+    extract(tmp_path / "in.array_record", tmp_path / "out", encoder, ExtractConfig())
     tokens = by_id(tmp_path / "out")["long"].arrays
     assert encoder.longest == 1500
     assert len(tokens["ssl_tokens"]) == ssl_frames(len(wave)) and len(tokens["acoustic_tokens"]) == 70 * 50
@@ -115,17 +113,17 @@ def test_long_recordings_are_encoded_in_windows(tmp_path):
 
 
 def test_shares_of_processes_make_the_whole(audio_shards, tmp_path):
-    extract(audio_shards, tmp_path / "one", FakeEncoder(), bundle="b")
+    extract(audio_shards, tmp_path / "one", FakeEncoder())
     for index in (1, 0):
         share = {"process_index": index, "process_count": 2}
-        report = extract(audio_shards, tmp_path / "two", FakeEncoder(), bundle="b", **share)
+        report = extract(audio_shards, tmp_path / "two", FakeEncoder(), **share)
         assert report["shards"] < len(shards.find_shards([audio_shards]))
     assert Corpus([tmp_path / "one"]).fingerprint() == Corpus([tmp_path / "two"]).fingerprint()
     assert {path.name: path.read_bytes() for path in (tmp_path / "one").iterdir()} == {
         path.name: path.read_bytes() for path in (tmp_path / "two").iterdir()
     }
     with pytest.raises(ValueError, match="process_index is 2 of 2"):
-        extract(audio_shards, tmp_path / "two", FakeEncoder(), bundle="b", process_index=2, process_count=2)
+        extract(audio_shards, tmp_path / "two", FakeEncoder(), process_index=2, process_count=2)
 
 
 def test_bad_records_are_left_out_and_listed(audio_shards, tmp_path):
@@ -136,7 +134,7 @@ def test_bad_records_are_left_out_and_listed(audio_shards, tmp_path):
             for record in shards.read_shard(path)
         ]
         shards.write_shard(tmp_path / "in" / path.name, records)
-    report = extract(tmp_path / "in", tmp_path / "out", FakeEncoder(), bundle="b")
+    report = extract(tmp_path / "in", tmp_path / "out", FakeEncoder())
     assert set(report["skipped"]) == {"s1_0", "s2_0"}
     listed = {}
     for path in (tmp_path / "out").glob("*.skipped.json"):
@@ -145,18 +143,18 @@ def test_bad_records_are_left_out_and_listed(audio_shards, tmp_path):
     assert by_id(audio_shards).keys() - by_id(tmp_path / "out").keys() == {"s1_0", "s2_0"}
     with pytest.raises(TooManyBadRecords):
         strict = BadRecordLimit(count=1, share=0.0)
-        extract(tmp_path / "in", tmp_path / "strict", FakeEncoder(), bundle="b", limit=strict)
+        extract(tmp_path / "in", tmp_path / "strict", FakeEncoder(), limit=strict)
     assert not list((tmp_path / "strict").glob("*.tmp"))
 
 
 def test_other_weights_or_settings_may_not_share_a_folder(audio_shards, tmp_path):
-    extract(audio_shards, tmp_path, FakeEncoder(), bundle="b")
-    again = extract(audio_shards, tmp_path, FakeEncoder(), ExtractConfig(chunk=3), bundle="b")
+    extract(audio_shards, tmp_path, FakeEncoder())
+    again = extract(audio_shards, tmp_path, FakeEncoder(), ExtractConfig(chunk=3))
     assert again["done_before"] == again["shards"] and again["records"] == 0
-    with pytest.raises(shards.ShardError, match="tokens of other bundle"):
-        extract(audio_shards, tmp_path, FakeEncoder(), bundle="c")
+    with pytest.raises(shards.ShardError, match="tokens of other encoders"):
+        extract(audio_shards, tmp_path, FakeEncoder(), encoders={"semantic_codec": "c"})
     with pytest.raises(shards.ShardError, match="tokens of other config"):
-        extract(audio_shards, tmp_path, FakeEncoder(), ExtractConfig(keep_audio=False), bundle="b")
+        extract(audio_shards, tmp_path, FakeEncoder(), ExtractConfig(keep_audio=False))
     with pytest.raises(ValueError, match="arrays is"):
         ExtractConfig(arrays=("tokens",))
 
@@ -166,7 +164,7 @@ import sys
 sys.path[:0] = [{here!r}, {root!r}]
 from fake_encoder import FakeEncoder
 from metis_jax.data.extract import ExtractConfig, extract
-extract(sys.argv[1], sys.argv[2], FakeEncoder(pause=0.02), ExtractConfig(chunk=4), bundle="b")
+extract(sys.argv[1], sys.argv[2], FakeEncoder(pause=0.02), ExtractConfig(chunk=4))
 """
 
 
@@ -176,7 +174,7 @@ def test_killed_at_any_moment_it_ends_with_the_same_shards(audio_shards, tmp_pat
     records = list(by_id(audio_shards).values())
     for index in range(11):
         shards.write_shard(many / shards.shard_name(index, 11), records[4 * index : 4 * index + 4])
-    extract(many, tmp_path / "whole", FakeEncoder(), ExtractConfig(chunk=4), bundle="b")
+    extract(many, tmp_path / "whole", FakeEncoder(), ExtractConfig(chunk=4))
     script = RUN.format(here=str(ROOT / "tests/data"), root=str(ROOT))
     output = tmp_path / "out"
     for done in (1, 5):
@@ -185,7 +183,7 @@ def test_killed_at_any_moment_it_ends_with_the_same_shards(audio_shards, tmp_pat
             time.sleep(0.002)
         process.kill()
         assert process.wait() == -signal.SIGKILL, "it finished before it could be killed"
-    extract(many, output, FakeEncoder(), ExtractConfig(chunk=4), bundle="b")
+    extract(many, output, FakeEncoder(), ExtractConfig(chunk=4))
     assert {path.name: path.read_bytes() for path in (tmp_path / "whole").iterdir()} == {
         path.name: path.read_bytes() for path in output.iterdir()
     }

@@ -22,8 +22,8 @@ from measure import environment, peak_gib
 
 sys.path.insert(0, str(pathlib.Path(__file__).parents[1]))
 
-from metis_jax.config import from_config_dict
 from metis_jax.sharding import activate, feed, make_mesh
+from metis_jax.training.base import read_config
 from metis_jax.training.config import TrainConfig
 from metis_jax.training.stages.registry import make_stage
 from metis_jax.training.state import StateMaker, count_params, make_layout, materialize
@@ -85,8 +85,7 @@ def experiment(name: str) -> tuple[TrainConfig, Any]:
     words = [word] if word else []
     if _SIZE.value == "tiny":
         words.append("tiny")
-    section = importlib.import_module(f"configs.{name}").get_config(",".join(words)).to_dict()
-    config = from_config_dict(TrainConfig, section, where=name)
+    config = read_config(importlib.import_module(f"configs.{name}").get_config(",".join(words)).to_dict())
     stage = make_stage(config.stage, config.model)
     asked = {"dtype": _DTYPE.value, "remat": _REMAT.value, "attention": _ATTENTION.value}
     changes = {key: value for key, value in asked.items() if value}

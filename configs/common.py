@@ -6,6 +6,9 @@ The argument is a list of words, `--config=configs/pretrain.py:tiny,quicktest`:
     quicktest   the reduced models for twenty steps on synthetic records: no data needed
     samples     (generators) load the codec too, for sample waves or pictures: --config.initial.X_codec=BUNDLE
 
+With `--config.base=nano` or `--config.base=BUNDLE` the models have the sizes of that bundle's and begin from its
+weights (`initial` and `code_vectors`, where they name no bundle themselves).
+
 Any value can be set on the command line, `--config.data.shards='("/data/shards",)' --config.batch_size=16`.
 Fine-tuning files also know
 
@@ -81,6 +84,7 @@ def experiment(
             mesh=dict(data=-1, fsdp=1, tensor=1),
             accumulate=1,
             ema_decay=0.0,
+            base="",
             initial={},
             skip_initial=(),
             code_vectors={},
@@ -95,7 +99,7 @@ def experiment(
             keep_checkpoints=2,
             keep_period=0,
             tasks=(),
-            license="as stated by whoever trained it",
+            license="",
         )
     )
     config.update(values)

@@ -13,7 +13,9 @@ import json
 import os
 import shutil
 from collections.abc import Iterable, Iterator, Mapping
+from importlib import resources
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import flax
@@ -21,6 +23,7 @@ import ml_dtypes
 import numpy as np
 
 from metis_jax import config as configs
+from metis_jax.encoders import ENCODERS, Identity, identity, joined
 from metis_jax.models.abstract import abstract_variables
 from metis_jax.tensor_files import TensorFile, TensorSpec, WeightsError, different_shape, spec_of, write_tensor_file
 from metis_jax.types import Variables
@@ -29,6 +32,7 @@ FORMAT = "metis_jax bundle"
 VERSION = 1
 CONFIG_FILE = "config.json"
 UNUSED = "unused"
+PACKAGED = ("nano",)  # bundles that come with the package
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -115,8 +119,15 @@ def stored_shapes(config: Any, base: configs.SemanticGeneratorConfig | None = No
     return {path: leaf.shape for path, leaf in abstract_variables(config).items()}
 
 
+def _found(place: str | os.PathLike) -> Path:
+    """A folder, or a packaged bundle by its name unless a bundle lies there."""
+    path = Path(place)
+    packaged = Path(str(resources.files("metis_jax"))) / "assets" / path.name
+    return packaged if str(place) in PACKAGED and not (path / CONFIG_FILE).exists() else path
+
+
 class Bundle:
-    """A bundle opened for reading; components are loaded on demand.
+    """A bundle opened for reading, by its folder or by the name of a packaged one; components are loaded on demand.
 
     Attributes:
       path: its directory.
@@ -124,13 +135,17 @@ class Bundle:
       components: {name: configuration}; the class of the configuration says what the component is.
       tasks: {task: the components that serve it}.
       decoding: settings that the models want in place of the released, as `Settings.of` takes them.
+      license, provenance: of the weights, a line each.
+      encoders: {generator or adapter: identities of the encoders whose tokens it speaks}, for those that say so.
     """
 
     def __init__(self, path: str | os.PathLike):
-        self.path = Path(path)
+        self.path = _found(path)
         self.info = self._read_info()
         self.components: dict[str, Any] = {}
         self.tasks: dict[str, Task] = {}
+        self.encoders: dict[str, dict[str, str]] = {}
+        self.license, self.provenance = (str(self.info.get(key, "")) for key in ("license", "provenance"))
         where = self.path / CONFIG_FILE
         try:
             for name, entry in self.info["components"].items():
@@ -138,6 +153,8 @@ class Bundle:
                     raise WeightsError(f"{where}: component {name!r} is of unknown kind {entry['kind']!r}")
                 cls = KINDS[entry["kind"]]
                 self.components[name] = configs.from_config_dict(cls, entry["config"], where=f"{where}: {name}")
+                if "encoders" in entry:
+                    self.encoders[name] = dict(entry["encoders"])
             self.tasks = {name: Task(**entry) for name, entry in self.info["tasks"].items()}
             self.decoding = dict(self.info.get("decoding", {}).items())
         except (KeyError, TypeError, AttributeError) as error:
@@ -180,8 +197,8 @@ class Bundle:
     def load(self, name: str, *, dtype: str = "float32") -> tuple[Any, Variables]:
         """Configuration and variables of a component, checked against the model.
 
-        Parameters stored in another floating dtype are cast to `dtype`; statistics stay as they are.  Of an
-        encoder only the layers that are run are read.
+        Parameters stored in another floating dtype are cast to `dtype`; statistics stay as they are.  Of an encoder
+        only the layers that are run are read; the configuration of an SSL encoder says so.
         """
         self._require(name)
         config = self.components[name]
@@ -190,15 +207,20 @@ class Bundle:
         expected = stored_shapes(config, base)
         check_shapes(file.path, expected, file.shapes)
         flat = {}
-        is_partial = isinstance(config, _READ_AT_A_LAYER)
-        run = {path: leaf.shape for path, leaf in abstract_variables(config).items()} if is_partial else expected
-        for path, shape in run.items():
+        for path, shape in _run_shapes(config, expected).items():
             array = file.read(path, None if shape == expected[path] else shape[0])
             is_float = array.dtype == ml_dtypes.bfloat16 or np.issubdtype(array.dtype, np.floating)
             if path.startswith("params/") and is_float:
                 array = array.astype(dtype, copy=False)
             flat[path] = array
+        if isinstance(config, configs.SslEncoderConfig):
+            config = dataclasses.replace(config, num_layers=config.hidden_layer)
         return config, flax.traverse_util.unflatten_dict(flat, sep="/")
+
+    def identity(self, name: str) -> str:
+        """Which encoder a component is (`metis_jax/encoders.py`): equal for one that gives the same tokens."""
+        _, variables = self.load(name)
+        return identity(flax.traverse_util.flatten_dict(variables, sep="/").items())
 
     def load_generator(self, task: str, *, dtype: str = "float32") -> Generator:
         """The semantic generator of a task, its adapter joined in unmerged."""
@@ -217,6 +239,13 @@ class Bundle:
         if name not in self.components:
             known = ", ".join(self.components) or "none"
             raise WeightsError(f"{self.path}: the bundle has no component {name!r}; it has: {known}")
+
+
+def _run_shapes(config: Any, stored: Mapping[str, tuple[int, ...]]) -> Mapping[str, tuple[int, ...]]:
+    """Of the shapes that a file holds those that the model has: an encoder has the layers that it runs."""
+    if not isinstance(config, _READ_AT_A_LAYER):
+        return stored
+    return {path: leaf.shape for path, leaf in abstract_variables(config).items()}
 
 
 def check_shapes(path: Path, expected: Mapping[str, tuple[int, ...]], found: Mapping[str, tuple[int, ...]]) -> None:
@@ -262,28 +291,60 @@ class BundleWriter:
         self._about = {"license": license, "provenance": provenance}
         self._components: dict[str, Any] = {}
         self._tasks: dict[str, Task] = {}
+        self._encoders: dict[str, dict[str, str]] = {}
+        self._identities: dict[str, str] = {}
         self.decoding: dict[str, Any] = {}
 
-    def add(self, name: str, config: Any, variables: Variables) -> None:
-        """Adds a component from a variable tree in memory."""
+    def add(
+        self, name: str, config: Any, variables: Variables, *, encoders: Mapping[str, str] = MappingProxyType({})
+    ) -> None:
+        """Adds a component from a variable tree in memory; `encoders` made the tokens that a generator speaks."""
         flat = flax.traverse_util.flatten_dict(variables, sep="/")
         specs = {path: spec_of(leaf) for path, leaf in flat.items()}
-        self.stream(name, config, specs, ((path, np.asarray(leaf)) for path, leaf in flat.items()))
+        tensors = ((path, np.asarray(leaf)) for path, leaf in flat.items())
+        self.stream(name, config, specs, tensors, encoders=encoders)
+
+    def copy(self, bundle: Bundle, there: str, name: str = "") -> None:
+        """Adds a component of another bundle, tensor by tensor as it is stored there."""
+        file = bundle.file(there)
+        tensors = ((path, file.read(path)) for path in file.specs)
+        encoders = bundle.encoders.get(there, {})
+        self.stream(name or there, bundle.components[there], file.specs, tensors, encoders=encoders)
 
     def stream(
-        self, name: str, config: Any, specs: Mapping[str, TensorSpec], tensors: Iterable[tuple[str, np.ndarray]]
+        self,
+        name: str,
+        config: Any,
+        specs: Mapping[str, TensorSpec],
+        tensors: Iterable[tuple[str, np.ndarray]],
+        *,
+        encoders: Mapping[str, str] = MappingProxyType({}),
     ) -> None:
         """Adds a component whose tensors arrive one by one, in the order of `specs`."""
         base = self._components.get(config.base) if isinstance(config, TaskAdapterConfig) else None
         shapes = {path: spec.shape for path, spec in specs.items()}
         check_shapes(Path(name), stored_shapes(config, base), shapes)
-        write_tensor_file(self._directory / f"{name}.safetensors", specs, tensors)
+        own, run = Identity(), _run_shapes(config, shapes)
+
+        def noted() -> Iterator[tuple[str, np.ndarray]]:
+            for path, array in tensors:
+                if path in run:
+                    own.add(path, array if array.shape == run[path] else array[: run[path][0]])
+                yield path, array
+
+        write_tensor_file(self._directory / f"{name}.safetensors", specs, noted() if name in ENCODERS else tensors)
         self._components[name] = config
+        if name in ENCODERS:
+            self._identities[name] = str(own)
+        if encoders:
+            self._encoders[name] = dict(encoders)
 
     def task(self, task: str, generator: str, adapter: str | None = None) -> None:
         self._tasks[task] = Task(generator, adapter)
 
     def finish(self) -> None:
+        for name, encoders in self._encoders.items():
+            joined(encoders, self._identities, "the encoders of this bundle", f"tokens of {name}")
         built = self._components.values()
         rates = {kind_of(config): config.sample_rate for config in built if hasattr(config, "sample_rate")}
         info = {
@@ -293,6 +354,7 @@ class BundleWriter:
             "sample_rates": rates,
             "components": {
                 name: {"kind": kind_of(config), "config": configs.to_dict(config)}
+                | ({"encoders": self._encoders[name]} if name in self._encoders else {})
                 for name, config in self._components.items()
             },
             "tasks": {name: dataclasses.asdict(task) for name, task in self._tasks.items()},

@@ -128,7 +128,6 @@ def experiment(given: frozenset[str], **values: Any) -> ml_collections.ConfigDic
     data = dict(parts=(dict(select=SPEECH),), noise=NOISE, cached_seconds=30_000.0, threads=1, prefetch=4)
     values["data"] = data | values["data"]
     defaults = dict(ema_decay=0.995, eval_every=500, eval_batches=8, sample_every=0, checkpoint_every=100)
-    defaults["license"] = "MIT; trained on CC BY, public-domain and freely licensed speech"
     config = common.experiment(given, **(defaults | values))
     if "chain" in given:
         config.synthetic = 0

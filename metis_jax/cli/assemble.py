@@ -6,7 +6,8 @@
 A generator that was fine-tuned with LoRA comes in two components, the base and its adapter: `--task=se=se_adapter
 --component=semantic_generator=RUN --component=se_adapter=RUN`.
 
-Parameters are stored in `dtype`; everything else (statistics, the codec's window) stays float32.
+Licence, provenance and decoding settings are those of the sources unless they are given.  Parameters are stored in
+`dtype`; everything else (statistics, the codec's window) stays float32.
 """
 
 import argparse
@@ -18,6 +19,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from metis_jax import lineage
 from metis_jax.bundle import Bundle, TaskAdapterConfig, write_bundle
 from metis_jax.cli.command import exit_status
 from metis_jax.speech import Settings
@@ -46,30 +48,47 @@ def assemble(
     *,
     tasks: Mapping[str, str | None],
     dtype: str,
-    license: str,
-    provenance: str,
+    license: str = "",
+    provenance: str = "",
     decoding: dict[str, Any] | None = None,
 ) -> None:
     """Writes `components`, {name: "BUNDLE" or "BUNDLE:name there"}.
 
     `tasks`, {task: its adapter's component, if it has one}, are served by the semantic generator.  `decoding` changes
-    released settings, as `Settings.of` takes them.
+    released settings, as `Settings.of` takes them.  Licence, provenance and `decoding` are the sources' where they are
+    not given; sources that want different decoding are refused.
     """
-    for task in tasks:
-        Settings.of(task, preferred=decoding or {})
     parts = {name: place.partition(":") for name, place in components.items()}
     places = {name: (path, there or name) for name, (path, _, there) in parts.items()}
+    sources = [Bundle(path) for path in dict.fromkeys(path for path, _ in places.values())]
+    decoding = _common_decoding(sources) if decoding is None else decoding
+    for task in tasks:
+        Settings.of(task, preferred=decoding)
     configs = {name: _config(path, there) for name, (path, there) in places.items()}
     _check_tasks(tasks, configs)
-    with write_bundle(output, license=license, provenance=provenance) as writer:
+    about = {
+        "license": license or lineage.statements(source.license for source in sources),
+        "provenance": provenance or lineage.statements(source.provenance for source in sources),
+    }
+    with write_bundle(output, **about) as writer:
         # An adapter is checked against its base.
         for name in sorted(places, key=lambda name: isinstance(configs[name], TaskAdapterConfig)):
             path, there = places[name]
-            _, variables = Bundle(path).load(there)
-            writer.add(name, configs[name], stored_as(variables, dtype))
+            config, variables = Bundle(path).load(there)
+            encoders = Bundle(path).encoders.get(there, {})
+            writer.add(name, config, stored_as(variables, dtype), encoders=encoders)
         for task, adapter in tasks.items():
             writer.task(task, GENERATOR, adapter)
-        writer.decoding = decoding or {}
+        writer.decoding = decoding
+
+
+def _common_decoding(sources: Sequence[Bundle]) -> dict[str, Any]:
+    """The decoding settings of the sources that have any."""
+    having = [source for source in sources if source.decoding]
+    for source in having[1:]:
+        if source.decoding != having[0].decoding:
+            raise ValueError(f"{having[0].path} and {source.path} want different decoding; give it as --decoding")
+    return having[0].decoding if having else {}
 
 
 def _config(path: str, name: str) -> Any:
@@ -101,9 +120,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--component", action="append", required=True, help="NAME=BUNDLE or NAME=BUNDLE:NAME_THERE")
     parser.add_argument("--task", default="", help="what the generator serves: TASK or TASK=ADAPTER, comma-separated")
     parser.add_argument("--dtype", default="float32", choices=DTYPES, help="of the stored parameters")
-    parser.add_argument("--decoding", default="{}", help='settings of stages, as {"first_level": {"temperature": 0.5}}')
-    parser.add_argument("--license", required=True, help="of the weights")
-    parser.add_argument("--provenance", required=True, help="where the weights come from, one line")
+    parser.add_argument(
+        "--decoding", help='settings of stages, as {"first_level": {"temperature": 0.5}}; by default the sources\''
+    )
+    parser.add_argument("--license", default="", help="of the weights; by default what the sources say")
+    parser.add_argument("--provenance", default="", help="where the weights come from, one line; by default the same")
     flags = parser.parse_args(arguments)
     return exit_status("assemble", lambda: _run(flags))
 
@@ -115,7 +136,7 @@ def _run(flags: argparse.Namespace) -> None:
             raise ValueError(f"--component is {name!r}; expected NAME=BUNDLE")
     wanted = [text.partition("=") for text in flags.task.split(",") if text]
     try:
-        decoding = json.loads(flags.decoding)
+        decoding = None if flags.decoding is None else json.loads(flags.decoding)
     except ValueError as error:
         raise ValueError(f"--decoding is not JSON ({error})") from None
     assemble(

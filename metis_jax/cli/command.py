@@ -9,6 +9,8 @@ from absl import flags
 # What a flag or a file can be wrong with.
 REFUSALS = (ValueError, OSError, flags.Error)
 
+CACHE_HELP = "Folder that keeps compiled programs for later runs, or `off`; by default in the user's cache folder."
+
 # A flag belongs to the command that asked for it, not to this file.
 flags.disclaim_key_flags()
 

@@ -17,7 +17,6 @@ import functools
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +29,7 @@ from metis_jax import audio
 from metis_jax.audio import Wave
 from metis_jax.cli import command
 from metis_jax.cli.jobs import KEYS, SHARED, TASKS, Job, make_job, parse_job, read_features, read_list
-from metis_jax.cli.runtime import CACHE_HELP, CompileClock, compile_clock, reports_of, use_compilation_cache
+from metis_jax.cli.runtime import CompileClock, compile_clock, reports_of, use_compilation_cache
 from metis_jax.data.audio import CODEC_RATE, SSL_RATE
 from metis_jax.evaluation.errors import MissingEvalExtra, Unmeasurable
 from metis_jax.evaluation.recognizer import Recognizer
@@ -87,7 +86,7 @@ def _flags() -> flags.FlagValues:
         "Compute dtype; by default bfloat16 on accelerators and float32 on CPU.",
         flag_values=values,
     )
-    flags.DEFINE_string("compilation_cache", None, CACHE_HELP, flag_values=values)
+    flags.DEFINE_string("compilation_cache", None, command.CACHE_HELP, flag_values=values)
     return values
 
 
@@ -133,7 +132,7 @@ class _Run:
         self._recognizer = given.recognizer
         lexicon = Lexicon.from_file(given.lexicon) if given.lexicon else None
         self._metis = Metis.from_bundle(
-            given.bundle or _packaged_bundle(),
+            given.bundle or "nano",
             dtype=given.dtype,
             devices=devices,
             lexicon=lexicon,
@@ -295,13 +294,6 @@ def _spoken_language(script: Script) -> str:
     """Of the prompt; the recogniser that is always there knows English."""
     language = script.prompt_language or script.language
     return "en" if language == AUTO else language
-
-
-def _packaged_bundle() -> Path:
-    path = Path(str(resources.files("metis_jax"))) / "assets" / "nano"
-    if not path.is_dir():
-        raise ValueError("no models: this installation has no bundle of its own; give --bundle=DIR")
-    return path
 
 
 @contextlib.contextmanager

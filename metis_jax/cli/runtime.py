@@ -9,8 +9,6 @@ from pathlib import Path
 
 import jax
 
-CACHE_HELP = "Folder that keeps compiled programs for later runs, or `off`; by default in the user's cache folder."
-
 _COMPILE_EVENTS = frozenset(
     f"/jax/core/compile/{phase}_duration" for phase in ("jaxpr_trace", "jaxpr_to_mlir_module", "backend_compile")
 )

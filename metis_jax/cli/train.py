@@ -1,9 +1,10 @@
 """Train any stage; the same command again goes on where it stopped.
 
     python train.py --config=configs/X.py[:words] --workdir=DIR [--config.key=value ...]
-    python train.py --config=... --workdir=DIR --export=BUNDLE
+    python train.py --config=... --workdir=DIR --export=BUNDLE [--onto=BASE]
 
-The first trains until `config.steps`; the second writes what the last checkpoint holds as a bundle.
+The first trains until `config.steps`; the second writes what the last checkpoint holds as a bundle.  With a BASE (a
+folder or `nano`) the bundle has all other models of that one too, and `infer.py` works with it.
 """
 
 import logging
@@ -17,16 +18,30 @@ from absl import flags
 from ml_collections import config_flags
 
 from metis_jax.cli import command
-from metis_jax.config import from_config_dict
 
 
 class _ConfigFlags(flags.FlagValues):
-    """Says which override has a key that the experiment lacks; ml_collections names the key alone."""
+    """Says in a line what is wrong with an experiment file or an override of it.
+
+    Of a key that the experiment lacks ml_collections names the key alone; of a file that ends in an error it gives the
+    whole traceback.
+    """
 
     def __call__(self, argv: Sequence[str], known_only: bool = False) -> list[str]:
+        file = next((flag.removeprefix("--config=") for flag in argv if flag.startswith("--config=")), "")
+        path = file.partition(":")[0]
+        if path and not os.path.isfile(path):
+            raise flags.IllegalFlagValueError(f"--config={file}: there is no file {path}")
         try:
             return super().__call__(argv, known_only)
+        except flags.IllegalFlagValueError as error:
+            if "Traceback" not in str(error):
+                raise
+            reason = re.sub(r"^\w+: ", "", str(error).strip().splitlines()[-1])
+            raise flags.IllegalFlagValueError(f"--config={file}: {reason}") from error
         except (AttributeError, KeyError) as error:
+            if "'get_config'" in str(error):
+                raise flags.IllegalFlagValueError(f"--config={file}: no experiment, it has no get_config") from error
             # 'sed', maybe followed by: Did you mean "seed" instead of "sed"?
             key, *other = re.findall(r"""['"](\w+)\\?['"]""", str(error)) or [""]
             for flag in argv:
@@ -45,7 +60,8 @@ def _flags() -> flags.FlagValues:
     flags.DEFINE_string("workdir", None, "Where checkpoints, metrics and samples go.", flag_values=values)
     flags.DEFINE_string("export", None, "Write this bundle from the last checkpoint, and end.", flag_values=values)
     flags.DEFINE_boolean("distributed", False, "Join the other processes of a pod or cluster.", flag_values=values)
-    flags.DEFINE_string("compilation_cache", None, "Folder of compiled programs.", flag_values=values)
+    flags.DEFINE_string("onto", "", "Bundle whose other models the exported one has too.", flag_values=values)
+    flags.DEFINE_string("compilation_cache", None, command.CACHE_HELP, flag_values=values)
     return values
 
 
@@ -70,21 +86,21 @@ def _run(given: flags.FlagValues) -> None:
     # Heavy imports wait until the command line is known to be sound.
     import jax
 
-    from metis_jax.training.config import TrainConfig
+    from metis_jax.cli.runtime import use_compilation_cache
+    from metis_jax.training.base import read_config
     from metis_jax.training.export import export_bundle
     from metis_jax.training.loop import train
 
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", stream=sys.stderr, force=True)
     for noisy in ("absl", "orbax", "jax", "tensorboardX"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
-    config = from_config_dict(TrainConfig, given.config.to_dict(), where="config")
-    if given.compilation_cache:
-        jax.config.update("jax_compilation_cache_dir", given.compilation_cache)
+    config = read_config(given.config.to_dict())
+    use_compilation_cache(given.compilation_cache)
     if given.distributed:
         jax.distributed.initialize()
     workdir = pathlib.Path(given.workdir)
     if given.export:
-        export_bundle(config, workdir, pathlib.Path(given.export))
+        export_bundle(config, workdir, pathlib.Path(given.export), onto=given.onto)
         print(given.export)
         return
     try:

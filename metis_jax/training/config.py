@@ -31,7 +31,8 @@ class TrainConfig:
       eval_every, sample_every: 0 turns the one off.
       keep_period: a checkpoint at every multiple of it is kept for good; 0 keeps the last `keep_checkpoints` alone.
       tasks: what the exported generator is for.
-      license: of the exported weights.
+      license: of what the run trains on, as its user states it; an exported bundle says it beside the licences of the
+        bundles that the run began from.
     """
 
     stage: str
@@ -58,7 +59,7 @@ class TrainConfig:
     keep_checkpoints: int = 2
     keep_period: int = 0
     tasks: tuple[str, ...] = ()
-    license: str = "as stated by whoever trained it"
+    license: str = ""
 
     def __post_init__(self):
         for name in ("steps", "batch_size", "accumulate", "log_every", "checkpoint_every", "keep_checkpoints"):

@@ -5,16 +5,18 @@ that is not finite ends the run, with the batch that made it saved and no checkp
 """
 
 import collections
+import contextlib
 import dataclasses
 import logging
 import pathlib
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import jax
 import numpy as np
 
+from metis_jax.data.audio import FRAME_RATE
 from metis_jax.data.pipeline import Pipeline
 from metis_jax.sharding import activate, feed, make_mesh, replicated
 from metis_jax.training.config import TrainConfig
@@ -27,6 +29,11 @@ from metis_jax.training.throughput import matrix_product_rate, step_flops
 log = logging.getLogger(__name__)
 
 HostBatch = dict[str, np.ndarray]
+Shapes = tuple[tuple[str, tuple[int, ...]], ...]
+
+
+def _shapes(batch: HostBatch) -> Shapes:
+    return tuple(sorted((name, x.shape) for name, x in batch.items()))
 
 
 class NonFiniteLoss(ValueError):
@@ -56,6 +63,13 @@ class _Clock:
     def __init__(self, now: Callable[[], float]):
         self._now = now
         self.restart()
+
+    @contextlib.contextmanager
+    def paused(self) -> Iterator[None]:
+        """Time that is no step's: compiling, measuring the device."""
+        before = self._now()
+        yield
+        self.start += self._now() - before
 
     def restart(self) -> None:
         self.start, self.waiting, self.seconds, self.flops, self.steps = self._now(), 0.0, 0.0, 0.0, 0
@@ -100,7 +114,8 @@ class Loop:
         self.last: dict[str, float] = {}
         # Placed once: the step may not move anything to the devices by itself.
         self.key = jax.jit(lambda: jax.random.key(config.seed + 1), out_shardings=replicated(run.mesh))()
-        self._flops: dict[tuple, float] = {}
+        self._compiled: set[Shapes] = set()
+        self._flops: dict[Shapes, float] = {}
         self._held_out: list[HostBatch] | None = None
         self._eval_step = run.eval_step()
 
@@ -121,7 +136,7 @@ class Loop:
                 while self.step < config.steps and not self._told_to_stop(stop):
                     batch = self.clock.wait(lambda: next(batches))
                     fed = feed(batch, run.mesh)
-                    with jax.transfer_guard("disallow"):
+                    with self._compiling(batch), jax.transfer_guard("disallow"):
                         run.state, metrics = step_function(run.state, run.frozen, fed, self.key)
                     self.step += 1
                     self.pending.append(_Pending(self.step, metrics, batch))
@@ -146,6 +161,19 @@ class Loop:
             self.writer.close()
             run.checkpoints.close()
         return Outcome(self.step, stop.name)
+
+    @contextlib.contextmanager
+    def _compiling(self, batch: HostBatch) -> Iterator[None]:
+        """Says so, and stops the clock, where the step is compiled for a batch of new shapes."""
+        shapes = _shapes(batch)
+        if shapes in self._compiled:
+            yield
+            return
+        rows, seconds = len(batch["lengths"]), batch["lengths"].max() / FRAME_RATE
+        log.info("compiling the step for batches of %d recordings of up to %.1f s", rows, seconds)
+        self._compiled.add(shapes)
+        with self.clock.paused():
+            yield
 
     def _told_to_stop(self, stop: StopRequest) -> bool:
         if jax.process_count() > 1:
@@ -173,18 +201,20 @@ class Loop:
         clock, batch = self.clock, pending.batch
         clock.steps += 1
         clock.seconds += self.run.stage.seconds(batch) / self.pipeline.share.fraction
-        shapes = tuple(sorted((name, x.shape) for name, x in batch.items()))
+        shapes = _shapes(batch)
         if shapes not in self._flops:
             rows = {
                 name: jax.ShapeDtypeStruct((self.config.batch_size, *x.shape[1:]), x.dtype) for name, x in batch.items()
             }
             run = self.run
-            self._flops[shapes] = step_flops(run.stage, run.layout.trainable, run.frozen, rows)
+            with clock.paused():
+                self._flops[shapes] = step_flops(run.stage, run.layout.trainable, run.frozen, rows)
         clock.flops += self._flops[shapes]
 
     def _log(self, step: int, values: dict[str, float]) -> None:
-        dtype = self.run.stage.policy.dtype
-        speed = self.clock.summary(matrix_product_rate(dtype) * jax.device_count())
+        with self.clock.paused():
+            rate = matrix_product_rate(self.run.stage.policy.dtype)
+        speed = self.clock.summary(rate * jax.device_count())
         skipped = {"bad_records_skipped": float(self.pipeline.guard.skipped)}
         self.writer.scalars(step, values | speed | skipped)
         shown = {"loss": f"{values['loss']:.4f}", "s/step": f"{speed['step_seconds']:.3f}"}
@@ -240,7 +270,7 @@ def train(config: TrainConfig, workdir: pathlib.Path) -> Outcome:
     """Runs until `config.steps`, a signal, or an error; the same call goes on where the last one was."""
     pipeline = make_pipeline(pipeline_config(config, workdir), make_mesh(config.mesh))
     validation = pipeline.validation() if config.eval_every or config.sample_every else None
-    run = start_run(config, workdir)
+    run = start_run(config, workdir, pipeline.corpus.encoders)
     if int(run.state.step) >= config.steps:
         run.checkpoints.close()
         return Outcome(int(run.state.step))

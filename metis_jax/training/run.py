@@ -6,6 +6,7 @@ import logging
 import pathlib
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 import flax
@@ -17,6 +18,8 @@ from metis_jax.bundle import Bundle
 from metis_jax.data.batching import Share
 from metis_jax.data.pipeline import Pipeline, PipelineConfig
 from metis_jax.data.synthetic import write_synthetic_shards
+from metis_jax.encoders import ENCODERS, identity, joined
+from metis_jax.models.abstract import abstract_variables
 from metis_jax.sharding import activate, check_batch_size, make_mesh, own_blocks, to_devices, to_host
 from metis_jax.text.frontend import TextFrontEnd
 from metis_jax.text.languages import AUTO
@@ -58,6 +61,16 @@ class Run:
     frozen: Params
     about: dict[str, Any]
     data_state: dict[str, Any] | None
+
+    @property
+    def origins(self) -> list[tuple[str, str]]:
+        """(licence, provenance) of every bundle that this run's weights began from."""
+        return [(license, provenance) for license, provenance in self.about["origins"]]
+
+    @property
+    def encoders(self) -> dict[str, str]:
+        """Identities of what made the tokens that a generator of this run speaks, as far as they are known."""
+        return self.about["encoders"]
 
     @property
     def averaged(self) -> Params:
@@ -136,6 +149,41 @@ def load_initial(initial: Mapping[str, str], key: str = "initial") -> dict[str, 
     return result
 
 
+def known_encoders(
+    config: TrainConfig, initial: Mapping[str, Mapping[str, np.ndarray]], shards: Mapping[str, str]
+) -> dict[str, str]:
+    """Identities of the encoders whose tokens a run's generator speaks; `OtherEncoder` if they are not all the same.
+
+    Args:
+      initial: {component: {path: array}} of `config.initial`.
+      shards: what the shards say of their tokens.
+    """
+    if not {"semantic_generator", "acoustic_generator"} & set(config.optimizers):
+        return {}
+    found: dict[str, str] = {}
+    if config.pipeline.example.target == "tokens":
+        found = joined(found, shards, "the tokens in config.data.shards", "")
+    for name, leaves in initial.items():
+        where = f"config.initial.{name}"
+        if name in ENCODERS:
+            found = joined(found, {name: identity(leaves.items())}, where, "the tokens of this run")
+        else:
+            path, _, there = config.initial[name].partition(":")
+            found = joined(found, Bundle(path).encoders.get(there or name, {}), where, "the tokens of this run")
+    for name, place in config.code_vectors.items():
+        if place:
+            path, _, there = place.partition(":")
+            own = {name: Bundle(path).identity(there or name)}
+            found = joined(found, own, f"config.code_vectors.{name}", "the tokens of this run")
+    return found
+
+
+def bundles_of(config: TrainConfig) -> list[Bundle]:
+    """The bundles that a run's weights begin from, each once."""
+    places = (*config.initial.values(), *config.code_vectors.values())
+    return [Bundle(path) for path in dict.fromkeys(place.partition(":")[0] for place in places if place)]
+
+
 def without(
     initial: Mapping[str, Mapping[str, np.ndarray]], skipped: Sequence[str]
 ) -> dict[str, dict[str, np.ndarray]]:
@@ -154,13 +202,20 @@ def without(
     }
 
 
+def _has_generator(initial: Mapping[str, Mapping[str, np.ndarray]], configs: Mapping[str, Any]) -> bool:
+    """Whether `initial` has every leaf of the stage's generator, but for low-rank updates."""
+    names = [name for name in ("semantic_generator", "acoustic_generator") if name in configs]
+    return all(set(abstract_variables(configs[name])) <= set(initial.get(name, ())) for name in names)
+
+
 def add_code_vectors(
     initial: dict[str, dict[str, np.ndarray]], stage: Stage, bundles: Mapping[str, str]
 ) -> dict[str, dict[str, np.ndarray]]:
     """`initial` with the tables of the stage's generator from the codecs in `bundles`, where it holds none."""
-    if not bundles:
+    configs = stage.configs()
+    if not bundles or (not any(bundles.values()) and _has_generator(initial, configs)):
         return initial
-    codecs, configs = load_initial(bundles, "code_vectors"), stage.configs()
+    codecs = load_initial(bundles, "code_vectors")
     if generator := configs.get(name := "semantic_generator"):
         codec = configs.get("semantic_codec")
         sees_latents = codec is not None and codec.encodes_conditions
@@ -193,8 +248,8 @@ def _last_checkpoint(config: TrainConfig, own: Checkpoints, target: TrainState) 
     return None, ""
 
 
-def start_run(config: TrainConfig, workdir: pathlib.Path) -> Run:
-    """Restores or begins a run; ValueError names what does not fit together."""
+def start_run(config: TrainConfig, workdir: pathlib.Path, encoders: Mapping[str, str] = MappingProxyType({})) -> Run:
+    """Restores or begins a run; ValueError names what does not fit together.  `encoders` made the shards' tokens."""
     mesh = make_mesh(config.mesh)
     check_batch_size(config.batch_size, config.accumulate, mesh)
     stage = make_stage(config.stage, config.model)
@@ -205,7 +260,9 @@ def start_run(config: TrainConfig, workdir: pathlib.Path) -> Run:
     key = jax.random.key(config.seed)
     # Outside the mesh: a convolution from channels to channels has the same logical axis twice, which Flax refuses
     # where a mesh is active.
-    initial = add_code_vectors(without(load_initial(config.initial), config.skip_initial), stage, config.code_vectors)
+    given = load_initial(config.initial)
+    encoders = known_encoders(config, given, encoders)
+    initial = add_code_vectors(without(given, config.skip_initial), stage, config.code_vectors)
     layout = make_layout(stage, config.optimizers, mesh)
     for name, missing in check_initial(layout, initial).items():
         log.info("%s: from %s, %d leaves drawn", name, config.initial.get(name, "code vectors"), missing)
@@ -213,10 +270,14 @@ def start_run(config: TrainConfig, workdir: pathlib.Path) -> Run:
         frozen = materialize(stage, key, layout.frozen, layout.frozen_shardings, initial, config.half_precision)
         maker = StateMaker(layout, config.optimizers, mesh, ema=bool(config.ema_decay))
         checkpoints = Checkpoints(workdir / CHECKPOINTS, keep=config.keep_checkpoints, keep_period=config.keep_period)
-        about = {"config": defining(config), "frozen": fingerprint(frozen)}
+        origins = [[bundle.license, bundle.provenance] for bundle in bundles_of(config)]
+        about = {"config": defining(config), "frozen": fingerprint(frozen), "encoders": encoders, "origins": origins}
         restored, place = _last_checkpoint(config, checkpoints, maker.target())
         if restored is not None:
             _check_frozen(restored.about["frozen"], about["frozen"])
+            saved = restored.about
+            about["encoders"] = joined(saved["encoders"], encoders, "the tokens of this run", f"step {restored.step}")
+            about["origins"] = saved["origins"] + [origin for origin in origins if origin not in saved["origins"]]
             log.info("goes on from step %d of %s", restored.step, place)
             state, data_state = restored.state, restored.data
         else:

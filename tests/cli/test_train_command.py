@@ -8,8 +8,7 @@ import pytest
 
 from metis_jax.bundle import Bundle
 from metis_jax.cli.train import main
-from metis_jax.config import from_config_dict
-from metis_jax.training.config import TrainConfig
+from metis_jax.training.base import read_config
 from metis_jax.training.stages.registry import make_stage
 
 ROOT = pathlib.Path(__file__).parents[2]
@@ -33,7 +32,7 @@ def test_every_experiment_reads_at_every_size(name):
     if name == "finetune_tse":
         words += ["text", "text,lora,quicktest"]
     for arg in words:
-        config = from_config_dict(TrainConfig, get_config(arg).to_dict(), where="config")
+        config = read_config(get_config(arg).to_dict())
         assert config.pipeline.batch_size == config.batch_size
         assert set(config.optimizers) <= set(make_stage(config.stage, config.model).models())
 

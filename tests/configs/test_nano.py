@@ -21,12 +21,11 @@ from metis_jax.config import (
     SemanticCodecConfig,
     SemanticGeneratorConfig,
     SslEncoderConfig,
-    from_config_dict,
 )
 from metis_jax.data.audio import CODEC_HOP
 from metis_jax.models.abstract import abstract_variables
 from metis_jax.sharding import make_mesh
-from metis_jax.training.config import TrainConfig
+from metis_jax.training.base import read_config
 from metis_jax.training.stages.registry import make_stage
 from metis_jax.training.state import count_params, make_layout
 
@@ -39,7 +38,7 @@ EXPERIMENTS = (
 
 def experiment(name, word=None):
     config = importlib.import_module(f"configs.nano.{name}").get_config(word)
-    return from_config_dict(TrainConfig, config.to_dict(), where=name)
+    return read_config(config.to_dict())
 
 
 @pytest.mark.parametrize("name", EXPERIMENTS)

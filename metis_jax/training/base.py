@@ -1,0 +1,69 @@
+"""`config.base`: a run that begins from the models of one bundle, whatever their sizes."""
+
+import copy
+from collections.abc import Mapping
+from typing import Any
+
+from metis_jax.bundle import Bundle
+from metis_jax.config import SemanticGeneratorConfig, from_config_dict, to_dict
+from metis_jax.training.config import TrainConfig
+from metis_jax.training.stages.registry import make_stage
+
+GENERATOR, STAGE_2 = "semantic_generator", "acoustic_generator"
+_ADAPTER = f"{GENERATOR}/params/condition_adapter/.*"
+
+
+def read_config(section: Mapping[str, Any]) -> TrainConfig:
+    """The config of an experiment: with a `base`, its models take their sizes and their first weights from there."""
+    section = copy.deepcopy(dict(section))
+    base = section.pop("base", "")
+    return from_config_dict(TrainConfig, _on(Bundle(base), section) if base else section, where="config")
+
+
+def _on(base: Bundle, section: dict[str, Any]) -> dict[str, Any]:
+    """The section with sizes of `model`, and what `initial` and `code_vectors` leave empty, from `base`."""
+    stage = make_stage(section["stage"], section["model"])
+    initial, model = section["initial"], section["model"]
+    for name in stage.configs():
+        there = _component(base, name, stage, section["tasks"])
+        if there is None and initial.get(name) == "":
+            raise ValueError(f"{base.path}: config.base has no {name}; give it as config.initial.{name}")
+        if there is None or initial.get(name):
+            continue
+        initial[name] = f"{base.path}:{there}"
+        config = base.components[there]
+        if name == GENERATOR:
+            wanted = _generator(base, config, stage.generator, is_heard=stage.ssl_encoder is not None)
+            had, has = ((one.condition, one.condition_width) for one in (config, wanted))
+            if had[0] != "none" and had != has:
+                section["skip_initial"] = (*section["skip_initial"], _ADAPTER)
+            config = wanted
+        model["generator" if name in (GENERATOR, STAGE_2) else name] = to_dict(config)
+    for name, place in section["code_vectors"].items():
+        if not place and name in base.components:
+            section["code_vectors"][name] = str(base.path)
+    return section
+
+
+def _component(base: Bundle, name: str, stage: Any, tasks: tuple[str, ...]) -> str | None:
+    """What a component of a stage is called in `base`: of generators the one for the tasks, else the pre-trained."""
+    if name == STAGE_2:
+        name = f"{STAGE_2}_{'first' if stage.first_level == 0 else 'full'}"
+    if name == GENERATOR:
+        known = base.names(GENERATOR)
+        serving = [base.tasks[task].generator for task in tasks if task in base.tasks]
+        likely = (*serving, f"{GENERATOR}_base", GENERATOR, *(known if len(known) == 1 else ()))
+        return next((one for one in likely if one in known), None)
+    return name if name in base.components else None
+
+
+def _generator(
+    base: Bundle, config: SemanticGeneratorConfig, wanted: SemanticGeneratorConfig, *, is_heard: bool
+) -> SemanticGeneratorConfig:
+    """The generator of `base` with the conditions of the experiment: a heard one is as wide as the base's features."""
+    codec = base.components.get("semantic_codec")
+    width = codec.feature_width if is_heard and codec is not None else wanted.condition_width
+    fields = to_dict(config) | {"condition": wanted.condition, "condition_width": width}
+    if not config.phone_vocabulary:
+        fields |= {"phone_vocabulary": wanted.phone_vocabulary, "spread_phones": wanted.spread_phones}
+    return from_config_dict(SemanticGeneratorConfig, fields)

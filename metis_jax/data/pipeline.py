@@ -80,7 +80,8 @@ class PipelineConfig:
         holds out.
       batch_size: rows of the global batch, over all processes.
       buckets: padded lengths in frames; the largest is the longest crop.
-      noise, rooms: where degradations find recorded noise and measured rooms.
+      noise, rooms: where degradations find recorded noise and measured rooms.  They are split as speech is, so that
+        validation hears none of what training hears.
       block_batches: batches planned together; more of them means less padding and a longer plan.
       cached_seconds: decoded speech kept in memory (64 KB a second at 16 kHz), for corpora that fit.
       threads, prefetch: batches made at once and kept ready.  `workers`: processes, for machines with many cores; each
@@ -95,8 +96,8 @@ class PipelineConfig:
     parts: tuple[PartConfig | Mapping[str, Any], ...] = (PartConfig(),)
     recipe: RecipeConfig = RecipeConfig()
     example: ExampleConfig = ExampleConfig()
-    noise: Selection = Selection(kinds=("noise",), split="all")
-    rooms: Selection = Selection(kinds=("rir",), split="all")
+    noise: Selection = Selection(kinds=("noise",))
+    rooms: Selection = Selection(kinds=("rir",))
     seed: int = 0
     block_batches: int = 32
     cached_seconds: float = 0.0
@@ -129,11 +130,12 @@ class PipelineConfig:
                 raise ValueError(f"task is {part.task!r} in stage {self.stage}; use one of {allowed}")
 
     def for_split(self, split: str) -> "PipelineConfig":
-        """The same data from the other side of the speaker split."""
+        """The same data from the other side of the split: speech, noise and rooms."""
         parts = tuple(
             dataclasses.replace(part, select=dataclasses.replace(part.select, split=split)) for part in self.parts
         )
-        return dataclasses.replace(self, parts=parts)
+        noise, rooms = (dataclasses.replace(one, split=split) for one in (self.noise, self.rooms))
+        return dataclasses.replace(self, parts=parts, noise=noise, rooms=rooms)
 
 
 class Pipeline:
@@ -178,8 +180,8 @@ class Pipeline:
             seed=config.seed,
             speakers=self.parts[0].speakers,
             interferers=[part.items for part in self.parts],
-            noises=corpus.select(config.noise),
-            rooms=corpus.select(config.rooms),
+            noises=self._recorded(config.noise),
+            rooms=self._recorded(config.rooms),
             phonemize=phonemize,
         )
         if not len(self.examples.noises) and {"se", "tse"} & {part.task for part in config.parts}:
@@ -211,6 +213,11 @@ class Pipeline:
             return True
 
         return self.corpus.split(part.select, serves)
+
+    def _recorded(self, selection: Selection) -> np.ndarray:
+        """Noises or rooms of one side of their split; all of them where they can not be split."""
+        found = self.corpus.select(selection)
+        return found if len(found) else self.corpus.select(dataclasses.replace(selection, split="all"))
 
     def _selected(self, selection: Selection, split: Split, held_out: np.ndarray) -> np.ndarray:
         if selection.split == "all":

@@ -291,6 +291,18 @@ def test_held_out_speakers_and_licences_stay_out(audio_shards):
     assert speakers[0] | speakers[1] == {f"s{index}" for index in range(1, 10)}  # s0 is CC BY-SA
 
 
+def test_validation_hears_other_noises_than_training(audio_shards):
+    """The one room is that of both: no side goes without."""
+    made = config(audio_shards, "finetune", "se", example=ExampleConfig(target="wave"))
+    made = dataclasses.replace(made, parts=(PartConfig(task="se", select=Selection(held_out_share=0.3)),))
+    train = Pipeline(made)
+    validation = train.validation()
+    sides = [set(one.corpus.columns["id"][one.examples.noises]) for one in (train, validation)]
+    assert all(sides) and not sides[0] & sides[1] and sides[0] | sides[1] == {"noise0", "noise1", "noise2"}
+    rooms = [one.corpus.columns["id"][one.examples.rooms].tolist() for one in (train, validation)]
+    assert rooms == [["room"], ["room"]]
+
+
 def test_a_lone_utterance_is_split_into_prompt_and_target(audio_shards, tmp_path):
     records = [record for path in shards.find_shards([audio_shards]) for record in shards.read_shard(path)]
     own = [dataclasses.replace(record, speaker=record.id) for record in records if record.kind == "speech"]

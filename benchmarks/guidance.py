@@ -89,8 +89,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 buckets=(250,),
                 recipe=RecipeConfig(prompt_frames=(50, 100)),
                 example=ExampleConfig(target="wave"),
-                parts=(PartConfig(task=flags.task, select=Selection(split=flags.split, held_out_share=0.2)),),
-            )
+                parts=(PartConfig(task=flags.task, select=Selection(held_out_share=0.2)),),
+            ).for_split(flags.split)
         )
     except (ValueError, OSError) as error:
         print(f"guidance: {error}", file=sys.stderr)

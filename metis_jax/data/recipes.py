@@ -181,4 +181,6 @@ class Part:
 
     def _crop(self, rng: np.random.Generator, record: int, start: int, end: int, limit: int) -> Piece:
         length = min(end - start, limit)
-        return Piece(record, start + int(rng.integers(end - start - length + 1)), length)
+        # A video frame lasts two frames: lips are in step with crops that start on even ones.
+        grid = 2 if self.task == "l2s" else 1
+        return Piece(record, start + grid * int(rng.integers((end - start - length) // grid + 1)), length)

@@ -38,6 +38,7 @@ class Sampling:
 class SemanticInputs:
     """What stage 1 knows; the tokens of the prompt are in its decode state.
 
+    has_condition: rows that have one, in a batch where others do not; by default all.
     target_frames: static, no row's target is longer; None stands for all frames.  Guided passes cost so much more.
     """
 
@@ -46,6 +47,7 @@ class SemanticInputs:
     phones: Int[Array, "b p"] | None = None
     phone_lengths: Int[Array, " b"] | None = None
     condition: Float[Array, "b t c"] | None = None
+    has_condition: Bool[Array, " b"] | None = None
     target_frames: int | None = flax.struct.field(pytree_node=False, default=None)
 
 
@@ -78,6 +80,7 @@ def semantic_steps(
         "phones": inputs.phones,
         "phone_lengths": inputs.phone_lengths,
         "condition": inputs.condition,
+        "has_condition": inputs.has_condition,
     }
 
     def tokens_to_logits(

@@ -91,13 +91,14 @@ class SemanticGenerator(nn.Module):
         phones: Int[Array, "b p"] | None = None,
         phone_lengths: Int[Array, " b"] | None = None,
         condition: Float[Array, "b t c"] | None = None,
+        has_condition: Bool[Array, " b"] | None = None,
     ) -> tuple[Float[Array, "b t d"], Float[Array, "b u d"]]:
         """Hidden states with and without prompt and phones, in one pass; arguments as above.
 
         Without them the target stands alone, at the start of `target_frames` frames, which hold every row's target.
         """
         phone_lengths = self._phone_lengths(phones, phone_lengths)
-        x = self._embed(tokens, is_masked, condition, None)
+        x = self._embed(tokens, is_masked, condition, has_condition)
         full = self._behind_phones(x, lengths, phones, phone_lengths, None)
         bare = Sequences.one(ragged.take(x, prompt_lengths, target_frames), lengths - prompt_lengths)
         hidden = self.transformer(full.before(bare), time, deterministic=True)

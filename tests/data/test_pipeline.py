@@ -186,6 +186,13 @@ def test_lip_reading_takes_the_features_of_the_target(token_shards):
         np.testing.assert_allclose(features[:length], known[piece.start // 2 :][:length])
 
 
+def test_crops_of_lip_reading_start_with_a_video_frame(token_shards):
+    made = config(token_shards, "finetune", "l2s", buckets=(40, 41), example=ExampleConfig(target="wave"))
+    pipeline = Pipeline(made)
+    starts = [row.recipe.target.start for step in range(20) for row in pipeline.plans[step].rows]
+    assert not any(start % 2 for start in starts) and len(set(starts)) > 10
+
+
 def test_omni_mixes_tasks_by_weight_under_one_set_of_keys(token_shards):
     weights = {"tts": 4.0, "vc": 1.0, "tse": 2.0, "se": 1.0}
     parts = tuple(PartConfig(task=task, weight=weight, select=ALL) for task, weight in weights.items())

@@ -69,7 +69,8 @@ def batch(t):
 
 
 def decode(inputs, tokens, keys, steps=6, guidance=2.0, run=stages.jitted_semantic_steps, progress=None):
-    sampling = stages.Sampling(jnp.float32(0.9), jnp.float32(1), jnp.float32(guidance))
+    weight = None if guidance is None else jnp.float32(guidance)
+    sampling = stages.Sampling(jnp.float32(0.9), jnp.float32(1), weight)
     schedule = make_schedule((steps,))
     return np.asarray(stages.run_stage(run, *small(), schedule, inputs, tokens, keys, sampling, progress))[:, :, 0]
 
@@ -89,6 +90,16 @@ def test_guided_tokens_do_not_depend_on_batch_bucket_or_progress():
     np.testing.assert_array_equal(alone[0, :17], together[2, :17])
     np.testing.assert_array_equal(together[0, :9], tokens[0, :9, 0])
     assert not np.array_equal(decode(inputs, tokens, keys, guidance=0.5), together)
+
+
+@pytest.mark.parametrize("guidance", [None, 2.0])
+def test_a_row_without_a_condition_is_as_in_a_batch_without_conditions(guidance):
+    inputs, tokens, keys = batch(40)
+    mixed = decode(inputs.replace(has_condition=jnp.array([True, False, True])), tokens, keys, guidance=guidance)
+    given, bare = (decode(one, tokens, keys, guidance=guidance) for one in (inputs, inputs.replace(condition=None)))
+    for row, expected in enumerate((given, bare, given)):
+        np.testing.assert_array_equal(mixed[row], expected[row])
+    assert not np.array_equal(given[1, :31], bare[1, :31])
 
 
 def test_twenty_lengths_and_settings_are_one_program():

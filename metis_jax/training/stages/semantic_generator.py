@@ -204,6 +204,7 @@ class SemanticGeneratorStage:
                 batch.get("phones"),
                 batch.get("phone_lengths"),
                 self.condition(batch, features, prompts, truth.shape[1]),
+                batch.get("has_source"),
             ),
             truth[:, :, None],
             jax.random.split(key, truth.shape[0]),

@@ -7,6 +7,7 @@ them: room, noise, level, clipping, band, codec, packets.
 
 import dataclasses
 import io
+from collections.abc import Callable
 
 import numpy as np
 import scipy.signal
@@ -17,6 +18,7 @@ from metis_jax.data.audio import fit, resample, rms
 
 Range = tuple[float | int, float | int]
 Rng = np.random.Generator
+Recorded = Callable[[Rng], Float[np.ndarray, " _"]]  # one noise, or one room response, out of many
 
 # name: container, subtype, rate it runs at, range of libsndfile's compression level (None: the codec has none).
 # Opus runs at 7 to 36 kb/s, Vorbis at 27 to 48.  MP3 is left out: libsndfile does not take its delay off.
@@ -173,9 +175,8 @@ def add_at_snr(wave: Float[np.ndarray, " l"], noise: Float[np.ndarray, " l"], sn
     return (wave + noise * np.float32(level / floor * 10 ** (-snr_db / 20))).astype(np.float32)
 
 
-def simulated_room(rng: Rng, config: RoomConfig, rate: int) -> Float[np.ndarray, " k"]:
+def simulated_room(rng: Rng, rt60: float, config: RoomConfig, rate: int) -> Float[np.ndarray, " k"]:
     """A direct sound and an exponentially decaying Gaussian tail that starts sparse (Polack's model)."""
-    rt60 = rng.uniform(*config.rt60)
     start = max(1, int(rng.uniform(*config.first_reflection) * rate))
     time = np.arange(max(int(rt60 * rate), start + 1)) / rate
     tail = rng.standard_normal(len(time)) * 10 ** (-3 * time / rt60)
@@ -194,6 +195,18 @@ def convolve_room(wave: Float[np.ndarray, " l"], response: Float[np.ndarray, " k
     response = response[int(np.argmax(np.abs(response))) :]
     wet = scipy.signal.oaconvolve(wave, response)[: len(wave)]
     return (wet * (rms(wave) / max(rms(wet), 1e-12))).astype(np.float32)
+
+
+def in_a_room(
+    rng: Rng, voices: Float[np.ndarray, "n l"], config: RoomConfig, rate: int, measured: Recorded | None
+) -> Float[np.ndarray, "n l"]:
+    """Every voice at a place of its own, with its own response: of one simulated room, or of the `measured` ones."""
+    if measured is None or rng.random() < config.simulated:
+        rt60 = rng.uniform(*config.rt60)
+        responses = [simulated_room(rng, rt60, config, rate) for _ in voices]
+    else:
+        responses = [measured(rng) for _ in voices]
+    return np.stack([convolve_room(voice, response) for voice, response in zip(voices, responses, strict=True)])
 
 
 def clip(wave: Float[np.ndarray, " l"], below_peak_db: float) -> Float[np.ndarray, " l"]:
@@ -258,24 +271,24 @@ def drop_packets(rng: Rng, wave: Float[np.ndarray, " l"], config: PacketConfig, 
 
 def degrade(
     rng: Rng,
-    wave: Float[np.ndarray, " l"],
+    wave: Float[np.ndarray, "*n l"],
     rate: int,
     config: DegradeConfig,
     *,
-    noise=None,
-    room=None,
+    noise: Recorded | None = None,
+    room: Recorded | None = None,
 ) -> Float[np.ndarray, " l"]:
     """The wave as a worse microphone, room and line would give it; never longer, shorter or shifted.
 
-    `noise(rng)` and `room(rng)` return a recorded noise or room response at `rate`; None where the corpus has none.
+    Voices [n, l] each have a place in the room; all else befalls their sum.  `noise` and `room` give recorded noises
+    and room responses at `rate`; None where the corpus has none.
     """
-    samples = len(wave)
+    voices, samples = np.atleast_2d(wave), wave.shape[-1]
     # One generator per degradation: changing the range of one leaves the draws of the others as they were.
     draws = dict(zip(("room", "noise", "gain", "clip", "band", "codec", "packets"), rng.spawn(7), strict=True))
     if draws["room"].random() < config.room.probability:
-        own = draws["room"]
-        simulated = own.random() < config.room.simulated or room is None
-        wave = convolve_room(wave, simulated_room(own, config.room, rate) if simulated else room(own))
+        voices = in_a_room(draws["room"], voices, config.room, rate, room)
+    wave = np.sum(voices, axis=0)
     if draws["noise"].random() < config.noise.probability:
         own = draws["noise"]
         synthetic = own.random() < config.noise.synthetic or noise is None

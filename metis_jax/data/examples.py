@@ -22,7 +22,7 @@ from metis_jax.data.audio import (
 )
 from metis_jax.data.batching import Row, rng_of
 from metis_jax.data.degrade import DegradeConfig, degrade
-from metis_jax.data.mixtures import MixtureConfig, mix
+from metis_jax.data.mixtures import MixtureConfig, mixed_voices
 from metis_jax.data.perturb import PerturbConfig, perturb
 from metis_jax.data.recipes import HEARD, TASKS, Piece
 from metis_jax.data.records import Record, RecordError
@@ -46,7 +46,8 @@ class ExampleConfig:
 
     Attributes:
       target: fine-tuning targets as "tokens" (the record has them) or as "wave" (the train step makes them).
-      degrade: se always; tse, after mixing, for `degrade_mixture` of the rows; the wave stages for `degrade_wave`.
+      degrade: se always; tse for `degrade_mixture` of the rows, each voice in the room and the rest after mixing; the
+        wave stages for `degrade_wave`.
       perturb: vc, where a record has no `source_audio`; and the wave stages for `perturb_wave` of the rows.
       gain_db: level change of the wave stages.
       text_guided: share of tse rows that carry their phones too, behind those of a prompt that is a whole utterance.
@@ -57,7 +58,7 @@ class ExampleConfig:
     degrade: DegradeConfig = DegradeConfig()
     mixture: MixtureConfig = MixtureConfig()
     perturb: PerturbConfig = PerturbConfig()
-    degrade_mixture: float = 0.3
+    degrade_mixture: float = 0.5
     degrade_wave: float = 0.0
     perturb_wave: float = 0.0
     gain_db: tuple[float, float] = (0.0, 0.0)
@@ -276,10 +277,11 @@ class Examples:
             return self._degrade(rng, clean, SSL_RATE)
         if task == "tse":
             others = [self._interferer(row, rng) for _ in range(self.config.mixture.count(rng))]
-            mixture = mix(rng, clean, others, self.config.mixture)
+            voices = mixed_voices(rng, clean, others, self.config.mixture)
             if rng.random() < self.config.degrade_mixture:
-                return self._degrade(rng, mixture, SSL_RATE)
-            # Two voices at full scale add up to more: scale rather than clip.
+                return self._degrade(rng, voices, SSL_RATE)
+            mixture = np.sum(voices, axis=0)
+            # Peaks at full scale add up to more: scale rather than clip.
             return mixture / np.float32(max(1.0, float(np.max(np.abs(mixture), initial=0.0))))
         if record.source_audio:
             try:

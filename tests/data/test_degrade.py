@@ -111,11 +111,28 @@ def test_packet_loss_has_the_stated_rate_and_bursts():
     assert abs(lost.sum() / starts - 3.0) < 0.15
 
 
+def test_every_voice_has_a_place_of_its_own_in_the_room_and_one_noise_lies_over_all():
+    voices = np.stack([voice(seed, 1.0) for seed in (1, 2)])
+    responses = [np.float32([1.0] + [0.0] * delay + [0.5]) for delay in (100, 300)]
+    config = only(room=dg.RoomConfig(probability=1.0, simulated=0.0))
+    given = iter(responses)
+    heard = dg.degrade(np.random.default_rng(0), voices, RATE, config, room=lambda _: next(given))
+    expected = sum(dg.convolve_room(one, response) for one, response in zip(voices, responses, strict=True))
+    np.testing.assert_allclose(heard, np.clip(expected, -1, 1), atol=1e-6)
+
+    simulated = dg.in_a_room(np.random.default_rng(0), voices[[0, 0]], dg.RoomConfig(simulated=1.0), RATE, None)
+    assert not np.allclose(*simulated, atol=0.01)
+
+    config = only(noise=dg.NoiseConfig(probability=1.0, snr_db=(6.0, 6.0), synthetic=1.0))
+    noise = dg.degrade(np.random.default_rng(0), voices, RATE, config) - voices.sum(axis=0)
+    assert abs(20 * np.log10(rms(voices.sum(axis=0)) / rms(noise)) - 6.0) < 0.1
+
+
 def test_simulated_rooms_decay_as_their_rt60_says():
-    config = dg.RoomConfig(rt60=(0.4, 0.4), direct_db=(0.0, 0.0))
+    config = dg.RoomConfig(direct_db=(0.0, 0.0))
     decays = []
     for seed in range(30):
-        tail = dg.simulated_room(np.random.default_rng(seed), config, RATE)
+        tail = dg.simulated_room(np.random.default_rng(seed), 0.4, config, RATE)
         assert np.argmax(np.abs(tail)) == 0
         np.testing.assert_allclose(np.sum(tail[1:] ** 2), 1.0, rtol=1e-4)
         early = np.sum(tail[int(0.08 * RATE) : int(0.16 * RATE)] ** 2)

@@ -16,6 +16,7 @@ from metis_jax.text import english, espeak, vocabulary
 
 MARKS = ",.?!;:…"
 _STRESS = str.maketrans("", "", "ˈˌ")
+_SONORANTS = frozenset("aeiouæɑɔəɛɜɪʊʌɚɐᵻlɹmnŋ")
 
 # In this order; the longer ones come before their parts.
 _LETTERS = (
@@ -82,23 +83,26 @@ def letters(phones: Sequence[str]) -> list[str]:
     return out
 
 
-def bounds(
-    wave: np.ndarray, starts: np.ndarray, phones: Sequence[str], rate: int, *, floor_db: float = 38.0, tail: float = 0.3
-) -> np.ndarray:
+def _floor_db(phone: str) -> float:
+    """How far under the loud parts a phone ends: some voices breathe out louder than others say an f."""
+    return 28.0 if phone.rstrip("ː\u0329")[-1] in _SONORANTS else 38.0
+
+
+def bounds(wave: np.ndarray, starts: np.ndarray, phones: Sequence[str], rate: int, *, tail: float = 0.3) -> np.ndarray:
     """Samples at which the phones begin, and where the last one ends: at most `tail` seconds after what is heard.
 
-    The models let the phone before a pause last through it.  Here it ends with the last 10 ms that are less than
-    `floor_db` under the loud parts, and the mark has the pause.
+    The models let the phone before a pause last through it.  Here it ends with the last 10 ms in which it is heard, and
+    the mark has the pause.
     """
     hop = rate // 100
     frames = wave[: len(wave) // hop * hop].reshape(-1, hop)
     level = 20 * np.log10(np.sqrt(np.mean(np.square(frames), axis=1)) + 1e-7)
-    is_heard = level > np.quantile(level, 0.95) - floor_db
+    loud = np.quantile(level, 0.95)
     edges = np.append(starts, len(wave))
     for at in range(1, len(phones)):
         if phones[at] in MARKS:
             least = edges[at - 1] + rate // 50  # of the phone before the mark
-            heard = np.flatnonzero(is_heard[least // hop : edges[at + 1] // hop])
+            heard = np.flatnonzero(level[least // hop : edges[at + 1] // hop] > loud - _floor_db(phones[at - 1]))
             end = (least // hop + heard[-1] + 1) * hop if len(heard) else least
             edges[at] = min(edges[at], end)
     edges[-1] = min(edges[-1], edges[-2] + round(tail * rate))

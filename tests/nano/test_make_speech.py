@@ -68,6 +68,14 @@ def test_a_phone_before_a_pause_ends_with_its_sound():
     assert edges.tolist() == [100, 200, 400, 700, 900, 1400]
 
 
+@pytest.mark.parametrize("phone, end", [("ˈoʊ", 300), ("n̩", 300), ("iː", 300), ("f", 500), ("tʃ", 500)])
+def test_breath_is_no_vowel(phone, end):
+    rate = 1000
+    wave = np.zeros(1000, np.float32)
+    wave[100:300], wave[300:500] = 1.0, 0.03
+    assert phones.bounds(wave, np.array([100, 700]), [phone, "."], rate).tolist() == [100, end, end + 300]
+
+
 def test_starts_are_those_of_the_groups_and_frames_fit_the_wave():
     frames = [3, 1, 2, 4, 5]
     starts = voices.starts(frames, ["a", "bc"], 15 * voices.FRAME)
@@ -82,7 +90,7 @@ NAMES = [f"{group}_{name}" for group in ("af", "am", "bf", "bm") for name in "pq
 
 
 def test_voices_held_out_are_in_no_mix_for_training():
-    training, held_out = voices.speakers([*NAMES, *voices.HELD_OUT_VOICES, "jf_alpha"])
+    training, held_out = voices.speakers([*NAMES, *voices.HELD_OUT_VOICES, voices.LEFT_OUT, "jf_alpha"])
     assert len(training) == 24 + voices.MIXES and len({speaker.name for speaker in training}) == len(training)
     kept = set(voices.HELD_OUT_VOICES)
     assert all(kept.isdisjoint(speaker.voices) for speaker in training)

@@ -1,7 +1,7 @@
 r"""Lip-to-speech: fine-tuning of the pre-trained generator (Metis section 3.2).
 
 Command:   python train.py --config=configs/finetune_l2s.py[:lora] --workdir=DIR \
-               --config.data.shards='("SHARDS",)' --config.initial.semantic_generator=BASE
+               --config.data.shards='("SHARDS",)' --config.base=BUNDLE
 Condition: lip features at 25 fps.
 Data:      token shards with `visual_features` [t, 768].
 Hardware:  8 x 80 GB for full fine-tuning, one for LoRA.

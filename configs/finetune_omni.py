@@ -1,8 +1,7 @@
 r"""One model for tts, vc, tse and se: fine-tuning of the pre-trained generator (Metis section 3.2).
 
 Command:   python train.py --config=configs/finetune_omni.py[:lora] --workdir=DIR \
-               --config.data.shards='("SHARDS",)' --config.initial.semantic_generator=BASE \
-               --config.initial.ssl_encoder=BUNDLE --config.initial.semantic_codec=BUNDLE
+               --config.data.shards='("SHARDS",)' --config.base=BUNDLE
 Condition: that of each task; a weighted mixture of the four tasks.
 Data:      all that the four tasks need.
 Hardware:  8 x 80 GB for full fine-tuning, one for LoRA.

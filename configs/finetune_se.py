@@ -1,8 +1,7 @@
 r"""Speech enhancement: fine-tuning of the pre-trained generator (Metis section 3.2).
 
 Command:   python train.py --config=configs/finetune_se.py[:lora] --workdir=DIR \
-               --config.data.shards='("SHARDS",)' --config.initial.semantic_generator=BASE \
-               --config.initial.ssl_encoder=BUNDLE --config.initial.semantic_codec=BUNDLE
+               --config.data.shards='("SHARDS",)' --config.base=BUNDLE
 Condition: no prompt; SSL features of the degraded wave.
 Data:      speech, noise and room records (data/prepare.py).
 Hardware:  8 x 80 GB for full fine-tuning, one for LoRA.

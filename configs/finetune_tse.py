@@ -1,8 +1,7 @@
 r"""Target speaker extraction: fine-tuning of the pre-trained generator (Metis section 3.2).
 
 Command:   python train.py --config=configs/finetune_tse.py[:lora,text] --workdir=DIR \
-               --config.data.shards='("SHARDS",)' --config.initial.semantic_generator=BASE \
-               --config.initial.ssl_encoder=BUNDLE --config.initial.semantic_codec=BUNDLE
+               --config.data.shards='("SHARDS",)' --config.base=BUNDLE
 Condition: SSL features of the prompt (another utterance of the target) and the mixture.
            With `text` half of the examples carry the phones of the target too (text-guided extraction).
 Data:      speech of several utterances per speaker, noise and rooms; with `text`, all of it with text or `phones`.

@@ -1,7 +1,7 @@
 r"""Zero-shot text-to-speech: fine-tuning of the pre-trained generator (Metis section 3.2).
 
 Command:   python train.py --config=configs/finetune_tts.py[:lora] --workdir=DIR \
-               --config.data.shards='("SHARDS",)' --config.initial.semantic_generator=BASE
+               --config.data.shards='("SHARDS",)' --config.base=BUNDLE
 Condition: phones in front, no adapter.
 Data:      token shards with text, or with `phones`.
 Hardware:  8 x 80 GB for full fine-tuning, one for LoRA.

@@ -1,8 +1,7 @@
 r"""Zero-shot voice conversion: fine-tuning of the pre-trained generator (Metis section 3.2).
 
 Command:   python train.py --config=configs/finetune_vc.py[:lora] --workdir=DIR \
-               --config.data.shards='("SHARDS",)' --config.initial.semantic_generator=BASE \
-               --config.initial.ssl_encoder=BUNDLE --config.initial.semantic_codec=BUNDLE
+               --config.data.shards='("SHARDS",)' --config.base=BUNDLE
 Condition: SSL features of the prompt and the source in another voice.
 Data:      speech of several utterances per speaker; `source_audio` of a manifest line, where it has one, is the same
            words in another voice and takes the place of the perturbation (docs/training.md).

@@ -22,6 +22,7 @@ ADAPTER = TaskAdapterConfig(
     condition_width=GENERATOR.condition_width,
     phone_vocabulary=0,
 )
+PITCH = '{"match_pitch": true}'
 
 
 def write(path, scale=1.0, **components):
@@ -79,6 +80,24 @@ def test_a_task_can_be_decoded_in_its_own_way(tmp_path):
     assert (se.by_mean, vc.by_mean) == (True, False) and se.steps == vc.steps == (1,)
 
 
+def test_licence_provenance_and_decoding_are_the_sources(tmp_path, capsys):
+    generator = write(tmp_path / "one", semantic_generator=GENERATOR)
+    assert assemble.main(command(tmp_path, f"semantic_generator={generator}", task="vc", decoding=PITCH)) == 0
+    codec = write(tmp_path / "two", acoustic_codec=CODEC)
+    parts = f"semantic_generator={tmp_path / 'all'}", f"acoustic_codec={codec}"
+    flags = command(tmp_path, *parts, task="vc", output=tmp_path / "again", license="", provenance="")
+    assert assemble.main(flags) == 0
+    again = Bundle(tmp_path / "again")
+    assert again.decoding == {"match_pitch": True}
+    assert (again.license, again.provenance) == ("MIT", "a test; drawn for a test")
+    # Where sources differ, somebody has to say.
+    other = command(tmp_path, f"acoustic_codec={codec}", output=tmp_path / "other", decoding='{"match_pitch": false}')
+    assert assemble.main(other) == 0
+    parts = f"semantic_generator={tmp_path / 'all'}", f"acoustic_codec={tmp_path / 'other'}"
+    assert assemble.main(command(tmp_path, *parts, output=tmp_path / "mixed")) == 2
+    assert "want different decoding; give it as --decoding" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("decoding", "message"),
     [
@@ -99,7 +118,7 @@ def test_decoding_that_can_not_be_is_refused(tmp_path, capsys, decoding, message
 
 def test_pitch_is_matched_for_conversion_alone(tmp_path):
     generator = write(tmp_path / "one", semantic_generator=GENERATOR)
-    flags = command(tmp_path, f"semantic_generator={generator}", task="se,vc", decoding='{"match_pitch": true}')
+    flags = command(tmp_path, f"semantic_generator={generator}", task="se,vc", decoding=PITCH)
     assert assemble.main(flags) == 0
     metis = Metis.from_bundle(tmp_path / "all")
     assert metis.settings("vc").match_pitch and not metis.settings("se").match_pitch

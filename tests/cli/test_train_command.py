@@ -3,6 +3,7 @@
 import importlib
 import json
 import pathlib
+import sys
 
 import pytest
 
@@ -72,6 +73,20 @@ def test_missing_shards_and_bundles_are_named(capsys, tmp_path):
     assert "nowhere" in call(capsys, tmp_path, "--config.synthetic=0", '--config.data.shards=("nowhere",)')
     code = main(["train.py", "--config=configs/finetune_se.py:tiny", f"--workdir={tmp_path}", "--config.synthetic=24"])
     assert code == 2 and "config.initial.semantic_codec is empty" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("file", "message"),
+    [
+        ("configs/pretrain.py:quick", "config argument 'quick' is unknown; use samples, tiny, quicktest"),
+        ("configs/nowhere.py:tiny", "there is no file configs/nowhere.py"),
+        ("configs/common.py", "no experiment, it has no get_config"),
+    ],
+)
+def test_an_experiment_file_that_fails_is_one_short_line(capsys, tmp_path, monkeypatch, file, message):
+    monkeypatch.delitem(sys.modules, "config_config", raising=False)  # or it would keep what files before it defined
+    assert main(["train.py", f"--config={file}", f"--workdir={tmp_path}"]) == 2
+    assert capsys.readouterr().err == f"train: --config={file}: {message}\n"
 
 
 def test_nothing_given(capsys):

@@ -130,3 +130,16 @@ def test_an_empty_side_is_named(tmp_path):
         Pipeline(made)
     with pytest.raises(NoExamples, match="no validation records for task tse: of 0 selected"):
         Pipeline(made.for_split("validation"))
+
+
+def test_noise_that_is_not_recorded_is_said_to_be_so(tmp_path, caplog):
+    caplog.set_level(logging.INFO)
+    line = "train: no recorded noise in the shards, so speech is degraded with coloured noise alone"
+    corpus(tmp_path / "a", recordings(5, [KEPT[0]]))
+    Pipeline(config(tmp_path / "a", "finetune", "se"))
+    assert line in caplog.messages
+    caplog.clear()
+    noise = Record(id="n", audio=b"x", sample_rate=8000, samples=800, kind="noise")
+    corpus(tmp_path / "b", [*recordings(5, [KEPT[0]]), noise])
+    Pipeline(config(tmp_path / "b", "finetune", "se"))
+    assert line not in caplog.messages

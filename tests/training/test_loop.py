@@ -302,3 +302,17 @@ def test_the_loop_reads_no_clock_but_the_one_given():
         "data_wait_share": 0.25,
         "mfu": 0.2,
     }
+
+
+def test_compiling_is_no_time_of_a_step():
+    times = iter([0.0, 1.0, 91.0, 95.0])
+    clock = loop._Clock(lambda: next(times))
+    with clock.paused():
+        clock.steps = 1
+    assert clock.summary(peak=0.0)["step_seconds"] == 5.0
+
+
+def test_the_log_says_that_the_step_is_compiled(tmp_path, caplog):
+    caplog.set_level("INFO")
+    train(config(steps=1, eval_every=0, sample_every=0), tmp_path)
+    assert sum("compiling the step for batches of 8 recordings" in message for message in caplog.messages) == 1

@@ -1,0 +1,58 @@
+"""Fine-tuning as its user does it: files of one speaker, the commands of docs/training.md, a bundle that speaks."""
+
+import json
+import pathlib
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import soundfile
+
+from metis_jax.bundle import Bundle
+from metis_jax.data.synthetic import RATE, synthetic_wave
+
+ROOT = pathlib.Path(__file__).parents[2]
+
+
+def run(*command: str) -> str:
+    """What a command prints."""
+    done = subprocess.run([sys.executable, *command], cwd=ROOT, capture_output=True, text=True, timeout=900)
+    assert done.returncode == 0, done.stderr
+    return done.stdout + done.stderr
+
+
+@pytest.mark.slow
+def test_from_files_of_one_speaker_to_a_bundle_that_enhances(tmp_path):
+    rng = np.random.default_rng(0)
+    for index in range(12):
+        soundfile.write(tmp_path / f"{index}.wav", synthetic_wave(rng, 2.0, pitch=120.0, size=1.0), RATE)
+    lines = [{"path": f"{index}.wav", "speaker": "anna"} for index in range(12)]
+    (tmp_path / "mine.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    run("data/prepare.py", f"--input={tmp_path / 'mine.jsonl'}", f"--output={tmp_path / 'shards'}", "--processes=1")
+    train = (
+        "train.py",
+        "--config=configs/nano/tasks.py:se,lora",
+        f"--workdir={tmp_path / 'run'}",
+        "--config.base=nano",
+        f'--config.data.shards=("{tmp_path / "shards"}",)',
+        "--config.data.buckets=(150,)",
+        "--config.batch_size=2",
+        "--config.steps=4",
+        "--config.eval_every=2",
+        "--config.eval_batches=1",
+        "--config.license=CC0",
+    )
+    log = run(*train)
+    assert "compiling the step" in log and log.count("validation loss") == 2 and "no recorded noise" in log
+    run(*train, f"--export={tmp_path / 'tuned'}", "--onto=nano")
+    tuned, nano = Bundle(tmp_path / "tuned"), Bundle("nano")
+    assert tuned.tasks["se"].adapter == "se_adapter" and tuned.tasks["vc"] == nano.tasks["vc"]
+    assert tuned.decoding == nano.decoding and tuned.license == f"{nano.license}; further training: CC0"
+    noisy = ROOT / "metis_jax" / "assets" / "noisy.flac"
+    said = run(
+        "infer.py", f"--bundle={tmp_path / 'tuned'}", "--task=se", f"--source={noisy}", f"--output={tmp_path / 'c.wav'}"
+    )
+    assert "RTF" in said
+    wave, rate = soundfile.read(tmp_path / "c.wav")
+    assert rate == 24_000 and abs(len(wave) / rate - soundfile.info(noisy).duration) < 0.1 and np.std(wave) > 1e-3

@@ -261,8 +261,8 @@ def start_run(config: TrainConfig, workdir: pathlib.Path, encoders: Mapping[str,
     # Outside the mesh: a convolution from channels to channels has the same logical axis twice, which Flax refuses
     # where a mesh is active.
     given = load_initial(config.initial)
-    encoders = known_encoders(config, given, encoders)
     initial = add_code_vectors(without(given, config.skip_initial), stage, config.code_vectors)
+    encoders = known_encoders(config, given, encoders)
     layout = make_layout(stage, config.optimizers, mesh)
     for name, missing in check_initial(layout, initial).items():
         log.info("%s: from %s, %d leaves drawn", name, config.initial.get(name, "code vectors"), missing)

@@ -115,6 +115,23 @@ def test_an_export_onto_its_base_serves_what_was_tuned_and_keeps_the_rest(base, 
     assert set(replaced.components) == set(base.components) and len(replaced.tasks) == 3
 
 
+def test_stage_2_takes_the_place_of_the_one_with_its_levels(base, tmp_path):
+    section = dict(
+        base=str(base.path),
+        stage="acoustic_generator",
+        model={"generator": to_dict(COMPONENTS["acoustic_generator_full"]), "first_level": 0},
+        data={"stage": "stage2", "shards": ("unused",)},
+        optimizers={"acoustic_generator": {"learning_rate": 1e-2}},
+        **{"initial": {}, "skip_initial": (), "code_vectors": {}, "tasks": (), "steps": 1, "batch_size": 8},
+    )
+    run = start_run(read_config(section), tmp_path / "run")
+    run.checkpoints.close()
+    write_components(run, tmp_path / "bundle", 0, base)
+    found = Bundle(tmp_path / "bundle")
+    assert set(found.components) == set(base.components) and found.tasks == base.tasks
+    assert found.components["acoustic_generator_first"].num_levels == 1
+
+
 def test_an_adapter_stays_on_the_generator_of_its_base(base, tmp_path):
     write_components(tuned(base, tmp_path / "run", lora=True), tmp_path / "bundle", 0, base)
     found = Bundle(tmp_path / "bundle")

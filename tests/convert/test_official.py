@@ -78,7 +78,7 @@ def test_an_adapter_is_joined_to_its_base(bundle):
 
 def test_of_the_ssl_encoder_only_the_layers_in_use_are_loaded(bundle):
     config, variables = bundle.load("ssl_encoder")
-    assert config.num_layers == 4
+    assert config.num_layers == config.hidden_layer == 3 and bundle.components["ssl_encoder"].num_layers == 4
     assert variables["params"]["layers"]["final_norm"]["scale"].shape == (3, 64)
     assert bundle.file("ssl_encoder").shapes["params/layers/final_norm/scale"] == (4, 64)
     assert "unused" not in variables

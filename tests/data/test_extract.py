@@ -14,6 +14,7 @@ import pytest
 from fake_encoder import FakeEncoder
 from mini_chain import write_mini_bundle
 
+from metis_jax.bundle import Bundle
 from metis_jax.cli import extract_tokens as command
 from metis_jax.data import shards
 from metis_jax.data.audio import ssl_frames, ssl_samples, write_flac
@@ -22,6 +23,7 @@ from metis_jax.data.extract import ExtractConfig, extract
 from metis_jax.data.pipeline import Pipeline, PipelineConfig
 from metis_jax.data.records import Record
 from metis_jax.data.sources import BadRecordLimit, Corpus, TooManyBadRecords
+from metis_jax.encoders import ENCODERS, OtherEncoder
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 
@@ -203,9 +205,22 @@ def test_the_command_through_tiny_encoders(audio_shards, tmp_path, capsys):
     for record in by_id(tmp_path / "out").values():
         assert len(record.arrays["ssl_tokens"]) == ssl_frames(record.samples)
         assert 0 <= len(record.arrays["acoustic_tokens"]) - len(record.arrays["ssl_tokens"]) <= 2
+        assert record.encoders == {name: Bundle(bundle).identity(name) for name in ENCODERS}
+    assert json.loads((tmp_path / "out" / "extract.json").read_text())["dtype"] == "float32"
     assert command.main([f"--bundle={tmp_path / 'none'}", *arguments[1:]]) == 2
     assert capsys.readouterr().err.count("\n") == 1
     (bundle / "acoustic_codec.safetensors").unlink()
     assert command.main([*arguments[:2], f"--output={tmp_path / 'other'}"]) == 2
     assert "acoustic_codec.safetensors: file is missing" in capsys.readouterr().err
     assert not (tmp_path / "other").exists()
+
+
+def test_arrays_that_stay_are_not_joined_by_those_of_another_encoder(audio_shards, tmp_path):
+    features, own = ExtractConfig(arrays=("ssl_features",)), {"ssl_encoder": "1"}
+    extract(audio_shards, tmp_path / "features", FakeEncoder(), features, encoders=own)
+    ssl_tokens = ExtractConfig(arrays=("ssl_tokens",))
+    with pytest.raises(OtherEncoder, match="its ssl_features are of ssl_encoder 1, the bundle has 2"):
+        extract(tmp_path / "features", tmp_path / "a", FakeEncoder(), ssl_tokens, encoders={"ssl_encoder": "2"})
+    made_by = own | {"semantic_codec": "3"}
+    extract(tmp_path / "features", tmp_path / "b", FakeEncoder(), ssl_tokens, encoders=made_by)
+    assert Corpus([tmp_path / "b"]).encoders == made_by

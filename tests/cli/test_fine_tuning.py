@@ -8,6 +8,7 @@ import sys
 import numpy as np
 import pytest
 import soundfile
+from official_folder import write_official
 
 from metis_jax.bundle import Bundle
 from metis_jax.data.synthetic import RATE, synthetic_wave
@@ -56,3 +57,29 @@ def test_from_files_of_one_speaker_to_a_bundle_that_enhances(tmp_path):
     assert "RTF" in said
     wave, rate = soundfile.read(tmp_path / "c.wav")
     assert rate == 24_000 and abs(len(wave) / rate - soundfile.info(noisy).duration) < 0.1 and np.std(wave) > 1e-3
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("words", ["lora", "full"])
+def test_a_converted_bundle_is_the_base_and_is_tuned_in_its_place(tmp_path, words):
+    folder = write_official(tmp_path / "official")
+    run("convert.py", f"--official={folder}", f"--output={tmp_path / 'base'}")
+    train = (
+        "train.py",
+        f"--config=configs/finetune_se.py:{words}",
+        f"--workdir={tmp_path / 'run'}",
+        f"--config.base={tmp_path / 'base'}",
+        "--config.synthetic=24",
+        "--config.data.buckets=(100,)",
+        "--config.batch_size=2",
+        "--config.steps=2",
+        "--config.eval_every=0",
+        "--config.sample_every=0",
+    )
+    run(*train)
+    run(*train, f"--export={tmp_path / 'tuned'}", f"--onto={tmp_path / 'base'}")
+    base, tuned = Bundle(tmp_path / "base"), Bundle(tmp_path / "tuned")
+    assert tuned.license == "CC BY-NC 4.0; further training: not stated"
+    assert tuned.tasks.keys() == base.tasks.keys() and tuned.tasks["tse"] == base.tasks["tse"]
+    served = tuned.load_generator("se")
+    assert (served.lora is not None) == (words == "lora") and served.config.condition == "gated"

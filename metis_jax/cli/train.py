@@ -5,6 +5,9 @@
 
 The first trains until `config.steps`; the second writes what the last checkpoint holds as a bundle.  With a BASE (a
 folder or `nano`) the bundle has all other models of that one too, and `infer.py` works with it.
+
+Over several processes, give the command to each of them with --distributed on a TPU pod or under Slurm, or elsewhere
+with --coordinator=HOST:PORT --processes=N --process=I.
 """
 
 import logging
@@ -18,6 +21,7 @@ from absl import flags
 from ml_collections import config_flags
 
 from metis_jax.cli import command
+from metis_jax.data.shards import check_is_local
 
 
 class _ConfigFlags(flags.FlagValues):
@@ -60,29 +64,50 @@ def _flags() -> flags.FlagValues:
     flags.DEFINE_string("workdir", None, "Where checkpoints, metrics and samples go.", flag_values=values)
     flags.DEFINE_string("export", None, "Write this bundle from the last checkpoint, and end.", flag_values=values)
     flags.DEFINE_boolean("distributed", False, "Join the other processes of a pod or cluster.", flag_values=values)
+    flags.DEFINE_string("coordinator", None, "HOST:PORT of process 0, outside of a cluster.", flag_values=values)
+    flags.DEFINE_integer("processes", None, "How many there are, with --coordinator.", flag_values=values)
+    flags.DEFINE_integer("process", None, "Which of them this is, from 0 on.", flag_values=values)
     flags.DEFINE_string("onto", "", "Bundle whose other models the exported one has too.", flag_values=values)
     flags.DEFINE_string("compilation_cache", None, command.CACHE_HELP, flag_values=values)
     return values
 
 
+# An experiment file and its overrides can go wrong in every way that Python has.
+REFUSALS = (KeyError, AttributeError, TypeError)
+
+
 def main(argv: Sequence[str] | None = None) -> int:
-    """Exit status: 0, also after a signal that was obeyed; 2 with one line on stderr."""
+    """Exit status: 0, also after a signal that was obeyed; 2 with one line on stderr; 3 for a lost process."""
     arguments = list(sys.argv if argv is None else argv)
     # ml_collections looks for --config.key=value in sys.argv, whatever it is asked to parse.
     before, sys.argv = sys.argv, arguments
     # An experiment file imports its siblings as `configs`.
     sys.path.insert(0, os.getcwd())
     try:
-        # An experiment file and its overrides can go wrong in every way that Python has.
-        refusals = (KeyError, AttributeError, TypeError)
-        return command.run("train", __doc__, _flags(), _run, arguments, refusals=refusals)
+        return command.run("train", __doc__, _flags(), _run, arguments, refusals=REFUSALS)
     finally:
         sys.argv = before
 
 
-def _run(given: flags.FlagValues) -> None:
+def _run(given: flags.FlagValues) -> int | None:
     if given.config is None or given.workdir is None:
         raise ValueError("give --config=FILE and --workdir=DIR")
+    by_hand = [given.coordinator, given.processes, given.process]
+    if None in by_hand and by_hand != [None] * 3:
+        raise ValueError("give --coordinator, --processes and --process together")
+    if given.processes is not None and not 0 <= given.process < given.processes:
+        raise ValueError(f"--process={given.process} of --processes={given.processes}; they are counted from 0")
+    for path in (given.workdir, given.export or ""):
+        check_is_local(path)
+    if not (given.distributed or given.coordinator):
+        return _train(given)
+    from metis_jax.cli import processes
+
+    processes.join(*by_hand)
+    processes.together(lambda: _train(given), REFUSALS)
+
+
+def _train(given: flags.FlagValues) -> None:
     # Heavy imports wait until the command line is known to be sound.
     import jax
 
@@ -91,17 +116,18 @@ def _run(given: flags.FlagValues) -> None:
     from metis_jax.training.export import export_bundle
     from metis_jax.training.loop import train
 
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", stream=sys.stderr, force=True)
+    is_chief = jax.process_index() == 0
+    level = logging.INFO if is_chief else logging.WARNING
+    logging.basicConfig(level=level, format="%(asctime)s %(message)s", stream=sys.stderr, force=True)
     for noisy in ("absl", "orbax", "jax", "tensorboardX"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
     config = read_config(given.config.to_dict())
     use_compilation_cache(given.compilation_cache)
-    if given.distributed:
-        jax.distributed.initialize()
     workdir = pathlib.Path(given.workdir)
     if given.export:
         export_bundle(config, workdir, pathlib.Path(given.export), onto=given.onto)
-        print(given.export)
+        if is_chief:
+            print(given.export)
         return
     try:
         outcome = train(config, workdir)
@@ -110,7 +136,8 @@ def _run(given: flags.FlagValues) -> None:
         error.filename = error.filename or given.workdir
         raise
     end = f"stopped by {outcome.stopped_by}" if outcome.stopped_by else "done"
-    print(f"{end} at step {outcome.step}; checkpoint saved in {workdir}")
+    if is_chief:
+        print(f"{end} at step {outcome.step}; checkpoint saved in {workdir}")
 
 
 if __name__ == "__main__":

@@ -168,10 +168,17 @@ def read_index(path: pathlib.Path) -> dict[str, list]:
     return columns
 
 
+def check_is_local(path: str | os.PathLike) -> None:
+    """ValueError for the address of a bucket, which would be taken for a folder of a strange name."""
+    if "://" in os.fspath(path):
+        raise ValueError(f"{path}: only folders of this machine are read and written; mount the bucket and name that")
+
+
 def find_shards(folders: Sequence[str | os.PathLike]) -> list[pathlib.Path]:
     """The shards of some folders (or shard files named directly), in a fixed order."""
     shards: list[pathlib.Path] = []
     for entry in folders:
+        check_is_local(entry)
         path = pathlib.Path(entry)
         if path.is_dir():
             found = sorted(path.glob(f"*{SUFFIX}*"))

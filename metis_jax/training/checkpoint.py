@@ -101,10 +101,6 @@ class Checkpoints:
         found = self._manager.restore(step, args=items)
         return Restored(step, found["state"], dict(found["data"]), dict(found["about"]))
 
-    def reached_preemption(self, step: int) -> bool:
-        """With several processes: whether any of them was told to stop.  All of them must ask at every step."""
-        return self._manager.reached_preemption(step)
-
     def wait(self) -> None:
         with self._writing():
             self._manager.wait_until_finished()

@@ -13,8 +13,10 @@ from metis_jax import lineage
 from metis_jax.bundle import Bundle, BundleWriter, Task, TaskAdapterConfig, write_bundle
 from metis_jax.config import SemanticGeneratorConfig
 from metis_jax.encoders import ENCODERS, identity
+from metis_jax.sharding import to_host
 from metis_jax.training.config import TrainConfig
 from metis_jax.training.run import Run, make_pipeline, pipeline_config, start_run
+from metis_jax.training.stage import Params
 from metis_jax.training.stages.ssl_encoder import SslEncoderStage
 from metis_jax.training.state import all_params
 from metis_jax.types import Variables
@@ -45,8 +47,15 @@ def export_bundle(config: TrainConfig, workdir: pathlib.Path, path: pathlib.Path
 
 
 def write_components(run: Run, path: pathlib.Path, step: int, onto: Bundle | None = None) -> None:
-    """The models of a run as a bundle, beside those of `onto`."""
+    """The models of a run as a bundle, beside those of `onto`.  Of several processes the first one writes it."""
     config = run.config
+    params = jax.tree.map(to_host, all_params(run.averaged, run.frozen))
+    data = pipeline_config(config, run.workdir)
+    if jax.process_index():
+        return
+    if isinstance(run.stage, SslEncoderStage):
+        pipeline = make_pipeline(data)
+        params = run.stage.finish(params, (pipeline[index] for index in range(STATISTICS_BATCHES)))
     origins = [*run.origins, (onto.license, onto.provenance)] if onto else run.origins
     own = f"metis_jax, {config.stage}, step {step}, seed {config.seed}"
     about = {
@@ -54,22 +63,17 @@ def write_components(run: Run, path: pathlib.Path, step: int, onto: Bundle | Non
         "provenance": lineage.statements([own, *(provenance for _, provenance in origins)]),
     }
     with write_bundle(path, **about) as writer:
-        _Export(run, writer, onto).write()
+        _Export(run, params, writer, onto).write()
 
 
 class _Export:
     """The components of one run on their way into a bundle."""
 
-    def __init__(self, run: Run, writer: BundleWriter, onto: Bundle | None):
-        self.run, self.writer, self.onto = run, writer, onto
+    def __init__(self, run: Run, params: Params, writer: BundleWriter, onto: Bundle | None):
+        self.run, self.params, self.writer, self.onto = run, params, writer, onto
         self.configs = run.stage.configs()
         self.name = "_".join(run.config.tasks)
         self.served = dict(onto.tasks) if onto else {}
-        params = all_params(run.averaged, run.frozen)
-        if isinstance(run.stage, SslEncoderStage):
-            pipeline = make_pipeline(pipeline_config(run.config, run.workdir), run.mesh)
-            params = run.stage.finish(params, (pipeline[index] for index in range(STATISTICS_BATCHES)))
-        self.params = params
 
     def write(self) -> None:
         trained = [name for name in self.configs if name in self.run.config.optimizers]
@@ -202,4 +206,4 @@ def _split_adapter(variables: Variables, parts: tuple[str, ...]) -> tuple[Variab
 
 
 def _on_host(variables: Variables) -> Variables:
-    return jax.tree.map(lambda leaf: np.asarray(jax.device_get(leaf), np.float32), variables)
+    return jax.tree.map(lambda leaf: np.asarray(leaf, np.float32), variables)

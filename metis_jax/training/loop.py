@@ -17,8 +17,9 @@ import jax
 import numpy as np
 
 from metis_jax.data.audio import FRAME_RATE
+from metis_jax.data.batching import Share
 from metis_jax.data.pipeline import Pipeline
-from metis_jax.sharding import activate, feed, make_mesh, replicated
+from metis_jax.sharding import activate, feed, make_mesh, own_blocks, replicated
 from metis_jax.training.config import TrainConfig
 from metis_jax.training.metrics import Progress, Writer
 from metis_jax.training.preemption import StopRequest
@@ -133,7 +134,7 @@ class Loop:
         try:
             with activate(run.mesh), stop:
                 self.clock.restart()
-                while self.step < config.steps and not self._told_to_stop(stop):
+                while self.step < config.steps and not stop.reached(self.step):
                     batch = self.clock.wait(lambda: next(batches))
                     fed = feed(batch, run.mesh)
                     with self._compiling(batch), jax.transfer_guard("disallow"):
@@ -174,12 +175,6 @@ class Loop:
         self._compiled.add(shapes)
         with self.clock.paused():
             yield
-
-    def _told_to_stop(self, stop: StopRequest) -> bool:
-        if jax.process_count() > 1:
-            # Orbax has taken SIGTERM over; every process hears of it at the same step.
-            return self.run.checkpoints.reached_preemption(self.step)
-        return bool(stop.name)
 
     def _is_due(self, every: int) -> bool:
         return every > 0 and self.step % every == 0
@@ -268,7 +263,7 @@ class Loop:
 
 def train(config: TrainConfig, workdir: pathlib.Path) -> Outcome:
     """Runs until `config.steps`, a signal, or an error; the same call goes on where the last one was."""
-    pipeline = make_pipeline(pipeline_config(config, workdir), make_mesh(config.mesh))
+    pipeline = make_pipeline(pipeline_config(config, workdir), Share(*own_blocks(make_mesh(config.mesh))))
     validation = pipeline.validation() if config.eval_every or config.sample_every else None
     run = start_run(config, workdir, pipeline.corpus.encoders)
     if int(run.state.step) >= config.steps:

@@ -12,15 +12,17 @@ from typing import Any
 import flax
 import jax
 import numpy as np
+from jax.experimental import multihost_utils
 from jax.sharding import Mesh
 
 from metis_jax.bundle import Bundle
-from metis_jax.data.batching import Share
+from metis_jax.data.batching import WHOLE, Share
 from metis_jax.data.pipeline import Pipeline, PipelineConfig
+from metis_jax.data.shards import check_is_local
 from metis_jax.data.synthetic import write_synthetic_shards
 from metis_jax.encoders import ENCODERS, identity, joined
 from metis_jax.models.abstract import abstract_variables
-from metis_jax.sharding import activate, check_batch_size, make_mesh, own_blocks, to_devices, to_host
+from metis_jax.sharding import activate, check_batch_size, make_mesh, to_devices, to_host
 from metis_jax.text.frontend import TextFrontEnd
 from metis_jax.text.languages import AUTO
 from metis_jax.training import code_vectors
@@ -114,6 +116,7 @@ def pipeline_config(config: TrainConfig, workdir: pathlib.Path) -> PipelineConfi
     folder = workdir / SYNTHETIC
     if jax.process_index() == 0:
         write_synthetic_shards(folder, config.synthetic, config.seed)
+    multihost_utils.sync_global_devices("synthetic records are made")
     return dataclasses.replace(config.pipeline, shards=(str(folder),))
 
 
@@ -127,12 +130,12 @@ class _Phonemizer:
         return self._front_end.read(text, language or AUTO).ids
 
 
-def make_pipeline(config: PipelineConfig, mesh: Mesh) -> Pipeline:
-    """The rows of every batch that this process's devices hold."""
+def make_pipeline(config: PipelineConfig, share: Share = WHOLE) -> Pipeline:
+    """Batches, or of each the `share` that this process's devices hold (`own_blocks`)."""
     speaks = any(part.task == "tts" for part in config.parts) or config.example.text_guided > 0
     return Pipeline(
         config,
-        share=Share(*own_blocks(mesh)),
+        share=share,
         phonemize=_Phonemizer() if speaks else None,
     )
 
@@ -234,6 +237,7 @@ def _last_checkpoint(config: TrainConfig, own: Checkpoints, target: TrainState) 
         if not folder:
             continue
         if checkpoints is None:
+            check_is_local(folder)
             if not pathlib.Path(folder).is_dir():
                 raise ValueError(f"config.resume is {folder!r}: no such folder")
             checkpoints = Checkpoints(pathlib.Path(folder))

@@ -89,6 +89,29 @@ def test_an_experiment_file_that_fails_is_one_short_line(capsys, tmp_path, monke
     assert capsys.readouterr().err == f"train: --config={file}: {message}\n"
 
 
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--coordinator=localhost:1"], "give --coordinator, --processes and --process together"),
+        (["--process=1", "--processes=2"], "give --coordinator, --processes and --process together"),
+        (
+            ["--coordinator=localhost:1", "--processes=2", "--process=2"],
+            "--process=2 of --processes=2; they are counted",
+        ),
+        (["--export=gs://bucket/x"], "gs://bucket/x: only folders of this machine are read and written"),
+        (["--config.synthetic=0", '--config.data.shards=("gs://bucket/shards",)'], "gs://bucket/shards: only folders"),
+        (["--config.resume=gs://bucket/run"], "gs://bucket/run: only folders of this machine"),
+    ],
+)
+def test_ways_to_meet_and_places_out_of_reach_are_refused(capsys, tmp_path, flags, message):
+    assert message in call(capsys, tmp_path, *flags)
+
+
+def test_a_bucket_is_no_working_folder(capsys):
+    assert main(["train.py", "--config=configs/pretrain.py:quicktest", "--workdir=gs://bucket/run"]) == 2
+    assert "train: gs://bucket/run: only folders of this machine" in capsys.readouterr().err
+
+
 def test_nothing_given(capsys):
     assert main(["train.py"]) == 2
     assert "give --config=FILE and --workdir=DIR" in capsys.readouterr().err

@@ -24,6 +24,7 @@ from metis_jax.objectives.adversarial import discriminator_loss, feature_matchin
 from metis_jax.objectives.codec_reconstruction import mel_loss, pitch_loss
 from metis_jax.ops.lengths import valid_mask
 from metis_jax.ops.pitch import track_pitch
+from metis_jax.sharding import to_host
 from metis_jax.training.stage import Batch, Metrics, Params, Samples
 from metis_jax.training.stages.pictures import spectrogram
 from metis_jax.training.stages.semantic_codec import code_usage
@@ -140,10 +141,11 @@ class AcousticCodecStage:
         rate = self.acoustic_codec.sample_rate
         wave, lengths = batch["wave"][:2], batch["wave_lengths"][:2]
         fake, _ = self._codec.apply(params[CODEC], wave, lengths)
+        both = {"original": to_host(wave), "decoded": to_host(fake)}
         waves, pictures = {}, {}
-        for index, samples in enumerate(np.asarray(lengths)):
-            for name, x in (("original", wave), ("decoded", fake)):
-                own = np.asarray(x[index, :samples], np.float32)
+        for index, samples in enumerate(to_host(lengths)):
+            for name, x in both.items():
+                own = x[index, :samples].astype(np.float32)
                 waves[f"{name}_{index}"] = (own, rate)
                 pictures[f"{name}_{index}"] = spectrogram(own, rate)
         return Samples(waves, pictures)

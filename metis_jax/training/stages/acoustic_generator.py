@@ -16,6 +16,7 @@ from metis_jax.models.acoustic_codec import AcousticCodec
 from metis_jax.models.acoustic_generator import AcousticGenerator
 from metis_jax.objectives.masked_tokens import masked_token_loss
 from metis_jax.ops.masking import ACOUSTIC_PROMPT_SHARE, PROMPT_PROBABILITY, level_weights, sample_levels
+from metis_jax.sharding import to_host
 from metis_jax.training.stage import Batch, Metrics, Params, Samples
 from metis_jax.training.stages.masking import draw_masks
 from metis_jax.training.stages.pictures import spectrogram
@@ -121,9 +122,9 @@ class AcousticGeneratorStage:
         )
         waves, pictures = {}, {}
         for name, tokens in (("original_tokens", truth), ("generated_tokens", codes)):
-            decoded = codec.apply(params[CODEC], tokens, lengths, method="decode")
-            for index, frames in enumerate(np.asarray(lengths)):
-                own = np.asarray(decoded[index, : frames * self.acoustic_codec.hop], np.float32)
+            decoded = to_host(codec.apply(params[CODEC], tokens, lengths, method="decode"))
+            for index, frames in enumerate(to_host(lengths)):
+                own = decoded[index, : frames * self.acoustic_codec.hop].astype(np.float32)
                 waves[f"{name}_{index}"] = (own, rate)
                 pictures[f"{name}_{index}"] = spectrogram(own, rate)
         return Samples(waves, pictures)

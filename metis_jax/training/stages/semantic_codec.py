@@ -12,7 +12,6 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.experimental import multihost_utils
 
 from metis_jax.config import SemanticCodecConfig, SslEncoderConfig
 from metis_jax.models.semantic_codec import SemanticCodec
@@ -21,6 +20,7 @@ from metis_jax.objectives.codec_reconstruction import feature_loss
 from metis_jax.ops.lengths import valid_mask
 from metis_jax.ops.mel import log_mel
 from metis_jax.ops.vq import running_means_loss
+from metis_jax.sharding import to_host
 from metis_jax.training.kmeans import clusters
 from metis_jax.training.stage import Batch, Metrics, Params, Samples
 from metis_jax.training.stages.frontend import encoder_frames, ssl_features
@@ -112,14 +112,14 @@ class SemanticCodecStage:
         """Clusters of what the decoder would be given of the first frames, for the codebook."""
 
         @jax.jit
-        def passed(batch: Batch) -> tuple[Float[Array, "b t d"], Int[Array, " b"]]:
+        def passed(params: Params, batch: Batch) -> tuple[Float[Array, "b t d"], Int[Array, " b"]]:
             features, _, lengths = self._task(params, batch)
             return nn.apply(_pass_by, self._codec)(params[CODEC], features, lengths), lengths
 
         frames, count = [], 0
         while count < self.kmeans_frames:
-            vectors, lengths = (multihost_utils.process_allgather(x, tiled=True) for x in passed(next(batches)))
-            frames += [row[:n] for row, n in zip(np.asarray(vectors), lengths, strict=True)]
+            vectors, lengths = (to_host(x) for x in passed(params, next(batches)))
+            frames += [row[:n] for row, n in zip(vectors, lengths, strict=True)]
             count += int(lengths.sum())
         if not frames:
             return {}
@@ -133,8 +133,8 @@ class SemanticCodecStage:
             config.codebook_size,
             config.code_width,
             seed=seed,
-            kernel=np.asarray(kernel),
-            bias=np.asarray(bias[0]),
+            kernel=to_host(kernel),
+            bias=to_host(bias[0]),
         )
         return {CODEC: {f"params/quantizer/{name}": x for name, x in found.items()}}
 
@@ -180,7 +180,7 @@ class SemanticCodecStage:
         decoded, _, _ = nn.apply(self._reconstruct, self._codec)(params[CODEC], features, lengths)
         count = int(lengths[0])
         pictures = {"features": features[0, :count], "decoded": decoded[0, :count], "target": target[0, :count]}
-        return Samples(pictures={name: feature_picture(np.asarray(x)) for name, x in pictures.items()})
+        return Samples(pictures={name: feature_picture(to_host(x)) for name, x in pictures.items()})
 
     def seconds(self, batch: Mapping[str, np.ndarray]) -> float:
         lengths = batch["target_lengths" if "target" in batch else "wave_lengths"]

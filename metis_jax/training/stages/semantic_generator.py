@@ -23,6 +23,7 @@ from metis_jax.models.ssl_encoder import SslEncoder
 from metis_jax.objectives.masked_tokens import masked_token_loss
 from metis_jax.ops.lengths import join, take, valid_mask
 from metis_jax.ops.masking import MINIMUM_MASK_RATE, PROMPT_PROBABILITY, SEMANTIC_PROMPT_SHARE
+from metis_jax.sharding import to_host
 from metis_jax.training.stage import Batch, Metrics, Params, Samples
 from metis_jax.training.stages.frontend import encoder_frames, ssl_features, ssl_tokens, upsample_twice
 from metis_jax.training.stages.masking import Masks, draw_masks
@@ -212,9 +213,9 @@ class SemanticGeneratorStage:
         )[:, :, 0]
         pictures = {}
         for name, codes in (("original_tokens", truth), ("generated_tokens", tokens)):
-            decoded = self._codec.apply(params[CODEC], codes, lengths, method="decode")
-            for index, frames in enumerate(np.asarray(lengths)):
-                pictures[f"{name}_{index}"] = feature_picture(np.asarray(decoded[index, :frames]))
+            decoded = to_host(self._codec.apply(params[CODEC], codes, lengths, method="decode"))
+            for index, frames in enumerate(to_host(lengths)):
+                pictures[f"{name}_{index}"] = feature_picture(decoded[index, :frames])
         return Samples(pictures=pictures)
 
     def seconds(self, batch: Mapping[str, np.ndarray]) -> float:

@@ -17,6 +17,7 @@ from metis_jax.config import SslEncoderConfig
 from metis_jax.models.ssl_encoder import SslEncoder
 from metis_jax.objectives.codec_reconstruction import feature_loss
 from metis_jax.ops.mel import log_mel
+from metis_jax.sharding import to_host
 from metis_jax.training.stage import Batch, Metrics, Params, Samples
 from metis_jax.training.stages.frontend import encoder_frames, learning_features
 from metis_jax.training.stages.pictures import feature_picture
@@ -85,7 +86,7 @@ class SslDenoisingStage:
             "found": self._features(params[ENCODER], row["source"], row["source_lengths"]),
         }
         count = int(row["lengths"][0])
-        return Samples(pictures={name: feature_picture(np.asarray(x[0, :count])) for name, x in pictures.items()})
+        return Samples(pictures={name: feature_picture(to_host(x)[0, :count]) for name, x in pictures.items()})
 
     def seconds(self, batch: Mapping[str, np.ndarray]) -> float:
         return float(np.sum(batch["target_lengths"])) / self.ssl_encoder.sample_rate

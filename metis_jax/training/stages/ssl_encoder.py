@@ -21,6 +21,7 @@ from metis_jax.objectives.best_rq import random_codes, sample_spans
 from metis_jax.objectives.masked_tokens import masked_token_loss
 from metis_jax.ops.lengths import valid_mask
 from metis_jax.ops.mel import log_mel
+from metis_jax.sharding import to_host
 from metis_jax.training.stage import Batch, Metrics, Params, Samples
 from metis_jax.training.stages.pictures import feature_picture
 from metis_jax.types import EMBED, VOCAB, Array, Float, Int, Key, Policy, Variables
@@ -121,7 +122,7 @@ class SslEncoderStage:
         hidden = self._encoder.apply(params[ENCODER], mel, lengths, deterministic=True)
         count = int(lengths[0])
         pictures = {"log_mel": mel[0, :count], "last_layer": hidden[0, :count]}
-        return Samples(pictures={name: feature_picture(np.asarray(x)) for name, x in pictures.items()})
+        return Samples(pictures={name: feature_picture(to_host(x)) for name, x in pictures.items()})
 
     def seconds(self, batch: Mapping[str, np.ndarray]) -> float:
         return float(np.sum(batch["wave_lengths"])) / self.ssl_encoder.sample_rate

@@ -1,0 +1,135 @@
+"""Several processes of one run: how they find each other, and how they end together.
+
+A process that fails says why, and tells the others, which end with one line and exit code 3; so they do where one of
+them is killed.  The same command goes on from the last checkpoint afterwards, on as many processes as there then are.
+
+JAX's runtime notices a lost process by its missing heartbeats, or by the closed connection to the first one, and then
+calls abort() from a thread of its own; the handler of SIGABRT here makes the one line of that.
+"""
+
+import ctypes
+import os
+import re
+import signal
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Callable
+from typing import NoReturn
+
+import jax
+from jax._src import distributed  # the one way to the key-value store that the processes share; Orbax takes it too
+from jax._src.lib import utils
+
+from metis_jax.cli import command
+
+LOST = 3  # exit status where another process ended this one
+HEARTBEAT_SECONDS = 30  # without a sign of life for so long, a process counts as lost
+GRACE_SECONDS = 5  # in which a process may find by itself what ended another one
+FAILED = "metis_jax/failed"
+SILENT = 4  # above FATAL, in Abseil's counting
+
+_AGAIN = "start all processes again, and the run goes on from its last checkpoint"
+# What the runtime says where a collective operation or a barrier misses a process.
+_STATUS = re.compile(
+    r"[A-Z_]+: .*(gloo|nccl|peer|barrier|coordination|heartbeat|connection)", re.IGNORECASE | re.DOTALL
+)
+
+_ending = threading.Lock()
+
+
+def join(coordinator: str | None, count: int | None, index: int | None) -> None:
+    """Meets the other processes; before any device is used.  ValueError where they can not be found.
+
+    Args:
+      coordinator: HOST:PORT that process 0 listens on; None: the cluster (TPU pod, Slurm, ...) says all three.
+    """
+    if os.environ.get("TF_CPP_MIN_LOG_LEVEL") != "0":
+        # One line about a lost process instead of pages.  JAX has read the variable when it was imported.
+        utils.absl_set_min_log_level(SILENT)
+    by_hand = {"cluster_detection_method": "deactivate"} if coordinator else {}
+    try:
+        jax.distributed.initialize(coordinator, count, index, heartbeat_timeout_seconds=HEARTBEAT_SECONDS, **by_hand)
+    except (ValueError, RuntimeError) as error:
+        where = coordinator or "no cluster found"
+        raise ValueError(
+            f"the processes of this run do not find each other ({where}: {error}); outside TPU pods and Slurm "
+            "give each one --coordinator=HOST:PORT --processes=N --process=I"
+        ) from error
+    ctypes.CDLL(None).signal(signal.SIGABRT, _aborted)
+    threading.Thread(target=_listen, args=(distributed.global_state.client,), daemon=True).start()
+
+
+def together(body: Callable[[], int | None], refusals: tuple[type[Exception], ...]) -> NoReturn:
+    """Ends this process, which has joined, with the exit status of `body` (see `command.exit_status`).
+
+    Python's own way out would wait for the others, also where these wait for this process.
+    """
+
+    def told() -> int | None:
+        try:
+            return body()
+        except BaseException as error:
+            if _misses_another(error):
+                time.sleep(GRACE_SECONDS)  # time for `_listen` to say why
+                _end(f"another process of this run was lost ({_first_line(error)}); {_AGAIN}")
+            _tell(f"process {jax.process_index()} failed: {_first_line(error)}")
+            raise
+
+    try:
+        status = command.exit_status("train", told, refusals=refusals)
+    except BaseException as error:
+        traceback.print_exception(error)
+        status = 1
+    if not status:
+        jax.distributed.shutdown()
+    with _ending:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(status)
+
+
+def _misses_another(error: BaseException | None) -> bool:
+    while error is not None:
+        if _STATUS.match(str(error)):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
+
+
+def _first_line(error: BaseException) -> str:
+    return next(iter(str(error).splitlines()), "") or type(error).__name__
+
+
+def _tell(reason: str) -> None:
+    try:
+        distributed.global_state.client.key_value_set(FAILED, reason, allow_overwrite=True)
+    except Exception:  # whoever can not be told notices by the heartbeat
+        return
+    if jax.process_index() == 0:
+        time.sleep(1)  # the store ends with its process: let the others read it
+
+
+def _listen(client: object) -> None:
+    """Ends this process some seconds after another one has said that it failed."""
+    while distributed.global_state.client is client:
+        try:
+            reason = client.blocking_key_value_get(FAILED, 10_000)
+        except Exception:  # nothing was said so far
+            time.sleep(0.1)
+            continue
+        time.sleep(GRACE_SECONDS)
+        _end(f"{reason}; {_AGAIN}")
+
+
+@ctypes.CFUNCTYPE(None, ctypes.c_int)
+def _aborted(_: int) -> None:
+    _end(f"another process of this run was lost (TF_CPP_MIN_LOG_LEVEL=0 shows what JAX's runtime says); {_AGAIN}")
+
+
+def _end(reason: str) -> NoReturn:
+    """Ends this process with one line, from whichever thread is first to know."""
+    with _ending:
+        os.write(2, f"train: {reason}\n".encode())
+        os._exit(LOST)

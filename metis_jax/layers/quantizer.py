@@ -14,7 +14,7 @@ import jax.numpy as jnp
 from metis_jax.layers.conv import Conv1d
 from metis_jax.layers.dense import fan_in_init, partitioned
 from metis_jax.ops import vq
-from metis_jax.ops.lengths import valid_mask
+from metis_jax.ops.lengths import row_means, valid_mask
 from metis_jax.types import CODES, EMBED, LEVELS, VOCAB, Array, Bool, Float, Int
 
 DROPOUT_STREAM = "codebook_dropout"
@@ -44,8 +44,7 @@ class QuantizerOutput:
 
 
 def _masked_mean_square(error: Float[Array, "b t c"], is_valid: Bool[Array, "b t"]) -> Float[Array, " b"]:
-    per_frame = jnp.where(is_valid, jnp.mean(jnp.square(error), axis=-1), jnp.float32(0))
-    return jnp.sum(per_frame, axis=1) / jnp.maximum(jnp.sum(is_valid, axis=1), 1).astype(jnp.float32)
+    return row_means(jnp.mean(jnp.square(error), axis=-1), is_valid)
 
 
 def _share_left_over(

@@ -1,8 +1,8 @@
 """Least-squares adversarial losses (arXiv 1611.04076) and feature matching, as DAC uses them (section 3.4).
 
 They take the feature maps of several discriminators: per discriminator a list of `(values, lengths)` whose last entry
-is the scores (`metis_jax.models.discriminators`).  Every mean is over valid frames, and the discriminators' terms add
-up.
+is the scores (`metis_jax.models.discriminators`).  Every mean is over rows, of the means over their valid frames, and
+the discriminators' terms add up.
 Reference: `GANLoss` in `modules/dac/nn/loss.py`.
 """
 
@@ -11,18 +11,16 @@ from collections.abc import Sequence
 import jax
 import jax.numpy as jnp
 
-from metis_jax.ops.lengths import valid_mask
+from metis_jax.ops.lengths import row_means, valid_mask
 from metis_jax.types import Array, Float
 
 FeatureMaps = Sequence[Sequence[tuple[Array, Array]]]
 
 
 def _masked_mean(values: Array, lengths: Array) -> Float[Array, ""]:
-    """Mean over frames (axis 1) below `lengths` and over all further axes."""
-    is_valid = valid_mask(lengths, values.shape[1])
+    """Mean over rows, of the mean over frames (axis 1) below `lengths` and over all further axes."""
     per_frame = jnp.mean(values.astype(jnp.float32).reshape(*values.shape[:2], -1), axis=-1)
-    count = jnp.maximum(jnp.sum(is_valid), 1).astype(jnp.float32)
-    return jnp.sum(jnp.where(is_valid, per_frame, jnp.float32(0))) / count
+    return jnp.mean(row_means(per_frame, valid_mask(lengths, values.shape[1])))
 
 
 def _distance_of_scores(maps: FeatureMaps, target: float) -> Float[Array, ""]:

@@ -14,6 +14,12 @@ def valid_mask(lengths: Int[Array, " b"], t: int) -> Bool[Array, "b t"]:
     return jnp.arange(t, dtype=lengths.dtype)[None, :] < lengths[:, None]
 
 
+def row_means(x: Float[Array, "b t"], is_valid: Bool[Array, "b t"]) -> Float[Array, " b"]:
+    """The mean of each row over its valid frames; 0 where a row has none.  What is not valid may be non-finite."""
+    count = jnp.maximum(jnp.sum(is_valid, axis=1), 1).astype(x.dtype)
+    return jnp.sum(jnp.where(is_valid, x, jnp.zeros((), x.dtype)), axis=1) / count
+
+
 def full_lengths(b: int, t: int) -> Int[Array, " b"]:
     """Lengths of a batch without padding."""
     return jnp.full((b,), t, jnp.int32)

@@ -241,14 +241,16 @@ class Loop:
         return self._held_out
 
     def evaluate(self) -> dict[str, float]:
-        """Mean scalars over the held-out batches, with masks that are the same every time."""
+        """Mean scalars over what the held-out batches hold, with masks that are the same every time."""
         self.read(keep=0)
         sums: collections.Counter[str] = collections.Counter()
+        count = 0.0
         for index, batch in enumerate(self.held_out()):
-            fed = feed(batch, self.run.mesh)
-            metrics = self._eval_step(self.run.averaged, self.run.frozen, fed, np.int32(index))
-            sums.update({name: float(value) for name, value in jax.device_get(metrics).items()})
-        means = {name: value / self.config.eval_batches for name, value in sums.items()}
+            found = self._eval_step(self.run.averaged, self.run.frozen, feed(batch, self.run.mesh), np.int32(index))
+            loss = jax.device_get(found)
+            sums.update({name: float(loss.count * value) for name, value in loss.scalars.items()})
+            count += float(loss.count)
+        means = {name: value / max(count, 1.0) for name, value in sums.items()}
         self.writer.scalars(self.step, means, split="validation")
         log.info("step %d  validation loss %.4f", self.step, means["loss"])
         self.clock.restart()

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Protocol, runtime_checkable
 
 import flax.linen as nn
+import flax.struct
 import numpy as np
 
 from metis_jax.types import Array, Float, Key, Variables
@@ -17,6 +18,27 @@ from metis_jax.types import Array, Float, Key, Variables
 Params = dict[str, Variables]
 Batch = Mapping[str, Array]
 Metrics = dict[str, Array]
+
+
+@flax.struct.dataclass
+class Loss:
+    """What a stage makes of a batch.
+
+    Attributes:
+      mean: the scalar to descend.
+      count: of how many masked tokens, frames or rows it is a mean.  Losses of several batches, or of the parts of one,
+        are averaged with these weights, so that each token, frame or row has the same.
+      metrics: scalars to report; averaged alike.
+    """
+
+    mean: Float[Array, ""]
+    count: Float[Array, ""]
+    metrics: Metrics
+
+    @property
+    def scalars(self) -> Metrics:
+        """The loss among what is reported."""
+        return self.metrics | {"loss": self.mean}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,10 +61,8 @@ class Stage(Protocol):
         """{component: its configuration}, for checking what is loaded and for writing bundles."""
         ...
 
-    def loss(
-        self, params: Params, batch: Batch, key: Key[Array, ""], *, deterministic: bool
-    ) -> tuple[Float[Array, ""], Metrics]:
-        """The scalar to descend, and scalars to report."""
+    def loss(self, params: Params, batch: Batch, key: Key[Array, ""], *, deterministic: bool) -> Loss:
+        """The scalar to descend, what it is a mean of, and scalars to report."""
         ...
 
     def samples(self, params: Params, batch: Batch, key: Key[Array, ""]) -> Samples:

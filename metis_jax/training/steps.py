@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import optax
 
 from metis_jax.training.optim import OptimizerConfig, learning_rate, make_optimizer
-from metis_jax.training.stage import Batch, Metrics, Params, Stage
+from metis_jax.training.stage import Batch, Loss, Metrics, Params, Stage
 from metis_jax.training.state import TrainState, all_params
 from metis_jax.types import Array, Float, Int, Key
 
@@ -24,29 +24,31 @@ def _parts(batch: Batch, count: int) -> dict[str, Array]:
     return {name: x.reshape((x.shape[0] // count, count) + x.shape[1:]).swapaxes(0, 1) for name, x in batch.items()}
 
 
-def _gradients(
+def mean_gradients(
     stage: Stage, params: Params, frozen: Params, batch: Batch, key: Key[Array, ""], accumulate: int
-) -> tuple[Metrics, Params]:
-    def loss(params: Params, batch: Batch, key: Key[Array, ""]) -> tuple[Float[Array, ""], Metrics]:
-        value, metrics = stage.loss(all_params(params, frozen), batch, key, deterministic=False)
-        return value, metrics | {"loss": value}
+) -> tuple[Params, Metrics]:
+    """The gradient of the mean over the whole batch, and its scalars; parts weigh by what their losses are means of."""
 
-    differentiate = jax.grad(loss, has_aux=True)
+    def mean(params: Params, batch: Batch, key: Key[Array, ""]) -> tuple[Float[Array, ""], Loss]:
+        loss = stage.loss(all_params(params, frozen), batch, key, deterministic=False)
+        return loss.mean, loss
+
+    differentiate = jax.grad(mean, has_aux=True)
     if accumulate == 1:
-        gradients, metrics = differentiate(params, batch, key)
-        return metrics, gradients
+        gradients, loss = differentiate(params, batch, key)
+        return gradients, loss.scalars
 
-    def add(total: tuple[Params, Metrics], part: tuple[Array, Batch]) -> tuple[tuple[Params, Metrics], None]:
-        index, rows = part
-        result = differentiate(params, rows, jax.random.fold_in(key, index))
-        return jax.tree.map(jnp.add, total, result), None
+    def weighed(index: Array, rows: Batch) -> tuple[Array, tuple[Params, Metrics]]:
+        gradients, loss = differentiate(params, rows, jax.random.fold_in(key, index))
+        return loss.count, jax.tree.map(lambda x: loss.count * x, (gradients, loss.scalars))
 
     parts = (jnp.arange(accumulate, dtype=jnp.int32), _parts(batch, accumulate))
-    shapes = jax.eval_shape(differentiate, params, jax.tree.map(lambda x: x[0], parts[1]), key)
+    shapes = jax.eval_shape(weighed, *jax.tree.map(lambda x: x[0], parts))
     zeros = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
-    (gradients, metrics), _ = jax.lax.scan(add, zeros, parts)
-    gradients, metrics = jax.tree.map(lambda x: x / jnp.asarray(accumulate, x.dtype), (gradients, metrics))
-    return metrics, gradients
+    (count, sums), _ = jax.lax.scan(
+        lambda total, part: (jax.tree.map(jnp.add, total, weighed(*part)), None), zeros, parts
+    )
+    return jax.tree.map(lambda x: x / jnp.maximum(count, jnp.float32(1)), sums)
 
 
 def make_train_step(
@@ -66,7 +68,7 @@ def make_train_step(
 
     def step(state: TrainState, frozen: Params, batch: Batch, key: Key[Array, ""]) -> tuple[TrainState, Metrics]:
         key = jax.random.fold_in(key, state.step)
-        metrics, gradients = _gradients(stage, state.params, frozen, batch, key, accumulate)
+        gradients, metrics = mean_gradients(stage, state.params, frozen, batch, key, accumulate)
         params, moments = {}, {}
         for name, transform in transforms.items():
             updates, moments[name] = transform.update(gradients[name], state.moments[name], state.params[name])
@@ -87,13 +89,12 @@ def make_train_step(
     return jax.jit(step, donate_argnums=0, **shardings)
 
 
-def make_eval_step(stage: Stage) -> Callable[[Params, Params, Batch, Int[Array, ""]], Metrics]:
-    """(params or their average, frozen, batch, its number) -> scalars.  A batch has the same masks every time."""
+def make_eval_step(stage: Stage) -> Callable[[Params, Params, Batch, Int[Array, ""]], Loss]:
+    """(params or their average, frozen, batch, its number) -> loss.  A batch has the same masks every time."""
 
     @jax.jit
-    def evaluate(params: Params, frozen: Params, batch: Batch, number: Int[Array, ""]) -> Metrics:
+    def evaluate(params: Params, frozen: Params, batch: Batch, number: Int[Array, ""]) -> Loss:
         key = jax.random.fold_in(jax.random.key(0), number)
-        value, metrics = stage.loss(all_params(params, frozen), batch, key, deterministic=True)
-        return metrics | {"loss": value}
+        return stage.loss(all_params(params, frozen), batch, key, deterministic=True)
 
     return evaluate

@@ -65,7 +65,7 @@ def step_flops(stage: Stage, trainable: Params, frozen: Params, batch: Mapping[s
 
     def gradients(trainable: Params, frozen: Params, batch: Batch) -> Any:
         def loss(trainable: Params) -> Any:
-            return stage.loss(all_params(trainable, frozen), batch, jax.random.key(0), deterministic=False)[0]
+            return stage.loss(all_params(trainable, frozen), batch, jax.random.key(0), deterministic=False).mean
 
         return jax.grad(loss)(trainable)
 

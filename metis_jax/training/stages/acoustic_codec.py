@@ -25,7 +25,7 @@ from metis_jax.objectives.codec_reconstruction import mel_loss, pitch_loss
 from metis_jax.ops.lengths import valid_mask
 from metis_jax.ops.pitch import track_pitch
 from metis_jax.sharding import to_host
-from metis_jax.training.stage import Batch, Metrics, Params, Samples
+from metis_jax.training.stage import Batch, Loss, Metrics, Params, Samples
 from metis_jax.training.stages.pictures import spectrogram
 from metis_jax.training.stages.semantic_codec import code_usage
 from metis_jax.types import Array, Float, Int, Key, Policy
@@ -87,9 +87,7 @@ class AcousticCodecStage:
         fake, log_pitch = codec.decode_at_pitch(output.quantized, frames, heard)
         return fake, output, {"pitch": pitch_loss(log_pitch, heard, FILTERS_PER_FRAME * frames)}
 
-    def loss(
-        self, params: Params, batch: Batch, key: Key[Array, ""], *, deterministic: bool
-    ) -> tuple[Float[Array, ""], Metrics]:
+    def loss(self, params: Params, batch: Batch, key: Key[Array, ""], *, deterministic: bool) -> Loss:
         config = self.acoustic_codec
         wave, lengths = batch["wave"], batch["wave_lengths"]
         code = nn.apply(functools.partial(self._code, deterministic=deterministic), self._codec)
@@ -109,8 +107,9 @@ class AcousticCodecStage:
         )
         metrics = pitch | {"mel": mel, "codebook": codebook, "commitment": commitment, "residual": residual}
         metrics |= self._usage(output, batch)
+        rows = jnp.float32(wave.shape[0])
         if not self.discriminators:
-            return total, metrics
+            return Loss(total, rows, metrics)
 
         held = jax.lax.stop_gradient(params[DISCRIMINATORS])
         real_maps = self._discriminators.apply(params[DISCRIMINATORS], wave, lengths)
@@ -125,12 +124,13 @@ class AcousticCodecStage:
             + jnp.float32(self.matching_weight) * matching
             + discriminator
         )
-        return total, metrics | {
+        metrics |= {
             "adversarial": adversarial,
             "feature_matching": matching,
             "discriminator": discriminator,
             "generator": total - discriminator,
         }
+        return Loss(total, rows, metrics)
 
     def _usage(self, output: QuantizerOutput, batch: Batch) -> Metrics:
         codes = output.codes[:, :, 0]

@@ -17,7 +17,7 @@ from metis_jax.models.acoustic_generator import AcousticGenerator
 from metis_jax.objectives.masked_tokens import masked_token_loss
 from metis_jax.ops.masking import ACOUSTIC_PROMPT_SHARE, PROMPT_PROBABILITY, level_weights, sample_levels
 from metis_jax.sharding import to_host
-from metis_jax.training.stage import Batch, Metrics, Params, Samples
+from metis_jax.training.stage import Batch, Loss, Params, Samples
 from metis_jax.training.stages.masking import draw_masks
 from metis_jax.training.stages.pictures import spectrogram
 from metis_jax.types import Array, Float, Key, Policy
@@ -65,9 +65,7 @@ class AcousticGeneratorStage:
     def configs(self) -> dict[str, Any]:
         return {GENERATOR: self.generator} | ({CODEC: self.acoustic_codec} if self.acoustic_codec else {})
 
-    def loss(
-        self, params: Params, batch: Batch, key: Key[Array, ""], *, deterministic: bool
-    ) -> tuple[Float[Array, ""], Metrics]:
+    def loss(self, params: Params, batch: Batch, key: Key[Array, ""], *, deterministic: bool) -> Loss:
         q = self.generator.num_levels
         semantic, tokens = batch["tokens"], batch["acoustic_tokens"]
         if tokens.shape[2] < q:
@@ -100,7 +98,7 @@ class AcousticGeneratorStage:
         logits = nn.apply(predict, self._model)(params[GENERATOR])
         truth = jnp.take_along_axis(tokens, level[:, None, None], axis=2)[:, :, 0]
         result = masked_token_loss(logits, truth, masks.is_masked)
-        return result.loss, {"accuracy": result.accuracy}
+        return Loss(result.loss, result.count, {"accuracy": result.accuracy})
 
     def samples(self, params: Params, batch: Batch, key: Key[Array, ""]) -> Samples:
         """Two recordings, decoded from their SSL tokens and the first quarter as prompt, beside their own tokens."""

@@ -14,8 +14,8 @@ import numpy as np
 
 from metis_jax.config import DurationPredictorConfig
 from metis_jax.models.duration_predictor import DurationPredictor, total_frames
-from metis_jax.training.stage import Batch, Metrics, Params, Samples
-from metis_jax.types import Array, Float, Key, Policy
+from metis_jax.training.stage import Batch, Loss, Params, Samples
+from metis_jax.types import Array, Key, Policy
 
 PREDICTOR = "duration_predictor"
 FRAME_RATE = 50
@@ -38,14 +38,13 @@ class DurationPredictorStage:
     def configs(self) -> dict[str, Any]:
         return {PREDICTOR: self.predictor}
 
-    def loss(
-        self, params: Params, batch: Batch, key: Key[Array, ""], *, deterministic: bool
-    ) -> tuple[Float[Array, ""], Metrics]:
+    def loss(self, params: Params, batch: Batch, key: Key[Array, ""], *, deterministic: bool) -> Loss:
         phones, phone_lengths = batch["phones"], batch["phone_lengths"]
         predicted = total_frames(self._model.apply(params[PREDICTOR], phones, phone_lengths), phone_lengths)
         difference = jnp.log(predicted) - jnp.log(batch["lengths"].astype(jnp.float32))
         relative = jnp.mean(jnp.abs(jnp.expm1(difference)))
-        return jnp.mean(jnp.abs(difference)), {"relative_error": relative, "bias": jnp.mean(difference)}
+        metrics = {"relative_error": relative, "bias": jnp.mean(difference)}
+        return Loss(jnp.mean(jnp.abs(difference)), jnp.float32(difference.shape[0]), metrics)
 
     def samples(self, params: Params, batch: Batch, key: Key[Array, ""]) -> Samples:
         return Samples()

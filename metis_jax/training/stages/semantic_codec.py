@@ -22,7 +22,7 @@ from metis_jax.ops.mel import log_mel
 from metis_jax.ops.vq import running_means_loss
 from metis_jax.sharding import to_host
 from metis_jax.training.kmeans import clusters
-from metis_jax.training.stage import Batch, Metrics, Params, Samples
+from metis_jax.training.stage import Batch, Loss, Metrics, Params, Samples
 from metis_jax.training.stages.frontend import encoder_frames, ssl_features
 from metis_jax.training.stages.pictures import feature_picture
 from metis_jax.types import Array, Bool, Float, Int, Key, Policy
@@ -53,7 +53,8 @@ class SemanticCodecStage:
         can then start as clusters of that.  The paper begins with both at once, which takes longer.
       kmeans_frames: frames whose clusters, behind the encoder, the codes start from; 0 leaves them as they are.
       code_memory: above 0, codes are running means over about as many frames (`ops.vq.running_means_loss`), which the
-        optimizer's `descend` has to name; at 0, as in the paper, gradients of the codebook loss move them.
+        optimizer's `descend` has to name; with accumulation, over as many of a part.  At 0, as in the paper, gradients
+        of the codebook loss move them.
     """
 
     semantic_codec: SemanticCodecConfig
@@ -148,7 +149,9 @@ class SemanticCodecStage:
         latents = codec.latents(features, lengths)
         output = codec.quantizer(latents, lengths)
         codes = output.codes[:, :, 0]
-        codebook, commitment = jnp.mean(output.codebook_loss), jnp.mean(output.commitment_loss)
+        # Means over rows, of which longer ones have more frames.
+        weight = lengths.astype(jnp.float32) / jnp.sum(lengths, dtype=jnp.float32)
+        codebook, commitment = (jnp.sum(weight * x) for x in (output.codebook_loss, output.commitment_loss))
         if self.code_memory:
             projected, vectors = codec.quantizer.project_in(latents), codec.quantizer.codebook
             means = running_means_loss(projected, vectors, codes, is_valid, self.code_memory)
@@ -162,9 +165,7 @@ class SemanticCodecStage:
         metrics = {"codebook": codebook, "commitment": commitment} | code_usage(codes, is_valid, config.codebook_size)
         return codec.decoder(output.quantized, lengths), loss, metrics
 
-    def loss(
-        self, params: Params, batch: Batch, key: Key[Array, ""], *, deterministic: bool
-    ) -> tuple[Float[Array, ""], Metrics]:
+    def loss(self, params: Params, batch: Batch, key: Key[Array, ""], *, deterministic: bool) -> Loss:
         features, target, lengths = self._task(params, batch)
         decoded, loss, metrics = nn.apply(self._reconstruct, self._codec)(params[CODEC], features, lengths)
         reconstruction = feature_loss(decoded, target, lengths)
@@ -173,7 +174,7 @@ class SemanticCodecStage:
             b = batch["source"].shape[0]
             metrics["degraded"] = feature_loss(decoded[:b], target[:b], lengths[:b])
             metrics["clean"] = feature_loss(decoded[b:], target[b:], lengths[b:])
-        return reconstruction + loss, metrics
+        return Loss(reconstruction + loss, jnp.sum(lengths, dtype=jnp.float32), metrics)
 
     def samples(self, params: Params, batch: Batch, key: Key[Array, ""]) -> Samples:
         features, target, lengths = self._task(params, {name: x[:1] for name, x in batch.items()})

@@ -24,7 +24,7 @@ from metis_jax.objectives.masked_tokens import masked_token_loss
 from metis_jax.ops.lengths import join, take, valid_mask
 from metis_jax.ops.masking import MINIMUM_MASK_RATE, PROMPT_PROBABILITY, SEMANTIC_PROMPT_SHARE
 from metis_jax.sharding import to_host
-from metis_jax.training.stage import Batch, Metrics, Params, Samples
+from metis_jax.training.stage import Batch, Loss, Params, Samples
 from metis_jax.training.stages.frontend import encoder_frames, ssl_features, ssl_tokens, upsample_twice
 from metis_jax.training.stages.masking import Masks, draw_masks
 from metis_jax.training.stages.pictures import feature_picture
@@ -138,9 +138,7 @@ class SemanticGeneratorStage:
         is_shown = valid_mask(batch["lengths"], t) & ~valid_mask(prompt_lengths, t)
         return jnp.where(is_shown[:, :, None], visual, jnp.zeros((), visual.dtype))
 
-    def loss(
-        self, params: Params, batch: Batch, key: Key[Array, ""], *, deterministic: bool
-    ) -> tuple[Float[Array, ""], Metrics]:
+    def loss(self, params: Params, batch: Batch, key: Key[Array, ""], *, deterministic: bool) -> Loss:
         tokens, features = self.targets(params, batch)
         mask_key, phone_key, dropout_key = jax.random.split(key, 3)
         masks = draw_masks(
@@ -174,7 +172,7 @@ class SemanticGeneratorStage:
 
         logits = nn.apply(predict, self._model)(params[GENERATOR], rngs={"dropout": dropout_key})
         result = masked_token_loss(logits, tokens, masks.is_masked)
-        return result.loss, {"accuracy": result.accuracy}
+        return Loss(result.loss, result.count, {"accuracy": result.accuracy})
 
     def _phone_lengths(self, batch: Batch, masks: Masks, key: Key[Array, ""]) -> Int[Array, " b"] | None:
         if "phones" not in batch:

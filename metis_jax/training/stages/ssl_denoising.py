@@ -18,7 +18,7 @@ from metis_jax.models.ssl_encoder import SslEncoder
 from metis_jax.objectives.codec_reconstruction import feature_loss
 from metis_jax.ops.mel import log_mel
 from metis_jax.sharding import to_host
-from metis_jax.training.stage import Batch, Metrics, Params, Samples
+from metis_jax.training.stage import Batch, Loss, Params, Samples
 from metis_jax.training.stages.frontend import encoder_frames, learning_features
 from metis_jax.training.stages.pictures import feature_picture
 from metis_jax.types import Array, Float, Int, Key, Policy, Variables
@@ -66,9 +66,7 @@ class SslDenoisingStage:
         t = encoder_frames(batch["target"].shape[1], self.ssl_encoder)
         return log_mel(batch["target"], batch["target_lengths"], mel_bins=self.ssl_encoder.mel_bins)[0][:, :t]
 
-    def loss(
-        self, params: Params, batch: Batch, key: Key[Array, ""], *, deterministic: bool
-    ) -> tuple[Float[Array, ""], Metrics]:
+    def loss(self, params: Params, batch: Batch, key: Key[Array, ""], *, deterministic: bool) -> Loss:
         clean, lengths = self._target(batch), batch["lengths"]
         b = len(clean)
         n = max(1, round(self.clean_share * b))
@@ -76,8 +74,10 @@ class SslDenoisingStage:
         wave_lengths = jnp.concatenate([batch["source_lengths"], batch["target_lengths"][:n]], axis=0)
         found = self._features(params[ENCODER], waves, wave_lengths)
         degraded, same = feature_loss(found[:b], clean, lengths), feature_loss(found[b:], clean[:n], lengths[:n])
-        loss = (jnp.float32(b) * degraded + jnp.float32(n) * same) / jnp.float32(b + n)
-        return loss, {"degraded": degraded, "clean": same}
+        frames, clean_frames = (jnp.sum(x, dtype=jnp.float32) for x in (lengths, lengths[:n]))
+        count = frames + clean_frames
+        loss = (frames * degraded + clean_frames * same) / count
+        return Loss(loss, count, {"degraded": degraded, "clean": same})
 
     def samples(self, params: Params, batch: Batch, key: Key[Array, ""]) -> Samples:
         row = {name: x[:1] for name, x in batch.items()}

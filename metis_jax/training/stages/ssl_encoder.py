@@ -22,7 +22,7 @@ from metis_jax.objectives.masked_tokens import masked_token_loss
 from metis_jax.ops.lengths import valid_mask
 from metis_jax.ops.mel import log_mel
 from metis_jax.sharding import to_host
-from metis_jax.training.stage import Batch, Metrics, Params, Samples
+from metis_jax.training.stage import Batch, Loss, Params, Samples
 from metis_jax.training.stages.pictures import feature_picture
 from metis_jax.types import EMBED, VOCAB, Array, Float, Int, Key, Policy, Variables
 
@@ -69,9 +69,7 @@ class SslEncoderStage:
     def configs(self) -> dict[str, Any]:
         return {ENCODER: self.ssl_encoder}
 
-    def loss(
-        self, params: Params, batch: Batch, key: Key[Array, ""], *, deterministic: bool
-    ) -> tuple[Float[Array, ""], Metrics]:
+    def loss(self, params: Params, batch: Batch, key: Key[Array, ""], *, deterministic: bool) -> Loss:
         mel, lengths = log_mel(batch["wave"], batch["wave_lengths"], mel_bins=self.ssl_encoder.mel_bins)
         b, t, _ = mel.shape
         q, v = self.num_codebooks, self.codebook_size
@@ -90,7 +88,8 @@ class SslEncoderStage:
         results = [masked_token_loss(logits[:, :, i], codes[:, :, i], is_masked) for i in range(q)]
         total = jax.tree.map(lambda *parts: sum(parts[1:], start=parts[0]) / jnp.float32(q), *results)
         used = jnp.zeros((v,), bool).at[codes[:, :, 0]].set(valid_mask(lengths, t))
-        return total.loss, {"accuracy": total.accuracy, "codes_in_batch": jnp.sum(used, dtype=jnp.float32)}
+        metrics = {"accuracy": total.accuracy, "codes_in_batch": jnp.sum(used, dtype=jnp.float32)}
+        return Loss(total.loss, total.count, metrics)
 
     def finish(self, params: Params, batches: Iterable[Mapping[str, np.ndarray]]) -> Params:
         """Sets mean and variance of the features, over the valid frames of `batches`; a readout has none."""

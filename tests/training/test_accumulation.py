@@ -1,0 +1,79 @@
+"""A batch that passes in parts, of rows of many lengths, gives what it gives at once: every token weighs the same."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from training import mini
+
+from metis_jax.ops.lengths import valid_mask
+from metis_jax.sharding import MeshConfig, activate, make_mesh
+from metis_jax.training.stages import acoustic_generator, semantic_generator, ssl_encoder
+from metis_jax.training.stages.masking import Masks
+from metis_jax.training.state import make_layout, materialize
+from metis_jax.training.steps import mean_gradients
+
+LENGTHS = np.array([mini.T, 3, 9, mini.T, 5, 20, 4, 13], np.int32)
+# Numbers of codes and their perplexity are of what is coded at once, and no means.
+OF_A_PART = {"codes_in_batch", "code_perplexity"}
+
+
+def _masked(lengths, t):
+    """Frames to predict: more of a long row than of a short one, and the same whatever rows are beside it."""
+    return valid_mask(lengths, t) & ((jnp.arange(t)[None] * 7 + lengths[:, None]) % 3 != 0)
+
+
+def _masks(key, lengths, t, **_):
+    return Masks(jnp.full(lengths.shape, 0.5), _masked(lengths, t), jnp.zeros_like(lengths))
+
+
+def _without_chance(name, monkeypatch):
+    """The stage, its optimizers and a batch of unequal rows, with nothing drawn inside the loss."""
+    for module in (semantic_generator, acoustic_generator):
+        monkeypatch.setattr(module, "draw_masks", _masks)
+    monkeypatch.setattr(acoustic_generator, "sample_levels", lambda key, b, weights: jnp.full((b,), len(weights) - 1))
+    monkeypatch.setattr(ssl_encoder, "sample_spans", lambda key, lengths, t, **_: _masked(lengths, t))
+    stage, optimizers = mini.stage_and_optimizers(name)
+    if name in ("acoustic_codec", "source_filter"):
+        config = dataclasses.replace(stage.acoustic_codec, quantizer_dropout=0.0)
+        stage = dataclasses.replace(stage, acoustic_codec=config)
+    if name == "lora":
+        stage = dataclasses.replace(stage, lora=dataclasses.replace(stage.lora, dropout=0.0))
+    batch = mini.batch_for(name) | {"lengths": LENGTHS}
+    if "prompt_lengths" in batch:
+        batch["prompt_lengths"] = np.minimum(batch["prompt_lengths"], 1)
+    if "wave_lengths" in batch:
+        batch["wave_lengths"] = 480 * LENGTHS if name in ("acoustic_codec", "source_filter") else 320 * LENGTHS + 240
+    return stage, optimizers, jax.tree.map(jnp.asarray, batch)
+
+
+def _found(stage, params, frozen, batch, accumulate):
+    run = jax.jit(lambda *args: mean_gradients(stage, *args, jax.random.key(1), accumulate))
+    return jax.device_get(run(params, frozen, batch))
+
+
+FAST = ("pretrain", "semantic_codec")
+ALL = [pytest.param(name, marks=() if name in FAST else pytest.mark.slow) for name in mini.STAGES]
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_parts_give_the_gradient_and_the_metrics_of_the_whole(name, monkeypatch):
+    stage, optimizers, batch = _without_chance(name, monkeypatch)
+    mesh = make_mesh(MeshConfig(), jax.devices()[:1])
+    with activate(mesh):
+        layout = make_layout(stage, optimizers, mesh)
+        key = jax.random.key(0)
+        params = materialize(stage, key, layout.trainable, layout.trainable_shardings, {})
+        frozen = materialize(stage, key, layout.frozen, layout.frozen_shardings, {})
+        whole, metrics = _found(stage, params, frozen, batch, 1)
+        for accumulate in (2, 4):
+            parts, part_metrics = _found(stage, params, frozen, batch, accumulate)
+            for component in optimizers:
+                leaves = jax.tree_util.tree_leaves_with_path(whole[component])
+                size = np.sqrt(sum(np.sum(np.square(leaf)) for _, leaf in leaves))
+                for (path, leaf), own in zip(leaves, jax.tree.leaves(parts[component]), strict=True):
+                    assert np.abs(own - leaf).max() < 2e-4 * size, (component, jax.tree_util.keystr(path))
+            for label in metrics.keys() - OF_A_PART:
+                assert part_metrics[label] == pytest.approx(metrics[label], rel=1e-4, abs=1e-6), label

@@ -26,10 +26,10 @@ STAGES = ("ssl_encoder", "acoustic_codec", "pretrain", "stage2", "se", "tse", "v
 _OMNI = {"tts": 4.0, "vc": 2.0, "tse": 2.0, "se": 2.0}
 
 
-def stage_config(name: str, shards: str, batch_size: int, seconds: float, threads: int, target: str) -> PipelineConfig:
+def stage_config(name: str, shards: str, rows: int, seconds: float, threads: int, target: str) -> PipelineConfig:
     """The pipeline of a stage, or of a fine-tuning task."""
     everything = Selection(split="all")
-    fixed = {"shards": (shards,), "batch_size": batch_size, "threads": threads, "prefetch": 2 * threads}
+    fixed = {"shards": (shards,), "rows": rows, "threads": threads, "prefetch": 2 * threads}
     fixed["recipe"] = RecipeConfig(min_frames=25, prompt_frames=(25, 150))
     if name in ("ssl_encoder", "pretrain", "stage2"):
         return PipelineConfig(stage=name, parts=(PartConfig(select=everything),), **fixed)
@@ -83,7 +83,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--shards", default="")
     parser.add_argument("--stages", default=",".join(STAGES))
-    parser.add_argument("--batch_size", type=int, default=16)
+    parser.add_argument("--rows", type=int, default=16)
     parser.add_argument("--threads", type=int, default=4)
     parser.add_argument("--target", default="", choices=("", "tokens", "wave"), help="of fine-tuning; by what there is")
     parser.add_argument("--cached", action="store_true", help="keep decoded speech in memory")
@@ -94,13 +94,13 @@ def main() -> None:
     if not flags.shards:
         write_synthetic_shards(pathlib.Path(shards), 200, 0)
     print(measure.environment())
-    print(f"batches of {flags.batch_size}, {flags.threads} threads, steps of {flags.step_ms:.0f} ms\n")
+    print(f"batches of {flags.rows} rows, {flags.threads} threads, steps of {flags.step_ms:.0f} ms\n")
     columns = ("pipeline", "CPU ms/example", "examples/s, 1 worker", "audio h/s, 1 worker", "examples/s, all")
     print(f"| {' | '.join(columns)} | step for 1% (ms) | waiting |")
     print("|---|---|---|---|---|---|---|")
     for name in flags.stages.split(","):
         target = flags.target or ("wave" if flags.shards and name in ("se", "tse", "vc", "omni") else "tokens")
-        config = stage_config(name, shards, flags.batch_size, 1e9 if flags.cached else 0.0, flags.threads, target)
+        config = stage_config(name, shards, flags.rows, 1e9 if flags.cached else 0.0, flags.threads, target)
         try:
             pipeline = Pipeline(config)
         except ValueError as error:
@@ -111,8 +111,8 @@ def main() -> None:
         every = rate(pipeline, flags.duration)
         share = waiting_share(pipeline, flags.step_ms / 1000, flags.duration)
         print(
-            f"| {name} | {1000 * single.cpu / flags.batch_size:.1f} | {single.batches * flags.batch_size:.0f} | "
-            f"{single.audio / 3600:.4f} | {every.batches * flags.batch_size:.0f} | {1000 / every.batches / 0.99:.0f} | "
+            f"| {name} | {1000 * single.cpu / flags.rows:.1f} | {single.batches * flags.rows:.0f} | "
+            f"{single.audio / 3600:.4f} | {every.batches * flags.rows:.0f} | {1000 / every.batches / 0.99:.0f} | "
             f"{share:.1%} |",
             flush=True,
         )

@@ -50,7 +50,7 @@ def random_batch(config: TrainConfig, model: Any, rows: int, frames: int) -> dic
     """A full batch as `metis_jax/data/pipeline.py` makes it."""
     rng = np.random.default_rng(0)
     batch = {"lengths": np.full(rows, frames, np.int32)}
-    kind = config.pipeline.stage
+    kind = config.pipeline().stage
 
     def waves(samples: int) -> np.ndarray:
         return (0.1 * rng.standard_normal((rows, samples))).astype(np.float32)
@@ -102,7 +102,7 @@ def measure(name: str) -> dict[str, float]:
     config, stage = experiment(name)
     mesh = make_mesh(config.mesh)
     rows = _ROWS.value
-    host = random_batch(config, stage, rows, _FRAMES.value or config.pipeline.buckets[-1])
+    host = random_batch(config, stage, rows, _FRAMES.value or config.pipeline().buckets[-1])
     with activate(mesh):
         layout = make_layout(stage, config.optimizers, mesh)
         key = jax.random.key(0)

@@ -34,6 +34,6 @@ def get_config(arg: str | None = None):
         tiny_buckets=(25,),
         quick_buckets=(25,),
         steps=400_000,
-        batch_size=72,
+        tokens_per_device=450,
         ema_decay=0.999,
     )

@@ -9,7 +9,7 @@ The argument is a list of words, `--config=configs/pretrain.py:tiny,quicktest`:
 With `--config.base=nano` or `--config.base=BUNDLE` the models have the sizes of that bundle's and begin from its
 weights (`initial` and `code_vectors`, where they name no bundle themselves).
 
-Any value can be set on the command line, `--config.data.shards='("/data/shards",)' --config.batch_size=16`.
+Any value can be set on the command line, `--config.data.shards='("/data/shards",)' --config.tokens_per_device=5000`.
 Fine-tuning files also know
 
     full        every parameter of the generator moves (the default)
@@ -37,6 +37,10 @@ from metis_jax.types import Policy
 
 SIZE_WORDS = ("tiny", "quicktest")
 SAMPLES = "samples"
+
+# Of generators: as many frames as decoding takes at once (decoding/windows.py), and the paper's batches.
+BUCKETS = (250, 500, 750, 1000, 1250, 1500)
+TOKENS_PER_DEVICE = 10_000
 
 
 def words(arg: str | None, *known: str) -> frozenset[str]:
@@ -107,7 +111,7 @@ def experiment(
     config.data.validation_shards = ()
     if is_tiny(given):
         config.steps = 500
-        config.batch_size = 8
+        config.tokens_per_device = 8 * tiny_buckets[-1]
         config.data.buckets = tiny_buckets
         config.log_every, config.eval_every, config.eval_batches = 10, 100, 2
         config.sample_every, config.checkpoint_every = 250, 100
@@ -117,6 +121,7 @@ def experiment(
         config.initial = {}
         config.skip_initial = ()
         config.code_vectors = {}
+        config.tokens_per_device = 8 * quick_buckets[-1]
         config.data.buckets = quick_buckets
         config.data.recipe = dict(min_frames=20, prompt_frames=(10, 20))
         config.data.block_batches = 2
@@ -143,10 +148,10 @@ def stage2(arg: str | None, *, first_level: int, **sizes: Any) -> ml_collections
         stage="acoustic_generator",
         model=dict(generator=generator, first_level=first_level, policy=policy(given)) | codec.get("model", {}),
         initial=codec.get("initial", {}),
-        data=dict(stage="stage2", buckets=(250, 500, 750, 1000, 1250)),
+        data=dict(stage="stage2", buckets=BUCKETS),
         optimizers=dict(acoustic_generator=optimizer(given, learning_rate=1e-4, warmup_steps=32_000)),
         steps=1_200_000,
-        batch_size=64,
+        tokens_per_device=TOKENS_PER_DEVICE,
     )
 
 
@@ -196,7 +201,8 @@ def finetuning(
         ),
         data=dict(
             stage="finetune",
-            buckets=(250, 500, 750, 1000),
+            buckets=BUCKETS,
+            recipe=dict(prompt_frames=(100, 500)),
             parts=parts,
             example=dict(target="wave" if needs_features else "tokens", **example),
         ),
@@ -204,6 +210,6 @@ def finetuning(
         initial=dict(semantic_generator="") | (dict(ssl_encoder="", semantic_codec="") if needs_features else {}),
         half_precision=("ssl_encoder",) if needs_features and not tiny else (),
         steps=100_000,
-        batch_size=64,
+        tokens_per_device=TOKENS_PER_DEVICE,
         tasks=tasks,
     )

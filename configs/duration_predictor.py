@@ -27,5 +27,5 @@ def get_config(arg: str | None = None):
             )
         ),
         steps=20_000,
-        batch_size=64,
+        tokens_per_device=96_000,
     )

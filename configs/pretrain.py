@@ -20,8 +20,8 @@ def get_config(arg: str | None = None):
         model=dict(generator=common.sized(SemanticGeneratorConfig, given), policy=common.policy(given))
         | codec.get("model", {}),
         initial=codec.get("initial", {}),
-        data=dict(stage="pretrain", buckets=(250, 500, 750, 1000, 1250)),
+        data=dict(stage="pretrain", buckets=common.BUCKETS),
         optimizers=dict(semantic_generator=common.optimizer(given, learning_rate=1e-4, warmup_steps=32_000)),
         steps=1_200_000,
-        batch_size=64,
+        tokens_per_device=common.TOKENS_PER_DEVICE,
     )

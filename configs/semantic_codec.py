@@ -32,6 +32,6 @@ def get_config(arg: str | None = None):
         initial=dict(ssl_encoder=""),
         half_precision=() if common.is_tiny(given) else ("ssl_encoder",),
         steps=400_000,
-        batch_size=64,
+        tokens_per_device=16_000,
         ema_decay=0.999,
     )

@@ -30,6 +30,6 @@ def get_config(arg: str | None = None):
             head=common.optimizer(given, learning_rate=4e-4, warmup_steps=25_000),
         ),
         steps=500_000,
-        batch_size=256,
+        tokens_per_device=32_000,
         accumulate=1 if tiny else 2,
     )

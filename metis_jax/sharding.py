@@ -169,13 +169,9 @@ def replicated(mesh: Mesh) -> NamedSharding:
     return NamedSharding(mesh, PartitionSpec())
 
 
-def check_batch_size(batch_size: int, accumulate: int, mesh: Mesh) -> None:
-    """ValueError unless every device gets the same number of examples of every accumulated part."""
-    parts = accumulate * math.prod(mesh.shape[axis] for axis in BATCH_AXES)
-    if batch_size % parts:
-        raise ValueError(
-            f"batch_size {batch_size} is not a multiple of accumulate x data x fsdp = {parts}; change config.batch_size"
-        )
+def batch_parts(mesh: Mesh) -> int:
+    """Into how many equal parts the rows of a batch are split."""
+    return math.prod(mesh.shape[axis] for axis in BATCH_AXES)
 
 
 def own_blocks(mesh: Mesh) -> tuple[tuple[int, ...], int]:
@@ -183,7 +179,7 @@ def own_blocks(mesh: Mesh) -> tuple[tuple[int, ...], int]:
 
     Where `tensor` spans processes several of them hold the same blocks, and those of one process may lie apart.
     """
-    count = math.prod(mesh.shape[axis] for axis in BATCH_AXES)
+    count = batch_parts(mesh)
     held = batch_sharding(mesh).addressable_devices_indices_map((count,)).values()
     return tuple(sorted({range(count)[rows][0] for (rows,) in held})), count
 

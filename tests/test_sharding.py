@@ -16,8 +16,8 @@ from metis_jax.sharding import (
     RULES,
     MeshConfig,
     activate,
+    batch_parts,
     batch_sharding,
-    check_batch_size,
     feed,
     make_mesh,
     own_blocks,
@@ -55,11 +55,9 @@ def test_impossible_sizes_are_refused():
         MeshConfig(tensor=0)
 
 
-def test_a_batch_that_does_not_divide_is_refused():
-    mesh = make_mesh(MeshConfig())
-    check_batch_size(16, 2, mesh)
-    with pytest.raises(ValueError, match="batch_size 12 is not a multiple of accumulate x data x fsdp = 8"):
-        check_batch_size(12, 1, mesh)
+@pytest.mark.parametrize(("sizes", "parts"), [((8, 1, 1), 8), ((2, 2, 2), 4), ((1, 1, 8), 1)])
+def test_a_batch_is_split_over_data_and_fsdp(sizes, parts):
+    assert batch_parts(make_mesh(MeshConfig(**dict(zip(("data", "fsdp", "tensor"), sizes, strict=True))))) == parts
 
 
 def test_specs_use_a_mesh_axis_once_and_only_where_it_divides():

@@ -21,5 +21,5 @@ def get_config(arg: str | None = None):
         data=DATA,
         optimizers=dict(acoustic_codec=nano.optimizer(given, STEPS, **ADAM)),
         steps=STEPS,
-        batch_size=4,
+        tokens_per_device=200,
     )

@@ -25,5 +25,5 @@ def get_config(arg: str | None = None):
         # Of the decoder before, whose backbone this one goes on with.
         skip_initial=("acoustic_codec/params/decoder/out/.*", "acoustic_codec/buffers/.*"),
         steps=STEPS,
-        batch_size=4,
+        tokens_per_device=200,
     )

@@ -176,7 +176,7 @@ def finetuning(
         code_vectors=dict(semantic_codec=""),
         tasks=tuple(shares),
         steps=steps,
-        batch_size=8,
+        tokens_per_device=2000,
     )
 
 
@@ -196,6 +196,6 @@ def stage2(given: frozenset[str], steps: int, *, first_level: int, **sizes: int)
         data=dict(stage="stage2", buckets=(150, 250)),
         optimizers=dict(acoustic_generator=optimizer(given, steps)),
         steps=steps,
-        batch_size=12,
+        tokens_per_device=3000,
         **start,
     )

@@ -25,5 +25,5 @@ def get_config(arg: str | None = None):
         ),
         optimizers=dict(duration_predictor=nano.optimizer(given, STEPS)),
         steps=STEPS,
-        batch_size=16,
+        tokens_per_device=12_000,
     )

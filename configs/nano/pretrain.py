@@ -21,5 +21,5 @@ def get_config(arg: str | None = None):
         optimizers=dict(semantic_generator=nano.optimizer(given, STEPS)),
         code_vectors=dict(semantic_codec=""),
         steps=STEPS,
-        batch_size=12,
+        tokens_per_device=3000,
     )

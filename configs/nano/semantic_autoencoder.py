@@ -28,5 +28,5 @@ def get_config(arg: str | None = None):
         optimizers=dict(semantic_codec=nano.optimizer(given, STEPS, learning_rate=2e-3)),
         initial=dict(ssl_encoder=""),
         steps=STEPS,
-        batch_size=8,
+        tokens_per_device=1200,
     )

@@ -27,5 +27,5 @@ def get_config(arg: str | None = None):
         optimizers=dict(semantic_codec=nano.optimizer(given, STEPS, learning_rate=2e-3, descend=RUNNING_MEANS)),
         initial=dict(ssl_encoder="", semantic_codec=""),
         steps=STEPS,
-        batch_size=8,
+        tokens_per_device=1200,
     )

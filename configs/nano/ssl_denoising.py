@@ -21,5 +21,5 @@ def get_config(arg: str | None = None):
         optimizers=dict(ssl_encoder=nano.optimizer(given, STEPS)),
         initial=dict(ssl_encoder=""),
         steps=STEPS,
-        batch_size=14,
+        tokens_per_device=2100,
     )

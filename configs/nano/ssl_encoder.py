@@ -31,5 +31,5 @@ def get_config(arg: str | None = None):
         ),
         optimizers=dict(ssl_encoder=optimizer, head=optimizer),
         steps=STEPS,
-        batch_size=8,
+        tokens_per_device=1200,
     )

@@ -32,5 +32,5 @@ def get_config(arg: str | None = None):
         code_vectors=dict(semantic_codec=""),
         tasks=("tts",),
         steps=STEPS,
-        batch_size=8,
+        tokens_per_device=4000,
     )

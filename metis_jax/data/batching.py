@@ -1,20 +1,26 @@
-"""Which rows make up batch number `step`: a pure function of the seed, so that a run's data state is one number.
+"""Which rows make up which batch: a pure function of the seed, so that a run's data state is a place in it.
 
-Order: mixture of parts, shuffle, repeat, then blocks of whole batches.  Inside a block rows are sorted by length bucket
-and cut into batches, and the batches are shuffled: a batch is padded to the smallest bucket that holds its longest row,
-no row is dropped, and every process computes the same plan, so shapes agree on a pod.  A process takes its share of a
+Order: mixture of parts, shuffle, repeat, then blocks of so many positions.  Inside a block rows are sorted into length
+buckets, every bucket is cut into batches of the number of rows that it has room for, and what is left over moves up to
+the next larger bucket.  Rows from positions far behind every block fill the last batch of the largest one, so that no
+row is dropped and none comes twice.  Then the batches are shuffled.  A block holds at least one batch, and how many is
+known once it is planned.  Every process computes the same plan, so shapes agree on a pod, and takes its share of a
 finished plan last: neither order nor noise depends on the mesh or the number of processes.
 """
 
+import bisect
 import dataclasses
 import functools
 import hashlib
+import threading
 from collections.abc import Callable, Sequence
 
 import grain
 import numpy as np
 
 from metis_jax.data.recipes import Recipe
+
+FILLING = 2**40  # no run comes to this position
 
 
 def seed_of(*words: int | str) -> int:
@@ -63,14 +69,21 @@ class Row:
 
 @dataclasses.dataclass(frozen=True)
 class BatchPlan:
+    block: int
     frames: int  # the bucket all rows are padded to
     rows: tuple[Row, ...]
 
 
-class Batches:
-    """Random access to batch plans.
+def rows_of_buckets(tokens: int, buckets: Sequence[int], multiple: int) -> tuple[int, ...]:
+    """Rows of a batch of about `tokens` frames in each bucket: a multiple of `multiple`, at least one of it."""
+    return tuple(max(tokens // bucket // multiple, 1) * multiple for bucket in buckets)
 
-    `draw(part, item, rng, limit)` returns a recipe of at most `limit` frames.
+
+class Batches:
+    """Batch plans by block, or one after the other.
+
+    `draw(part, item, rng, limit)` returns a recipe of at most `limit` frames.  `rows` are those of a batch in each
+    bucket.  A block plans as many positions as `block_batches` batches of the bucket with the most rows.
     """
 
     def __init__(
@@ -79,48 +92,64 @@ class Batches:
         draw: Callable[[int, int, np.random.Generator, int], Recipe],
         *,
         buckets: Sequence[int],
-        batch_size: int,
+        rows: Sequence[int],
         block_batches: int,
         seed: int,
     ):
         if list(buckets) != sorted(set(buckets)) or not buckets or buckets[0] <= 0:
             raise ValueError(f"buckets are {tuple(buckets)}; expected growing positive frame counts")
-        if batch_size <= 0 or block_batches <= 0:
-            raise ValueError(f"batch_size is {batch_size}, block_batches {block_batches}; both must be positive")
+        if len(rows) != len(buckets) or min(rows) <= 0 or block_batches <= 0:
+            raise ValueError(
+                f"batches of {tuple(rows)} rows in buckets {tuple(buckets)}, block_batches {block_batches}; "
+                "expected a positive number of rows for every bucket, and of batches"
+            )
         self.order, self.draw, self.seed = order, draw, seed
-        self.buckets = tuple(buckets)
-        self.batch_size = batch_size
+        self.buckets, self.rows = tuple(buckets), tuple(rows)
         self.block_batches = block_batches
-        self._block = functools.lru_cache(maxsize=4)(self._plan_block)
+        self._prepare()
+
+    def with_rows(self, rows: Sequence[int]) -> "Batches":
+        """The same order of rows in batches of other sizes."""
+        options = {"buckets": self.buckets, "block_batches": self.block_batches, "seed": self.seed}
+        return Batches(self.order, self.draw, rows=rows, **options)
+
+    def _prepare(self) -> None:
+        self._planned, self._lock = functools.lru_cache(maxsize=4)(self._plan_block), threading.Lock()
+        self._from_start = Places(self)
 
     def __getstate__(self):
-        return {key: value for key, value in self.__dict__.items() if key != "_block"}
+        return {key: value for key, value in self.__dict__.items() if key not in ("_planned", "_lock", "_from_start")}
 
     def __setstate__(self, state):
         self.__dict__.update(state)
-        self._block = functools.lru_cache(maxsize=4)(self._plan_block)
+        self._prepare()
 
     def __getitem__(self, step: int) -> BatchPlan:
-        block, place = divmod(step, self.block_batches)
-        return self._block(block)[place]
+        """Batch number `step` of a run, for which all blocks before it have to be planned."""
+        block, place = self._from_start[step]
+        return self.block(block)[place]
+
+    def block(self, block: int) -> list[BatchPlan]:
+        """The batches of a block, in the order they are taken; at least one."""
+        with self._lock:  # threads that read ahead all need the same block
+            return self._planned(block)
 
     def plan_row(self, position: int) -> Row:
         part, item = self.order[position]
         rng = rng_of(self.seed, "recipe", position)
         return Row(position, part, self.draw(part, item, rng, self.buckets[-1]))
 
-    def replace(self, step: int, row: Row, frames: int) -> Row | None:
-        """A stand-in for a row that met a bad record: another recipe of its block that fits into `frames` frames.
+    def replace(self, plan: BatchPlan, row: Row) -> Row | None:
+        """A stand-in for a row that met a bad record: another recipe of its block that fits into its batch.
 
         The draw is seeded by position and attempt, so every run and process finds the same one; None if there is none.
         """
         attempt = row.attempt + 1
-        block = self._block(step // self.block_batches)
         fitting = [
             other
-            for plan in block
-            for other in plan.rows
-            if other.recipe.frames <= frames and other.recipe.target.record != row.recipe.target.record
+            for beside in self.block(plan.block)
+            for other in beside.rows
+            if other.recipe.frames <= plan.frames and other.recipe.target.record != row.recipe.target.record
         ]
         if not fitting:
             return None
@@ -129,21 +158,49 @@ class Batches:
         return Row(row.position, chosen.part, chosen.recipe, attempt)
 
     def bucket(self, frames: int) -> int:
-        for bucket in self.buckets:
+        """The number of the smallest bucket that holds so many frames."""
+        for number, bucket in enumerate(self.buckets):
             if frames <= bucket:
-                return bucket
+                return number
         raise ValueError(f"a row of {frames} frames is longer than the largest bucket, {self.buckets[-1]}")
 
     def _plan_block(self, block: int) -> list[BatchPlan]:
-        size = self.batch_size * self.block_batches
-        rows = [self.plan_row(position) for position in range(block * size, (block + 1) * size)]
-        rows.sort(key=lambda row: self.bucket(row.recipe.frames))
-        plans = []
-        for start in range(0, size, self.batch_size):
-            chosen = tuple(rows[start : start + self.batch_size])
-            plans.append(BatchPlan(self.bucket(max(row.recipe.frames for row in chosen)), chosen))
-        order = rng_of(self.seed, "block", block).permutation(len(plans))
-        return [plans[index] for index in order]
+        span = max(self.rows) * self.block_batches
+        by_bucket: list[list[Row]] = [[] for _ in self.buckets]
+        for position in range(block * span, (block + 1) * span):
+            row = self.plan_row(position)
+            by_bucket[self.bucket(row.recipe.frames)].append(row)
+        rng = rng_of(self.seed, "block", block)
+        plans: list[BatchPlan] = []
+        left: list[Row] = []
+        for frames, size, own in zip(self.buckets, self.rows, by_bucket, strict=True):
+            left += own
+            if frames == self.buckets[-1]:
+                start = FILLING + block * size
+                left += [self.plan_row(start + extra) for extra in range(-len(left) % size)]
+            rng.shuffle(left)  # batches of shorter rows alone would have fewer tokens than the others
+            while len(left) >= size:
+                plans.append(BatchPlan(block, frames, tuple(left[:size])))
+                left = left[size:]
+        rng.shuffle(plans)
+        return plans
+
+
+class Places:
+    """Where batches lie that come one after the other: number from a starting place on -> (block, place in it)."""
+
+    def __init__(self, batches: Batches, block: int = 0, place: int = 0):
+        self._batches, self._block = batches, block
+        self._starts = [-place]  # numbers of the first batches of the blocks from `block` on
+        self._lock = threading.Lock()
+
+    def __getitem__(self, number: int) -> tuple[int, int]:
+        with self._lock:
+            while self._starts[-1] <= number:
+                size = len(self._batches.block(self._block + len(self._starts) - 1))
+                self._starts.append(self._starts[-1] + size)
+            ahead = bisect.bisect_right(self._starts, number) - 1
+            return self._block + ahead, number - self._starts[ahead]
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,8 +1,8 @@
 """Grain pipelines for every training stage: shards in, batches of numpy arrays out.
 
-A batch is a dict.  `b` is this process's `Share` of `batch_size` rows, `t` one of `buckets` (frames at 50 Hz), `l` the
-samples of a bucket.  Rows are padded with zeros at the right; every `*lengths` key is int32 [b], audio float32, tokens
-int32.
+A batch is a dict.  `t` is one of `buckets` (frames at 50 Hz), `l` the samples of a bucket, `b` this process's `Share`
+of the rows that a batch of this bucket has.  Rows are padded with zeros at the right; every `*lengths` key is int32
+[b], audio float32, tokens int32.
 
     stage                        keys
     ssl_encoder, semantic_codec  wave [b, l] 16 kHz, l = ssl_samples(t), so that the SSL front end yields t frames;
@@ -30,16 +30,18 @@ SSL frames of a `source` row are exactly its `lengths`: `ssl_frames(source_lengt
 are the ones from `target_starts` on.  A `prompt_wave` alone has a frame less than it fills in front of a target, as at
 inference: `prompt_lengths` is `target_starts` - 1 there, and the token in between belongs to neither.
 
-The state is {"step": batches taken, "fingerprint": ...}: a pure function of the seed leads from there to the next batch
-(see `batching.py`), so a run stopped on one number of processes, threads or workers goes on with any other.
+The state is {"step": batches taken, "block", "place": where the next one lies, "rows": of a batch in each bucket,
+"fingerprint"}: a pure function of the seed leads from there to the next batch (see `batching.py`), so a run stopped on
+one number of devices, processes, threads or workers goes on with any other.
 """
 
+import copy
 import dataclasses
 import functools
 import hashlib
 import json
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import grain
@@ -48,7 +50,7 @@ from absl import flags
 
 from metis_jax.config import from_config_dict, to_dict
 from metis_jax.data.audio import CODEC_HOP, SSL_HOP, ssl_samples
-from metis_jax.data.batching import WHOLE, Batches, Row, Share, mixed_order
+from metis_jax.data.batching import WHOLE, Batches, BatchPlan, Places, Row, Share, mixed_order
 from metis_jax.data.examples import Example, ExampleConfig, Examples, Phonemize, UnusableRecord, Waves
 from metis_jax.data.recipes import HEARD, PROMPTED, STAGES, TASKS, NoExamples, Part, RecipeConfig, record_frames
 from metis_jax.data.sources import BadRecordGuard, BadRecordLimit, Corpus, Selection, Split, TooManyBadRecords
@@ -57,8 +59,8 @@ log = logging.getLogger(__name__)
 
 Batch = dict[str, np.ndarray]
 
-# The keys that may be changed between a run and its continuation.
-_EXECUTION = ("shards", "cached_seconds", "threads", "prefetch", "workers", "bad_records")
+# The keys that may be changed between a run and its continuation.  Rows are in the state itself.
+_EXECUTION = ("rows", "shards", "cached_seconds", "threads", "prefetch", "workers", "bad_records")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -78,11 +80,11 @@ class PipelineConfig:
       shards: folders (or files) of shards.
       validation_shards: folders of a development set.  With it nothing else is held out but what the corpus itself
         holds out.
-      batch_size: rows of the global batch, over all processes.
+      rows: of the whole batch, over all processes: one number for every bucket, or the same for all.
       buckets: padded lengths in frames; the largest is the longest crop.
       noise, rooms: where degradations find recorded noise and measured rooms.  They are split as speech is, so that
         validation hears none of what training hears.
-      block_batches: batches planned together; more of them means less padding and a longer plan.
+      block_batches: about how many batches are planned together; more of them means less padding and a longer plan.
       cached_seconds: decoded speech kept in memory (64 KB a second at 16 kHz), for corpora that fit.
       threads, prefetch: batches made at once and kept ready.  `workers`: processes, for machines with many cores; each
         then counts the bad records that it met itself.
@@ -90,7 +92,7 @@ class PipelineConfig:
 
     stage: str
     shards: tuple[str, ...] | str
-    batch_size: int
+    rows: tuple[int, ...] | int
     buckets: tuple[int, ...] = (250, 500, 750, 1000, 1500)
     validation_shards: tuple[str, ...] | str = ()
     parts: tuple[PartConfig | Mapping[str, Any], ...] = (PartConfig(),)
@@ -112,6 +114,8 @@ class PipelineConfig:
         for name in ("shards", "validation_shards"):
             if isinstance(value := getattr(self, name), str):
                 object.__setattr__(self, name, (value,))
+        if isinstance(self.rows, int):
+            object.__setattr__(self, "rows", (self.rows,) * len(self.buckets))
         # A config file says parts as plain mappings.
         parts = tuple(
             from_config_dict(PartConfig, part, where="parts") if isinstance(part, Mapping) else part
@@ -139,7 +143,7 @@ class PipelineConfig:
 
 
 class Pipeline:
-    """Random access to the batches of one process, its `share` of each: `pipeline[step]`, or `iterator(step)`."""
+    """The batches of one process, its `share` of each, by `iterator()`; the first ones also by `pipeline[step]`."""
 
     def __init__(
         self,
@@ -169,7 +173,7 @@ class Pipeline:
             order,
             self._draw,
             buckets=config.buckets,
-            batch_size=config.batch_size,
+            rows=config.rows,
             block_batches=config.block_batches,
             seed=config.seed,
         )
@@ -253,12 +257,21 @@ class Pipeline:
         text = json.dumps([fixed, self.corpus.fingerprint()], sort_keys=True, default=str)
         return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
 
-    def __getitem__(self, step: int) -> Batch:
-        plan = self.plans[step]
-        rows = [plan.rows[index] for index in self.share.rows(len(plan.rows))]
-        return self._stack([self._example(step, row, plan.frames) for row in rows], plan.frames)
+    def with_rows(self, rows: Sequence[int]) -> "Pipeline":
+        """The same data in batches of other numbers of rows."""
+        other = copy.copy(self)
+        other.config, other.plans = dataclasses.replace(self.config, rows=tuple(rows)), self.plans.with_rows(rows)
+        return other
 
-    def _example(self, step: int, row: Row, frames: int) -> tuple[Row, Example]:
+    def __getitem__(self, step: int) -> Batch:
+        return self.make(self.plans[step])
+
+    def make(self, plan: BatchPlan) -> Batch:
+        """This process's share of a planned batch."""
+        rows = [plan.rows[index] for index in self.share.rows(len(plan.rows))]
+        return self._stack([self._example(plan, row) for row in rows], plan.frames)
+
+    def _example(self, plan: BatchPlan, row: Row) -> tuple[Row, Example]:
         while True:
             try:
                 example = self.examples(row)
@@ -266,7 +279,7 @@ class Pipeline:
                 return row, example
             except UnusableRecord as error:
                 self.guard.skip(self.corpus.name(error.record), str(error))
-                other = self.plans.replace(step, row, frames)
+                other = self.plans.replace(plan, row)
                 if other is None or other.attempt > 100:
                     name = self.corpus.name(error.record)
                     raise TooManyBadRecords(f"no readable record in place of {name}: {error}") from error
@@ -328,48 +341,59 @@ class Pipeline:
             batch["visual_lengths"] = lengths("visual")
         return batch
 
-    def iterator(self, step: int = 0) -> "BatchIterator":
-        """Batches from number `step` on, made ahead by threads or worker processes."""
-        return BatchIterator(self, step)
+    def iterator(self) -> "BatchIterator":
+        """The batches from the first on, made ahead by threads or worker processes."""
+        return BatchIterator(self)
 
 
 class _From:
-    """The pipeline's batches from one step on, as a Grain source: the restart point of an iterator."""
+    """The places of a pipeline's batches from one on, as a Grain source: the restart point of an iterator."""
 
-    def __init__(self, pipeline: Pipeline, step: int):
-        self.pipeline, self.step = pipeline, step
+    def __init__(self, pipeline: Pipeline, block: int, place: int):
+        self.pipeline, self.start = pipeline, (block, place)
+        self._places = Places(pipeline.plans, block, place)
 
     def __len__(self) -> int:
         return 2**40
 
-    def __getitem__(self, index: int) -> int:
-        return self.step + index
+    def __getitem__(self, index: int) -> tuple[int, int]:
+        return self._places[index]
 
     def __repr__(self) -> str:
-        return f"batches of {self.pipeline.config.stage} from {self.step}"
+        return f"batches of {self.pipeline.config.stage} from {self.start}"
+
+    def __getstate__(self):
+        return self.pipeline, *self.start
+
+    def __setstate__(self, state):
+        self.__init__(*state)
 
 
 class _Make(grain.transforms.Map):
+    """A place and the batch there."""
+
     def __init__(self, pipeline: Pipeline):
         self.pipeline = pipeline
 
-    def map(self, step: int) -> Batch:
-        return self.pipeline[step]
+    def map(self, at: tuple[int, int]) -> tuple[tuple[int, int], Batch]:
+        block, place = at
+        return at, self.pipeline.make(self.pipeline.plans.block(block)[place])
 
 
 class BatchIterator(Iterator[Batch]):
     """Endless batches with an exact, JSON-serialisable state."""
 
-    def __init__(self, pipeline: Pipeline, step: int):
+    def __init__(self, pipeline: Pipeline):
         self.pipeline = pipeline
         self._batches = None
-        self._start(step)
+        self._start(0, 0, 0)
 
-    def _start(self, step: int) -> None:
+    def _start(self, step: int, block: int, place: int) -> None:
+        """Batches from a place on, `step` of which have been taken before."""
         self.close()
         config = self.pipeline.config
-        self._step = step
-        dataset = grain.MapDataset.source(_From(self.pipeline, step)).map(_Make(self.pipeline))
+        self._step, self._block, self._place = step, block, place
+        dataset = grain.MapDataset.source(_From(self.pipeline, block, place)).map(_Make(self.pipeline))
         if config.workers:
             # Grain's workers read absl's flags, which not every program that uses a pipeline has parsed.
             if not flags.FLAGS.is_parsed():
@@ -387,24 +411,32 @@ class BatchIterator(Iterator[Batch]):
         self._batches = iter(dataset)
 
     def __next__(self) -> Batch:
-        batch = next(self._batches)
-        self._step += 1
+        (block, place), batch = next(self._batches)
+        # The place behind the last batch of a block stands for the first of the next.
+        self._step, self._block, self._place = self._step + 1, int(block), int(place) + 1
         return batch
 
     def get_state(self) -> dict[str, Any]:
-        return {"step": self._step, "fingerprint": self.pipeline.fingerprint}
+        place = {"step": self._step, "block": self._block, "place": self._place}
+        return place | {"rows": list(self.pipeline.plans.rows), "fingerprint": self.pipeline.fingerprint}
 
     def set_state(self, state: Mapping[str, Any]) -> None:
-        """Continues after `state`; a state of other data or another data config is an error."""
-        step, fingerprint = state.get("step"), state.get("fingerprint")
-        if not isinstance(step, int) or step < 0:
-            raise ValueError(f"data state has step {step!r}; expected the number of batches taken")
+        """Continues after `state`; a state of other batches, other data or another data config is an error."""
+        place = [state.get(name) for name in ("step", "block", "place")]
+        if not all(isinstance(number, int) and number >= 0 for number in place):
+            raise ValueError(f"data state has step, block and place {place}; expected where the next batch lies")
+        rows, fingerprint = state.get("rows"), state.get("fingerprint")
+        if rows != list(self.pipeline.plans.rows):
+            raise ValueError(
+                f"data state is of batches of {rows} rows, this pipeline makes {list(self.pipeline.plans.rows)}; "
+                "give it those of the state, by `with_rows`"
+            )
         if fingerprint != self.pipeline.fingerprint:
             raise ValueError(
                 f"data state of fingerprint {fingerprint!r} for a pipeline of {self.pipeline.fingerprint!r}: shards or "
                 "data config changed since the checkpoint; continue with the old ones or start a new run"
             )
-        self._start(step)
+        self._start(*place)
 
     def close(self) -> None:
         if self._batches is not None and hasattr(self._batches, "close"):

@@ -93,6 +93,10 @@ class Checkpoints:
         """What was said of the run; readable without knowing its state."""
         return dict(self._manager.restore(step, args=ocp.args.Composite(about=ocp.args.JsonRestore()))["about"])
 
+    def read_data(self, step: int) -> dict[str, Any]:
+        """Where the data goes on; readable alike."""
+        return dict(self._manager.restore(step, args=ocp.args.Composite(data=ocp.args.JsonRestore()))["data"])
+
     def restore(self, step: int, target: TrainState) -> Restored:
         """Into shapes and shardings of `target`, whatever mesh the checkpoint was written on."""
         items = ocp.args.Composite(

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from metis_jax.config import from_config_dict, to_dict
+from metis_jax.data.batching import rows_of_buckets
 from metis_jax.data.pipeline import PipelineConfig
 from metis_jax.sharding import MeshConfig
 from metis_jax.training.optim import OptimizerConfig
@@ -16,9 +17,10 @@ class TrainConfig:
 
     Attributes:
       stage, model: which objective, and its section (the fields of that stage's class).
-      data: the fields of `PipelineConfig`, but for `batch_size` and `seed`.
+      data: the fields of `PipelineConfig`, but for `rows` and `seed`.
       optimizers: one per component that is trained; the other components stay as they are.
-      steps, batch_size: of the whole run, over all devices.
+      tokens_per_device: frames of a batch at 50 Hz, padding included, by the number of devices the run begins on.  How
+        many rows they are depends on the bucket (`data.batching.rows_of_buckets`).
       accumulate: parts in which a batch passes through the devices.
       ema_decay: of the average of the parameters that is evaluated and exported; 0 keeps none.
       initial: {component: bundle, or bundle:name of the component there}.
@@ -40,7 +42,7 @@ class TrainConfig:
     data: Mapping[str, Any]
     optimizers: Mapping[str, Any]
     steps: int
-    batch_size: int
+    tokens_per_device: int
     seed: int = 0
     mesh: MeshConfig = MeshConfig()
     accumulate: int = 1
@@ -62,16 +64,17 @@ class TrainConfig:
     license: str = ""
 
     def __post_init__(self):
-        for name in ("steps", "batch_size", "accumulate", "log_every", "checkpoint_every", "keep_checkpoints"):
+        for name in ("steps", "tokens_per_device", "accumulate", "log_every", "checkpoint_every", "keep_checkpoints"):
             if getattr(self, name) < 1:
                 raise ValueError(f"config.{name} is {getattr(self, name)}; it must be positive")
         if not 0 <= self.ema_decay < 1:
             raise ValueError(f"config.ema_decay is {self.ema_decay}; it must lie in [0, 1)")
         if not self.optimizers:
             raise ValueError("config.optimizers is empty; name the component to train")
-        for name in ("batch_size", "seed"):
-            if name in self.data:
-                raise ValueError(f"config.data has {name}; say it once, as config.{name}")
+        if "rows" in self.data:
+            raise ValueError("config.data has rows; they follow from config.tokens_per_device")
+        if "seed" in self.data:
+            raise ValueError("config.data has seed; say it once, as config.seed")
         optimizers = {
             name: section
             if isinstance(section, OptimizerConfig)
@@ -79,12 +82,14 @@ class TrainConfig:
             for name, section in self.optimizers.items()
         }
         object.__setattr__(self, "optimizers", optimizers)
-        _ = self.pipeline  # a mistake in the data section is told before anything is built
+        self.pipeline()  # a mistake in the data section is told before anything is built
 
-    @property
-    def pipeline(self) -> PipelineConfig:
-        given = {**self.data, "batch_size": self.batch_size, "seed": self.seed}
-        return from_config_dict(PipelineConfig, given, where="config.data")
+    def pipeline(self, devices: int = 1, multiple: int = 1) -> PipelineConfig:
+        """The data section; batches for so many devices, whose rows are multiples of `multiple` in every bucket."""
+        given = {**self.data, "rows": multiple, "seed": self.seed}
+        config = from_config_dict(PipelineConfig, given, where="config.data")
+        rows = rows_of_buckets(self.tokens_per_device * devices, config.buckets, multiple)
+        return dataclasses.replace(config, rows=rows)
 
 
 # What a continued run may change: how far, how often, where.  The data section has its own rules (`data/pipeline.py`).

@@ -23,7 +23,7 @@ from metis_jax.sharding import activate, feed, make_mesh, own_blocks, replicated
 from metis_jax.training.config import TrainConfig
 from metis_jax.training.metrics import Progress, Writer
 from metis_jax.training.preemption import StopRequest
-from metis_jax.training.run import Run, make_pipeline, pipeline_config, start_run
+from metis_jax.training.run import Run, check_rows, make_pipeline, pipeline_config, start_run
 from metis_jax.training.state import all_params
 from metis_jax.training.throughput import matrix_product_rate, step_flops
 
@@ -198,12 +198,11 @@ class Loop:
         clock.seconds += self.run.stage.seconds(batch) / self.pipeline.share.fraction
         shapes = _shapes(batch)
         if shapes not in self._flops:
-            rows = {
-                name: jax.ShapeDtypeStruct((self.config.batch_size, *x.shape[1:]), x.dtype) for name, x in batch.items()
-            }
             run = self.run
+            rows = round(len(batch["lengths"]) / self.pipeline.share.fraction)
+            whole = {name: jax.ShapeDtypeStruct((rows, *x.shape[1:]), x.dtype) for name, x in batch.items()}
             with clock.paused():
-                self._flops[shapes] = step_flops(run.stage, run.layout.trainable, run.frozen, rows)
+                self._flops[shapes] = step_flops(run.stage, run.layout.trainable, run.frozen, whole)
         clock.flops += self._flops[shapes]
 
     def _log(self, step: int, values: dict[str, float]) -> None:
@@ -244,13 +243,14 @@ class Loop:
         """Mean scalars over what the held-out batches hold, with masks that are the same every time."""
         self.read(keep=0)
         sums: collections.Counter[str] = collections.Counter()
-        count = 0.0
+        total = 0.0
         for index, batch in enumerate(self.held_out()):
-            found = self._eval_step(self.run.averaged, self.run.frozen, feed(batch, self.run.mesh), np.int32(index))
-            loss = jax.device_get(found)
-            sums.update({name: float(loss.count * value) for name, value in loss.scalars.items()})
-            count += float(loss.count)
-        means = {name: value / max(count, 1.0) for name, value in sums.items()}
+            fed = feed(batch, self.run.mesh)
+            loss = self._eval_step(self.run.averaged, self.run.frozen, fed, np.int32(index))
+            count, scalars = jax.device_get((loss.count, loss.scalars))
+            sums.update({name: float(count * value) for name, value in scalars.items()})
+            total += float(count)
+        means = {name: value / max(total, 1.0) for name, value in sums.items()}
         self.writer.scalars(self.step, means, split="validation")
         log.info("step %d  validation loss %.4f", self.step, means["loss"])
         self.clock.restart()
@@ -265,10 +265,16 @@ class Loop:
 
 def train(config: TrainConfig, workdir: pathlib.Path) -> Outcome:
     """Runs until `config.steps`, a signal, or an error; the same call goes on where the last one was."""
-    pipeline = make_pipeline(pipeline_config(config, workdir), Share(*own_blocks(make_mesh(config.mesh))))
+    mesh = make_mesh(config.mesh)
+    pipeline = make_pipeline(pipeline_config(config, workdir, mesh), Share(*own_blocks(mesh)))
     validation = pipeline.validation() if config.eval_every or config.sample_every else None
     run = start_run(config, workdir, pipeline.corpus.encoders)
     if int(run.state.step) >= config.steps:
         run.checkpoints.close()
         return Outcome(int(run.state.step))
+    if run.data_state is not None:
+        # On other devices these would be other batches than those the run began with.
+        rows = run.data_state["rows"]
+        check_rows(rows, config.accumulate, run.mesh)
+        pipeline, validation = pipeline.with_rows(rows), validation and validation.with_rows(rows)
     return Loop(run, pipeline, validation).train()

@@ -3,6 +3,7 @@
 import dataclasses
 import hashlib
 import logging
+import math
 import pathlib
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -22,7 +23,7 @@ from metis_jax.data.shards import check_is_local
 from metis_jax.data.synthetic import write_synthetic_shards
 from metis_jax.encoders import ENCODERS, identity, joined
 from metis_jax.models.abstract import abstract_variables
-from metis_jax.sharding import activate, check_batch_size, make_mesh, to_devices, to_host
+from metis_jax.sharding import activate, batch_parts, make_mesh, to_devices, to_host
 from metis_jax.text.frontend import TextFrontEnd
 from metis_jax.text.languages import AUTO
 from metis_jax.training import code_vectors
@@ -109,15 +110,16 @@ class Run:
         return make_eval_step(self.stage)
 
 
-def pipeline_config(config: TrainConfig, workdir: pathlib.Path) -> PipelineConfig:
-    """The data section; synthetic records, if wanted, are made first."""
+def pipeline_config(config: TrainConfig, workdir: pathlib.Path, mesh: Mesh | None = None) -> PipelineConfig:
+    """The data section, with batches for a mesh or for one device; synthetic records, if wanted, are made first."""
+    pipeline = config.pipeline(mesh.size, config.accumulate * batch_parts(mesh)) if mesh else config.pipeline()
     if not config.synthetic:
-        return config.pipeline
+        return pipeline
     folder = workdir / SYNTHETIC
     if jax.process_index() == 0:
         write_synthetic_shards(folder, config.synthetic, config.seed)
     multihost_utils.sync_global_devices("synthetic records are made")
-    return dataclasses.replace(config.pipeline, shards=(str(folder),))
+    return dataclasses.replace(pipeline, shards=(str(folder),))
 
 
 class _Phonemizer:
@@ -255,7 +257,6 @@ def _last_checkpoint(config: TrainConfig, own: Checkpoints, target: TrainState) 
 def start_run(config: TrainConfig, workdir: pathlib.Path, encoders: Mapping[str, str] = MappingProxyType({})) -> Run:
     """Restores or begins a run; ValueError names what does not fit together.  `encoders` made the shards' tokens."""
     mesh = make_mesh(config.mesh)
-    check_batch_size(config.batch_size, config.accumulate, mesh)
     stage = make_stage(config.stage, config.model)
     for name in config.half_precision:
         if name not in stage.models() or name in config.optimizers:
@@ -290,6 +291,17 @@ def start_run(config: TrainConfig, workdir: pathlib.Path, encoders: Mapping[str,
     moving, fixed = count_params(layout.trainable), count_params(layout.frozen)
     log.info("%s: %d parameters are trained, %d are not", config.stage, moving, fixed)
     return Run(config, workdir, mesh, stage, layout, checkpoints, state, frozen, about, data_state)
+
+
+def check_rows(rows: Sequence[int], accumulate: int, mesh: Mesh) -> None:
+    """ValueError unless the batches that a run began with can be split over the devices that it goes on with."""
+    parts = accumulate * batch_parts(mesh)
+    if math.gcd(*rows) % parts:
+        raise ValueError(
+            f"the run began with batches of {', '.join(map(str, rows))} rows, of which not all are multiples of "
+            f"accumulate x data x fsdp = {parts}; choose config.mesh sizes whose data x fsdp divides "
+            f"{math.gcd(*rows) // accumulate}"
+        )
 
 
 def _check_frozen(saved: Mapping[str, float], current: Mapping[str, float]) -> None:

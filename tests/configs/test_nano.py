@@ -47,7 +47,7 @@ def test_every_experiment_is_a_sound_config(name, word):
     config = experiment(name, word)
     assert set(config.optimizers) <= set(make_stage(config.stage, config.model).models())
     assert config.synthetic == (32 if word == "quicktest" else 0)
-    for part in config.pipeline.parts:
+    for part in config.pipeline().parts:
         assert part.select.exclude_licenses == ("by-sa",)
         assert part.select.split == "train"
 

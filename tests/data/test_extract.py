@@ -48,7 +48,7 @@ def test_every_record_once_with_its_fields_and_tokens(audio_shards, tmp_path):
             assert not record.arrays
     hours = sum(record.seconds for record in after.values() if record.kind == "speech") / 3600
     assert abs(report["audio_hours"] - hours) < 1e-3 and report["audio_hours_per_hour"] > 0
-    batch = Pipeline(PipelineConfig(stage="stage2", shards=(str(tmp_path),), batch_size=2, buckets=(100,)))[0]
+    batch = Pipeline(PipelineConfig(stage="stage2", shards=(str(tmp_path),), rows=2, buckets=(100,)))[0]
     assert batch["acoustic_tokens"].shape == (2, 100, 12)
 
 

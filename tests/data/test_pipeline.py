@@ -29,7 +29,7 @@ RECIPE = RecipeConfig(min_frames=20, prompt_frames=(20, 40))
 
 def config(folder, stage, *tasks, **options) -> PipelineConfig:
     parts = tuple(PartConfig(task=task, select=ALL) for task in tasks) or (PartConfig(select=ALL),)
-    options = {"batch_size": 4, "buckets": (60, 120, 240), "block_batches": 4, "recipe": RECIPE} | options
+    options = {"rows": 4, "buckets": (60, 120, 240), "block_batches": 4, "recipe": RECIPE} | options
     return PipelineConfig(stage=stage, shards=(str(folder),), parts=parts, **options)
 
 
@@ -196,7 +196,7 @@ def test_crops_of_lip_reading_start_with_a_video_frame(token_shards):
 def test_omni_mixes_tasks_by_weight_under_one_set_of_keys(token_shards):
     weights = {"tts": 4.0, "vc": 1.0, "tse": 2.0, "se": 1.0}
     parts = tuple(PartConfig(task=task, weight=weight, select=ALL) for task, weight in weights.items())
-    base = config(token_shards, "finetune", "se", batch_size=8, example=ExampleConfig(text_guided=0.5))
+    base = config(token_shards, "finetune", "se", rows=8, example=ExampleConfig(text_guided=0.5))
     pipeline = Pipeline(dataclasses.replace(base, parts=parts))
     assert {"tokens", "source", "has_source", "phones", "source_lengths"} <= pipeline[0].keys()
     batch = pipeline[0]
@@ -245,7 +245,7 @@ def test_the_global_batch_is_the_same_for_1_2_and_4_processes(audio_shards, task
 
 
 def test_a_run_stopped_anywhere_goes_on_exactly(audio_shards):
-    made = config(audio_shards, "finetune", "se", example=ExampleConfig(target="wave"))
+    made = config(audio_shards, "finetune", "se", rows=(4, 2, 2), example=ExampleConfig(target="wave"))
     straight = Pipeline(made).iterator()
     batches = [next(straight) for _ in range(9)]
     straight.close()
@@ -256,8 +256,8 @@ def test_a_run_stopped_anywhere_goes_on_exactly(audio_shards):
         state = json.loads(json.dumps(first.get_state()))
         first.close()
         assert state["step"] == stop
-        # Another process, with another number of threads and another place of the same shards.
-        second = Pipeline(dataclasses.replace(made, threads=1, prefetch=2)).iterator()
+        # Another process, with another number of threads, on devices that would have had other batches.
+        second = Pipeline(dataclasses.replace(made, threads=1, prefetch=2, rows=8)).with_rows(state["rows"]).iterator()
         second.set_state(state)
         for step in range(stop, 9):
             equal(next(second), batches[step])
@@ -269,8 +269,10 @@ def test_a_state_of_other_data_is_refused(audio_shards):
     other = Pipeline(config(audio_shards, "ssl_encoder", seed=1)).iterator()
     with pytest.raises(ValueError, match="fingerprint"):
         other.set_state(state)
-    with pytest.raises(ValueError, match="step -1"):
+    with pytest.raises(ValueError, match=r"step, block and place \[-1, 0, 0\]"):
         other.set_state(state | {"step": -1})
+    with pytest.raises(ValueError, match=r"batches of \[8, 4, 2\] rows, this pipeline makes \[4, 4, 4\]"):
+        other.set_state(state | {"rows": [8, 4, 2]})
 
 
 def test_seeds_and_epochs_differ(audio_shards):
@@ -423,8 +425,8 @@ def test_a_pipeline_can_go_to_a_worker(audio_shards):
 def test_worker_processes_give_the_same_batches(audio_shards):
     made = config(audio_shards, "ssl_encoder")
     pipeline = Pipeline(made)
-    workers = Pipeline(dataclasses.replace(made, workers=2)).iterator(step=1)
-    for step in range(1, 6):
+    workers = Pipeline(dataclasses.replace(made, workers=2)).iterator()
+    for step in range(6):
         equal(next(workers), pipeline[step])
     assert workers.get_state()["step"] == 6
     workers.close()

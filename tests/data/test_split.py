@@ -80,7 +80,7 @@ def test_all_of_a_development_set_is_held_out(tmp_path):
 
 
 def config(folder, stage: str, *tasks: str, **fields) -> PipelineConfig:
-    fields = {"recipe": RecipeConfig(min_frames=20, prompt_frames=(20, 40)), "batch_size": 2} | fields
+    fields = {"recipe": RecipeConfig(min_frames=20, prompt_frames=(20, 40)), "rows": 2} | fields
     parts = tuple(PartConfig(task=task) for task in tasks or ("",))
     example = ExampleConfig(target="wave")
     return PipelineConfig(stage=stage, shards=str(folder), parts=parts, buckets=(200,), example=example, **fields)

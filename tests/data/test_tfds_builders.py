@@ -82,7 +82,7 @@ def test_a_builder_script_writes_what_a_pipeline_reads(tmp_path):
     texts = {corpus[index].speaker: corpus[index].text for index in range(4)}
     assert texts == {f"libritts_{seed}": f"Number {seed}." for seed in range(4)}
     assert set(corpus.columns["license"]) == {"CC BY 4.0"}
-    pipeline = Pipeline(PipelineConfig(stage="acoustic_codec", shards=(str(folder),), batch_size=2, buckets=(25,)))
+    pipeline = Pipeline(PipelineConfig(stage="acoustic_codec", shards=(str(folder),), rows=2, buckets=(25,)))
     batch = next(pipeline.iterator())
     assert batch["wave"].shape == (2, 12_000) and abs(batch["wave"]).max() > 0.01
     # The second opening takes the index that the first one left.

@@ -16,7 +16,9 @@ from metis_jax.bundle import write_bundle
 from metis_jax.config import to_dict
 from metis_jax.models.acoustic_codec import AcousticCodec
 from metis_jax.models.semantic_codec import SemanticCodec
+from metis_jax.sharding import make_mesh
 from metis_jax.training import loop
+from metis_jax.training import run as training_run
 from metis_jax.training.checkpoint import Checkpoints
 from metis_jax.training.config import TrainConfig, check_same_run, defining
 from metis_jax.training.loop import NonFiniteLoss, train
@@ -38,7 +40,7 @@ def config(**changes) -> TrainConfig:
         },
         optimizers={"semantic_generator": {"learning_rate": 1e-2, "warmup_steps": 2}},
         steps=8,
-        batch_size=8,
+        tokens_per_device=50,  # a row
         synthetic=16,
         ema_decay=0.9,
         log_every=1,
@@ -78,7 +80,7 @@ def test_a_run_writes_what_it_promises(straight):
     checkpoints = Checkpoints(straight / "checkpoints")
     assert checkpoints.steps() == [6, 8]  # the last two
     about = checkpoints.read_about(8)
-    assert about["config"]["batch_size"] == 8
+    assert about["config"]["tokens_per_device"] == 50
     checkpoints.close()
 
 
@@ -138,6 +140,26 @@ def test_a_checkpoint_of_other_data_is_refused(straight):
     data = config().data | {"block_batches": 3}
     with pytest.raises(ValueError, match="data config changed"):
         train(config(data=data, steps=9), straight)
+
+
+def test_on_other_devices_a_run_keeps_the_batches_it_began_with(tmp_path, monkeypatch):
+    def train_on(count, workdir, **changes):
+        for module in (loop, training_run):
+            monkeypatch.setattr(module, "make_mesh", lambda config: make_mesh(config, jax.devices()[:count]))
+        train(config(eval_every=0, sample_every=0, **changes), tmp_path / workdir)
+
+    train_on(8, "straight", steps=4)
+    train_on(8, "moved", steps=2)
+    train_on(4, "moved", steps=4)  # where it would have begun with half the rows
+    checkpoints = Checkpoints(tmp_path / "moved" / "checkpoints")
+    assert checkpoints.read_data(4)["rows"] == [8]
+    checkpoints.close()
+    expected, found = losses(tmp_path / "straight"), losses(tmp_path / "moved")
+    assert found == pytest.approx(expected, rel=1e-4)
+    assert len(set(expected.values())) == 4
+    train_on(1, "small", steps=1)
+    with pytest.raises(ValueError, match=r"batches of 1 rows.* data x fsdp = 8; choose .* whose data x fsdp divides 1"):
+        train_on(8, "small", steps=2)
 
 
 def test_another_run_can_be_continued_elsewhere(straight, tmp_path):
@@ -260,8 +282,8 @@ def test_tables_start_from_code_vectors_where_initial_has_none(tmp_path):
 def test_config_errors_name_the_key():
     with pytest.raises(ValueError, match="config.steps is 0"):
         config(steps=0)
-    with pytest.raises(ValueError, match="say it once"):
-        config(data=config().data | {"batch_size": 4})
+    with pytest.raises(ValueError, match="config.data has rows; they follow from config.tokens_per_device"):
+        config(data=config().data | {"rows": 4})
     with pytest.raises(ValueError, match="config.data has seed; say it once, as config.seed"):
         config(data=config().data | {"seed": 4})
     with pytest.raises(ValueError, match="config.optimizers.x has no field 'rate'"):

@@ -8,12 +8,11 @@ import pytest
 from training.test_loop import config, losses
 
 from metis_jax.data import shards
+from metis_jax.data.pipeline import Pipeline
 from metis_jax.data.synthetic import synthetic_record
-from metis_jax.sharding import make_mesh
 from metis_jax.training import loop
 from metis_jax.training.checkpoint import Checkpoints
 from metis_jax.training.loop import train
-from metis_jax.training.run import make_pipeline
 
 
 def write(folder, count: int, first: int = 0) -> tuple[str, ...]:
@@ -41,7 +40,7 @@ def test_one_speaker_is_validated_by_recordings_kept_apart(tmp_path):
     made = on(write(tmp_path / "shards", 20))
     assert train(made, tmp_path / "run").step == 4
     assert validated(tmp_path / "run") == [2, 4]
-    pipeline = make_pipeline(made.pipeline, make_mesh(made.mesh))
+    pipeline = Pipeline(made.pipeline(8))
     assert not set(pipeline.parts[0].items) & set(pipeline.validation().parts[0].items)
 
 
@@ -57,7 +56,7 @@ def test_a_development_set_of_ones_own_is_the_validation(tmp_path):
     made = on(write(tmp_path / "shards", 5), data={"validation_shards": dev})
     assert train(made, tmp_path / "run").step == 4
     assert validated(tmp_path / "run") == [2, 4]
-    assert len(make_pipeline(made.pipeline, make_mesh(made.mesh)).parts[0]) == 5
+    assert len(Pipeline(made.pipeline(8)).parts[0]) == 5
 
 
 def test_validation_can_be_turned_off(tmp_path):
@@ -84,7 +83,6 @@ def test_an_evaluation_that_fails_does_not_lose_the_steps_before(tmp_path, monke
 
 def test_the_seed_of_a_run_is_that_of_its_data(tmp_path):
     shards = write(tmp_path / "shards", 20)
-    mesh = make_mesh(config().mesh)
-    first = [make_pipeline(on(shards, seed=seed).pipeline, mesh)[0]["tokens"] for seed in (0, 0, 7)]
+    first = [Pipeline(on(shards, seed=seed).pipeline(8))[0]["tokens"] for seed in (0, 0, 7)]
     np.testing.assert_array_equal(first[0], first[1])
     assert first[0].shape != first[2].shape or (first[0] != first[2]).any()

@@ -4,6 +4,8 @@ Command:   python train.py --config=configs/semantic_codec.py --workdir=DIR \
                --config.data.shards='("SHARDS",)' --config.initial.ssl_encoder=BUNDLE
 Data:      shards of speech (data/prepare.py).
 Hardware:  one 80 GB device; the frozen SSL encoder runs inside the step in bfloat16.
+Source:    loss weights, betas, warm-up, constant rate, and batches of 32 crops of 8 s per device are those of the
+           authors' trainer of the same codec (Amphion, egs/codec/vevo/fvq8192.json).
 Expected:  no published number; watch `code_perplexity`, which falls when the codebook collapses.
 Words:     tiny, quicktest (configs/common.py).
 """
@@ -23,15 +25,15 @@ def get_config(arg: str | None = None):
             policy=common.policy(given, dtype="float32", remat="none"),
             encoder_policy=common.policy(given, remat="none"),
         ),
-        data=dict(stage="semantic_codec", buckets=(250,)),
+        data=dict(stage="semantic_codec", buckets=(400,)),
         optimizers=dict(
             semantic_codec=common.optimizer(
-                given, learning_rate=1e-4, schedule="cosine", warmup_steps=1000, total_steps=400_000
+                given, learning_rate=1e-4, schedule="constant", warmup_steps=10_000, b1=0.5, b2=0.9
             )
         ),
         initial=dict(ssl_encoder=""),
         half_precision=() if common.is_tiny(given) else ("ssl_encoder",),
         steps=400_000,
-        tokens_per_device=16_000,
+        tokens_per_device=12_800,
         ema_decay=0.999,
     )

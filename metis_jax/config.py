@@ -134,6 +134,8 @@ class SemanticCodecConfig:
     Attributes:
       encodes_conditions: generators are conditioned on the encoder's output, which lies among the codes, and not on
         the features, as in the paper: what has learned little starts at the token nearest to what is heard.
+      reconstruction_weight, commitment_weight, codebook_weight: of the losses.  The paper does not say them; these are
+        those of its authors' trainer of the same codec (Amphion, `models/codec/vevo/vqvae_trainer.py` and RepCodec).
     """
 
     feature_width: int = 1024
@@ -143,6 +145,7 @@ class SemanticCodecConfig:
     mlp_width: int = 2048
     num_layers: int = 12
     encodes_conditions: bool = False
+    reconstruction_weight: float = 32.0
     commitment_weight: float = 0.15
     codebook_weight: float = 1.0
 

@@ -46,7 +46,14 @@ def _of_spectra(sizes: Mapping[type, Any]) -> dict[type, Any]:
 _SIZES: dict[type, Any] = {
     SslEncoderConfig: SslEncoderConfig(width=128, num_layers=4, hidden_layer=4, num_heads=4, mlp_width=384),
     SemanticCodecConfig: SemanticCodecConfig(
-        codebook_size=_SSL_CODES, code_width=33, width=192, mlp_width=576, num_layers=3, commitment_weight=0.25
+        codebook_size=_SSL_CODES,
+        code_width=33,
+        width=192,
+        mlp_width=576,
+        num_layers=3,
+        # Codes start as clusters here, and follow as running means: commitment need not be weaker than reconstruction.
+        reconstruction_weight=1.0,
+        commitment_weight=0.25,
     ),
     AcousticCodecConfig: AcousticCodecConfig(
         encoder="spectrum",

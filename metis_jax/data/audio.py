@@ -110,5 +110,10 @@ def fit(wave: Float[np.ndarray, " l"], samples: int) -> Float[np.ndarray, " k"]:
     return np.pad(wave, (0, samples - len(wave)))
 
 
+def shift_phase(wave: Float[np.ndarray, " l"], angle: float) -> Float[np.ndarray, " l"]:
+    """Every frequency ahead by `angle`; pi turns the wave over.  As long and as loud as before."""
+    return np.fft.irfft(np.fft.rfft(wave) * np.exp(1j * angle), len(wave)).astype(np.float32)
+
+
 def rms(wave: Float[np.ndarray, " l"]) -> float:
     return float(np.sqrt(np.mean(np.square(wave, dtype=np.float64)))) if len(wave) else 0.0

@@ -17,6 +17,7 @@ from metis_jax.data.audio import (
     read_excerpt,
     read_wave,
     resample,
+    shift_phase,
     ssl_frames,
     ssl_samples,
 )
@@ -50,6 +51,7 @@ class ExampleConfig:
         wave stages for `degrade_wave`.
       perturb: vc, where a record has no `source_audio`; and the wave stages for `perturb_wave` of the rows.
       gain_db: level change of the wave stages.
+      random_phase: shifts the phase of all frequencies by one angle, drawn for every row of a wave stage.
       text_guided: share of tse rows that carry their phones too, behind those of a prompt that is a whole utterance.
       max_phones: a record with more is skipped.
     """
@@ -62,6 +64,7 @@ class ExampleConfig:
     degrade_wave: float = 0.0
     perturb_wave: float = 0.0
     gain_db: tuple[float, float] = (0.0, 0.0)
+    random_phase: bool = False
     text_guided: float = 0.0
     max_phones: int = 512
 
@@ -209,6 +212,8 @@ class Examples:
             wave = perturb(rng, wave, rate, self.config.perturb)
         if rng.random() < self.config.degrade_wave:
             wave = self._degrade(rng, wave, rate)
+        if self.config.random_phase:
+            wave = shift_phase(wave, rng.uniform(0, 2 * np.pi))
         return np.clip(wave * np.float32(10 ** (rng.uniform(*self.config.gain_db) / 20)), -1.0, 1.0)
 
     def _degrade(self, rng: np.random.Generator, wave: np.ndarray, rate: int) -> np.ndarray:

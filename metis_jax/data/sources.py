@@ -83,6 +83,7 @@ class Selection:
         that leaves a side without what it needs, as in a corpus of one speaker, recordings are held out instead
         (`Corpus.split`).  0 holds out what the corpus does, and nothing else.
       min_seconds, max_seconds: duration limits.
+      min_sample_rate: recordings below it, in Hz, are left out: above half their rate there is only silence to learn.
     """
 
     kinds: tuple[str, ...] = ("speech",)
@@ -94,6 +95,7 @@ class Selection:
     split_seed: int = 0
     min_seconds: float = 0.0
     max_seconds: float = float("inf")
+    min_sample_rate: int = 0
 
     def __post_init__(self):
         if self.split not in ("train", "validation", "all"):
@@ -264,6 +266,7 @@ class Corpus:
                 for text in set(column["license"].tolist())
             }
             keep &= np.asarray([allowed[text] for text in column["license"].tolist()])
+        keep &= column["sample_rate"] >= selection.min_sample_rate
         return keep & (self.seconds >= selection.min_seconds) & (self.seconds <= selection.max_seconds)
 
     def fingerprint(self) -> str:

@@ -6,6 +6,7 @@ and a path that no rule matches is an error.
 """
 
 import dataclasses
+import math
 import re
 from typing import Any
 
@@ -16,7 +17,7 @@ import optax
 
 from metis_jax.types import Array
 
-SCHEDULES = ("inverse_sqrt", "cosine", "constant")
+SCHEDULES = ("inverse_sqrt", "cosine", "exponential", "constant")
 
 # Matrices decay; norms, biases, gates and embeddings of a single vector do not.
 DECAY_RULES = ((r".*/(kernel|direction|table|token_tables|logits_kernel|down|up)", True), (r".*", False))
@@ -33,7 +34,9 @@ class OptimizerConfig:
 
     Attributes:
       schedule: after `warmup_steps` of linear warm-up "inverse_sqrt" falls as sqrt(warmup / step), "cosine" reaches
-        `final_fraction` of the rate at `total_steps`, "constant" stays.
+        `final_fraction` of the rate at `total_steps` and stays there, "exponential" passes through it by the same
+        factor at every step, "constant" stays.
+      b1, b2: AdamW's usual ones, as the authors' trainers of generators leave them.
       clip_norm: the gradient of the whole component is scaled down to this norm; 0 leaves it alone.
       trainable: rules for the leaves that move.  The others get neither gradient nor moments.
       decay: rules for the leaves that `weight_decay` applies to.
@@ -47,7 +50,7 @@ class OptimizerConfig:
     total_steps: int = 0
     final_fraction: float = 0.0
     b1: float = 0.9
-    b2: float = 0.98
+    b2: float = 0.999
     epsilon: float = 1e-8
     weight_decay: float = 0.01
     clip_norm: float = 1.0
@@ -58,10 +61,15 @@ class OptimizerConfig:
     def __post_init__(self):
         if self.schedule not in SCHEDULES:
             raise ValueError(f"optimizer.schedule is {self.schedule!r}; use one of {', '.join(SCHEDULES)}")
-        if self.schedule == "cosine" and self.total_steps <= self.warmup_steps:
+        if self.schedule in ("cosine", "exponential") and self.total_steps <= self.warmup_steps:
             raise ValueError(
-                f"optimizer.total_steps is {self.total_steps}; a cosine needs more than its warmup_steps, "
-                f"{self.warmup_steps}"
+                f"optimizer.total_steps is {self.total_steps}; schedule {self.schedule} needs more than its "
+                f"warmup_steps, {self.warmup_steps}"
+            )
+        if self.schedule == "exponential" and self.final_fraction <= 0:
+            raise ValueError(
+                f"optimizer.final_fraction is {self.final_fraction}; schedule exponential never gets there, "
+                "give a positive one"
             )
 
 
@@ -74,6 +82,10 @@ def learning_rate(config: OptimizerConfig) -> optax.Schedule:
         rising = step / jnp.float32(warmup)
         if config.schedule == "inverse_sqrt":
             after = jnp.sqrt(jnp.float32(warmup) / step)
+        elif config.schedule == "exponential":
+            # By its logarithm: the factor of a step is too near to one for float32.
+            done = (step - jnp.float32(warmup)) / jnp.float32(config.total_steps - warmup)
+            after = jnp.exp(jnp.float32(math.log(config.final_fraction)) * done)
         elif config.schedule == "cosine":
             done = (step - jnp.float32(warmup)) / jnp.float32(config.total_steps - config.warmup_steps)
             wave = (1 + jnp.cos(jnp.float32(jnp.pi) * jnp.clip(done, 0, 1))) / 2

@@ -52,3 +52,13 @@ def test_channels_are_averaged_and_rates_converted():
 def test_what_is_not_audio_is_named(data):
     with pytest.raises(RecordError, match="clip 7"):
         audio.read_wave(data, "clip 7")
+
+
+def test_a_shifted_phase_keeps_length_level_and_spectrum():
+    wave = voice(4, 1.0, 24_000)[:-1]
+    shifted = audio.shift_phase(wave, 1.0)
+    assert shifted.dtype == np.float32 and shifted.shape == wave.shape
+    assert audio.rms(shifted) == pytest.approx(audio.rms(wave), rel=1e-3)
+    np.testing.assert_allclose(np.abs(np.fft.rfft(shifted))[1:], np.abs(np.fft.rfft(wave))[1:], rtol=1e-3, atol=1e-3)
+    assert np.abs(shifted - wave).max() > 0.1 * np.abs(wave).max()
+    np.testing.assert_allclose(audio.shift_phase(wave, np.pi), -wave, atol=1e-5)

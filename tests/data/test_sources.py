@@ -210,3 +210,12 @@ def test_copies_of_a_shard_have_the_same_fingerprint(shard, tmp_path):
     assert Corpus([other]).fingerprint() == Corpus([shard]).fingerprint()
     shards.write_shard(other / shard.name, [record(index, speaker="s0") for index in range(30)])
     assert Corpus([other]).fingerprint() != Corpus([shard]).fingerprint()
+
+
+def test_recordings_of_a_low_rate_are_left_out_where_asked(tmp_path):
+    rates = (8_000, 16_000, 24_000, 48_000)
+    records = [dataclasses.replace(record(index), sample_rate=rate) for index, rate in enumerate(rates)]
+    shards.write_shard(tmp_path / "x.array_record", records)
+    corpus = Corpus([tmp_path])
+    assert corpus.select(Selection(split="all")).tolist() == [0, 1, 2, 3]
+    assert corpus.select(Selection(split="all", min_sample_rate=24_000)).tolist() == [2, 3]

@@ -36,7 +36,20 @@ def test_cosine_ends_at_its_fraction():
     assert float(rate(500)) == pytest.approx(0.1)
 
 
+def test_exponential_falls_by_a_factor_at_every_step():
+    steps, gamma = 400_000, 0.999996
+    falling = dict(schedule="exponential", warmup_steps=0, total_steps=steps, final_fraction=gamma**steps)
+    rate = learning_rate(OptimizerConfig(learning_rate=1.0, **falling))
+    for step in (0, 1, 100_000, 250_000, 500_000):
+        assert float(rate(step)) == pytest.approx(gamma**step, rel=2e-5)
+    warm = learning_rate(OptimizerConfig(learning_rate=1.0, **(falling | {"warmup_steps": 10})))
+    assert float(warm(4)) == pytest.approx(0.5)
+    assert float(warm(9)) == pytest.approx(1)
+
+
 def test_bad_optimizers_are_refused():
+    with pytest.raises(ValueError, match="final_fraction is 0.0; schedule exponential"):
+        OptimizerConfig(schedule="exponential", total_steps=50_000)
     with pytest.raises(ValueError, match="schedule is 'linear'"):
         OptimizerConfig(schedule="linear")
     with pytest.raises(ValueError, match="total_steps is 10"):

@@ -174,7 +174,8 @@ class SemanticCodecStage:
             b = batch["source"].shape[0]
             metrics["degraded"] = feature_loss(decoded[:b], target[:b], lengths[:b])
             metrics["clean"] = feature_loss(decoded[b:], target[b:], lengths[b:])
-        return Loss(reconstruction + loss, jnp.sum(lengths, dtype=jnp.float32), metrics)
+        total = jnp.float32(self.semantic_codec.reconstruction_weight) * reconstruction + loss
+        return Loss(total, jnp.sum(lengths, dtype=jnp.float32), metrics)
 
     def samples(self, params: Params, batch: Batch, key: Key[Array, ""]) -> Samples:
         features, target, lengths = self._task(params, {name: x[:1] for name, x in batch.items()})

@@ -85,7 +85,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             PipelineConfig(
                 stage="finetune",
                 shards=flags.shards,
-                batch_size=4,
+                rows=4,
                 buckets=(250,),
                 recipe=RecipeConfig(prompt_frames=(50, 100)),
                 example=ExampleConfig(target="wave"),

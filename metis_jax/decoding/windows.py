@@ -1,10 +1,10 @@
 """Long input in overlapping windows, cut from a stream so that memory does not grow with its length.
 
-The models were trained on up to 30 s.  A window starts `overlap` frames before the end of the one before; the tokens of
-those frames are known and continue the prompt.  The decoder turns overlap and new tokens into samples, and the halves
-of the overlap that lack context on one side are dropped: where the overlap is twice the decoder's receptive field, the
-joined wave equals the wave of all tokens decoded at once.  A decoder whose pulses begin anew with every window differs
-in phase alone, and a fade over one frame hides that.
+Models of the published size are trained on up to 30 s.  A window starts `overlap` frames before the end of the one
+before; the tokens of those frames are known and continue the prompt.  The decoder turns overlap and new tokens into
+samples, and the halves of the overlap that lack context on one side are dropped: where the overlap is twice the
+decoder's receptive field, the joined wave equals the wave of all tokens decoded at once.  A decoder whose pulses begin
+anew with every window differs in phase alone, and a fade over one frame hides that.
 """
 
 import dataclasses

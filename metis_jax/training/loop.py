@@ -25,7 +25,7 @@ from metis_jax.training.metrics import Progress, Writer
 from metis_jax.training.preemption import StopRequest
 from metis_jax.training.run import Run, check_rows, make_pipeline, pipeline_config, start_run
 from metis_jax.training.state import all_params
-from metis_jax.training.throughput import matrix_product_rate, step_flops
+from metis_jax.training.throughput import matrix_product_rate, step_flops, valid_share
 
 log = logging.getLogger(__name__)
 
@@ -203,7 +203,7 @@ class Loop:
             whole = {name: jax.ShapeDtypeStruct((rows, *x.shape[1:]), x.dtype) for name, x in batch.items()}
             with clock.paused():
                 self._flops[shapes] = step_flops(run.stage, run.layout.trainable, run.frozen, whole)
-        clock.flops += self._flops[shapes]
+        clock.flops += self._flops[shapes] * valid_share(batch)
 
     def _log(self, step: int, values: dict[str, float]) -> None:
         with self.clock.paused():

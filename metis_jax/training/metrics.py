@@ -8,12 +8,14 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+from matplotlib import colormaps
 from tensorboardX import SummaryWriter
 from tqdm import tqdm
 
 from metis_jax.training.stage import Samples
 
 METRICS_FILE = "metrics.jsonl"
+LEAST_PIXELS = (240, 800)  # height and width of a picture
 
 
 class Writer:
@@ -43,8 +45,9 @@ class Writer:
             return
         for name, (wave, rate) in samples.waves.items():
             self._board.add_audio(name, np.clip(wave, -1, 1)[:, None], step, sample_rate=rate)
-        for name, picture in samples.pictures.items():
-            self._board.add_image(name, as_image(picture), step, dataformats="HWC")
+        for pictures in samples.pictures.values():
+            for name, image in as_images(pictures).items():
+                self._board.add_image(name, image, step, dataformats="HWC")
         self._board.flush()
 
     def close(self) -> None:
@@ -69,15 +72,19 @@ def _keep_until(path: pathlib.Path, step: int) -> None:
     os.replace(beside, path)
 
 
-def as_image(picture: np.ndarray) -> np.ndarray:
-    """[height, width] of any range to RGB bytes, low values dark blue, high ones yellow, first row at the bottom."""
-    low, high = np.percentile(picture, (1, 99))
-    x = np.clip((picture[::-1] - low) / max(high - low, 1e-6), 0, 1)[:, :, None]
-    stops = np.array([[0.0, 0.0, 0.2], [0.35, 0.1, 0.5], [0.85, 0.3, 0.35], [1.0, 0.75, 0.3], [1.0, 1.0, 0.75]])
-    at = x[:, :, 0] * (len(stops) - 1)
-    below = np.minimum(at.astype(int), len(stops) - 2)
-    share = (at - below)[:, :, None]
-    return ((stops[below] * (1 - share) + stops[below + 1] * share) * 255).astype(np.uint8)
+def as_images(pictures: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Pictures [height, width] as RGB bytes [height, width, 3], the same colour for the same value in all of them.
+
+    The first row is at the bottom.  A small picture is drawn larger, every value as a rectangle.
+    """
+    low, high = np.percentile(np.concatenate([picture.reshape(-1) for picture in pictures.values()]), (1, 99))
+    return {name: _drawn((picture - low) / max(high - low, 1e-6)) for name, picture in pictures.items()}
+
+
+def _drawn(picture: np.ndarray) -> np.ndarray:
+    for axis, least in enumerate(LEAST_PIXELS):
+        picture = np.repeat(picture, max(1, -(-least // picture.shape[axis])), axis=axis)
+    return colormaps["magma"](picture[::-1], bytes=True)[:, :, :3]
 
 
 class Progress:

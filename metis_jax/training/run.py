@@ -166,7 +166,7 @@ def known_encoders(
     if not {"semantic_generator", "acoustic_generator"} & set(config.optimizers):
         return {}
     found: dict[str, str] = {}
-    if config.pipeline.example.target == "tokens":
+    if config.pipeline().example.target == "tokens":
         found = joined(found, shards, "the tokens in config.data.shards", "")
     for name, leaves in initial.items():
         where = f"config.initial.{name}"

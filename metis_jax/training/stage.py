@@ -43,10 +43,16 @@ class Loss:
 
 @dataclasses.dataclass(frozen=True)
 class Samples:
-    """What a run shows of itself: waves by name with their rate, and pictures [height, width] of any range."""
+    """What a run shows of itself.
+
+    Attributes:
+      waves: by name, with their rate.
+      pictures: [height, width] of any values, by kind and then by name.  Those of a kind have their colours in common,
+        so that what is fainter looks fainter.
+    """
 
     waves: dict[str, tuple[np.ndarray, int]] = dataclasses.field(default_factory=dict)
-    pictures: dict[str, np.ndarray] = dataclasses.field(default_factory=dict)
+    pictures: dict[str, dict[str, np.ndarray]] = dataclasses.field(default_factory=dict)
 
 
 @runtime_checkable

@@ -13,7 +13,9 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
+from metis_jax.data.audio import ssl_frames
 from metis_jax.training.stage import Batch, Params, Stage
 from metis_jax.training.state import all_params
 from metis_jax.types import Policy
@@ -71,6 +73,14 @@ def step_flops(stage: Stage, trainable: Params, frozen: Params, batch: Mapping[s
 
     shapes = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), (trainable, frozen, dict(batch)))
     return count_flops(gradients, *shapes)
+
+
+def valid_share(batch: Mapping[str, np.ndarray]) -> float:
+    """How much of a batch is not padding: what a step does for the rest is no use."""
+    if "wave" in batch:
+        return float(batch["wave_lengths"].sum() / batch["wave"].size)
+    t = batch["tokens"].shape[1] if "tokens" in batch else ssl_frames(batch["target"].shape[1])
+    return float(np.mean(batch["lengths"]) / t)
 
 
 @functools.cache

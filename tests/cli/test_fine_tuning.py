@@ -38,7 +38,7 @@ def test_from_files_of_one_speaker_to_a_bundle_that_enhances(tmp_path):
         "--config.base=nano",
         f'--config.data.shards=("{tmp_path / "shards"}",)',
         "--config.data.buckets=(150,)",
-        "--config.batch_size=2",
+        "--config.tokens_per_device=300",
         "--config.steps=4",
         "--config.eval_every=2",
         "--config.eval_batches=1",

@@ -33,13 +33,8 @@ def test_every_experiment_reads_at_every_size(name):
     if name == "finetune_tse":
         words += ["text", "text,lora,quicktest"]
     for arg in words:
-<<<<<<< HEAD
         config = read_config(get_config(arg).to_dict())
-        assert config.pipeline.batch_size == config.batch_size
-=======
-        config = from_config_dict(TrainConfig, get_config(arg).to_dict(), where="config")
         assert config.pipeline(8).rows[-1] == 8 * config.tokens_per_device // config.pipeline().buckets[-1]
->>>>>>> 27f1a32 (Batches are a number of tokens: rows follow from the bucket, and a run that goes on elsewhere keeps them)
         assert set(config.optimizers) <= set(make_stage(config.stage, config.model).models())
 
 

@@ -4,9 +4,9 @@ import importlib
 
 import pytest
 
-from metis_jax.config import from_config_dict
 from metis_jax.decoding.windows import WindowPlan
 from metis_jax.sharding import MeshConfig
+from metis_jax.training.base import read_config
 from metis_jax.training.config import TrainConfig
 from metis_jax.training.optim import learning_rate
 
@@ -17,8 +17,7 @@ GENERATORS = (
 
 
 def experiment(name: str) -> TrainConfig:
-    section = importlib.import_module(f"configs.{name}").get_config()
-    return from_config_dict(TrainConfig, section.to_dict(), where=name)
+    return read_config(importlib.import_module(f"configs.{name}").get_config().to_dict())
 
 
 @pytest.mark.parametrize("name", GENERATORS)

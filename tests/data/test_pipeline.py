@@ -392,7 +392,7 @@ def test_bytes_flipped_on_disk_are_a_skipped_record(audio_shards, tmp_path):
     data[place : place + 8] = b"\0\1\2\3\4\5\6\7"
     path.write_bytes(data)
     pipeline = Pipeline(config(tmp_path / "x", "ssl_encoder"))
-    for step in range(11):
+    for step in range(15):
         pipeline[step]
     assert list(pipeline.guard.bad) == [target.id]
 
@@ -402,7 +402,7 @@ def test_a_wrong_sample_rate_in_a_record_is_caught(audio_shards, tmp_path):
     wrong = [dataclasses.replace(one, sample_rate=24_000) if one.id == "s1_0" else one for one in records]
     shards.write_shard(tmp_path / "x.array_record", wrong)
     pipeline = Pipeline(config(tmp_path, "ssl_encoder"))
-    for step in range(11):
+    for step in range(15):
         pipeline[step]
     assert "audio at 16000 Hz, the record says sample_rate 24000" in pipeline.guard.bad["s1_0"]
 

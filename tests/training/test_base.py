@@ -68,7 +68,7 @@ def test_fine_tuning_begins_from_a_converted_bundle(converted, task, words):
 
 def test_nano_tasks_are_chosen_by_words_and_need_no_code_vectors():
     config = read("nano.tasks", "se,lora", "", initial=dict.fromkeys(("semantic_generator", *ENCODERS), "nano"))
-    assert config.tasks == ("se",) and [part.task for part in config.pipeline.parts] == ["se"]
+    assert config.tasks == ("se",) and [part.task for part in config.pipeline().parts] == ["se"]
     assert config.code_vectors == {"semantic_codec": ""} and missing(config)["semantic_generator"] == 14
     assert read("nano.tasks", "", "nano").tasks == ("se", "tse", "vc")
     # Where leaves are missing, it has to be said where they come from.

@@ -66,7 +66,7 @@ def tuned(base: Bundle, workdir, *, tasks=("se",), lora: bool = False, **changes
         code_vectors={"semantic_codec": ""},
         tasks=tasks,
         steps=1,
-        batch_size=8,
+        tokens_per_device=50,
     )
     run = start_run(read_config(section | changes), workdir)
     run.checkpoints.close()

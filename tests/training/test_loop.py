@@ -16,7 +16,7 @@ from metis_jax.bundle import write_bundle
 from metis_jax.config import to_dict
 from metis_jax.models.acoustic_codec import AcousticCodec
 from metis_jax.models.semantic_codec import SemanticCodec
-from metis_jax.sharding import make_mesh
+from metis_jax.sharding import MeshConfig, make_mesh
 from metis_jax.training import loop
 from metis_jax.training import run as training_run
 from metis_jax.training.checkpoint import Checkpoints
@@ -142,24 +142,23 @@ def test_a_checkpoint_of_other_data_is_refused(straight):
         train(config(data=data, steps=9), straight)
 
 
-def test_on_other_devices_a_run_keeps_the_batches_it_began_with(tmp_path, monkeypatch):
-    def train_on(count, workdir, **changes):
-        for module in (loop, training_run):
-            monkeypatch.setattr(module, "make_mesh", lambda config: make_mesh(config, jax.devices()[:count]))
-        train(config(eval_every=0, sample_every=0, **changes), tmp_path / workdir)
-
-    train_on(8, "straight", steps=4)
-    train_on(8, "moved", steps=2)
-    train_on(4, "moved", steps=4)  # where it would have begun with half the rows
-    checkpoints = Checkpoints(tmp_path / "moved" / "checkpoints")
+def test_on_other_devices_a_run_keeps_the_batches_it_began_with(straight, tmp_path, monkeypatch):
+    assert train(config(steps=2), tmp_path).step == 2
+    for module in (loop, training_run):
+        monkeypatch.setattr(module, "make_mesh", lambda config: make_mesh(config, jax.devices()[:4]))
+    train(config(steps=4), tmp_path)  # where it would have begun with half the rows
+    checkpoints = Checkpoints(tmp_path / "checkpoints")
     assert checkpoints.read_data(4)["rows"] == [8]
     checkpoints.close()
-    expected, found = losses(tmp_path / "straight"), losses(tmp_path / "moved")
-    assert found == pytest.approx(expected, rel=1e-4)
-    assert len(set(expected.values())) == 4
-    train_on(1, "small", steps=1)
-    with pytest.raises(ValueError, match=r"batches of 1 rows.* data x fsdp = 8; choose .* whose data x fsdp divides 1"):
-        train_on(8, "small", steps=2)
+    expected = losses(straight)
+    assert losses(tmp_path) == pytest.approx({step: expected[step] for step in (1, 2, 3, 4)}, rel=1e-4)
+
+
+def test_batches_that_other_devices_can_not_split_are_refused():
+    mesh = make_mesh(MeshConfig())
+    training_run.check_rows([32, 16], 2, mesh)
+    with pytest.raises(ValueError, match=r"batches of 12, 6 rows.* data x fsdp = 16; choose .* data x fsdp divides 3"):
+        training_run.check_rows([12, 6], 2, mesh)
 
 
 def test_another_run_can_be_continued_elsewhere(straight, tmp_path):
@@ -276,7 +275,7 @@ def test_tables_start_from_code_vectors_where_initial_has_none(tmp_path):
     distances = [np.linalg.norm(x[:, None] - x[None], axis=-1)[np.triu_indices(mini.V, 1)] for x in (codes, table)]
     np.testing.assert_allclose(distances[1] / distances[0], (distances[1] / distances[0])[0], rtol=1e-4)
     with pytest.raises(ValueError, match="config.code_vectors.semantic_codec is empty"):
-        start_run(config(**given | {"code_vectors": {"semantic_codec": "", "acoustic_codec": "x"}}), tmp_path / "other")
+        start_run(config(**given | {"code_vectors": {"semantic_codec": ""}}), tmp_path / "other")
 
 
 def test_config_errors_name_the_key():

@@ -2,11 +2,12 @@
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from training import mini
 
 from metis_jax.sharding import MeshConfig, make_mesh
 from metis_jax.training.state import make_layout
-from metis_jax.training.throughput import count_flops, step_flops
+from metis_jax.training.throughput import count_flops, step_flops, valid_share
 
 
 def test_products_convolutions_and_loops():
@@ -35,3 +36,13 @@ def test_a_step_is_about_three_forward_passes():
         lambda params: stage.loss(params, batch, jax.random.key(0), deterministic=True).mean, layout.trainable
     )
     assert 2.5 * forward < step_flops(stage, layout.trainable, layout.frozen, batch) < 3.1 * forward
+
+
+def test_padding_is_no_work():
+    lengths = np.array([24, 12], np.int32)
+    assert valid_share({"lengths": lengths, "tokens": np.zeros((2, 24), np.int32)}) == 0.75
+    wave, wave_lengths = np.zeros((2, 960), np.float32), np.array([960, 240], np.int32)
+    assert valid_share({"lengths": lengths, "wave": wave, "wave_lengths": wave_lengths}) == 0.625
+    assert valid_share({"lengths": lengths, "target": np.zeros((2, 320 * 24 + 240), np.float32)}) == 0.75
+    for name in mini.STAGES:
+        assert 0.8 < valid_share(mini.batch_for(name)) < 1

@@ -148,7 +148,7 @@ class AcousticCodecStage:
                 own = x[index, :samples].astype(np.float32)
                 waves[f"{name}_{index}"] = (own, rate)
                 pictures[f"{name}_{index}"] = spectrogram(own, rate)
-        return Samples(waves, pictures)
+        return Samples(waves, {"log_mel": pictures})
 
     def seconds(self, batch: Mapping[str, np.ndarray]) -> float:
         return float(np.sum(batch["wave_lengths"])) / self.acoustic_codec.sample_rate

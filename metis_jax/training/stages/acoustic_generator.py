@@ -125,7 +125,7 @@ class AcousticGeneratorStage:
                 own = decoded[index, : frames * self.acoustic_codec.hop].astype(np.float32)
                 waves[f"{name}_{index}"] = (own, rate)
                 pictures[f"{name}_{index}"] = spectrogram(own, rate)
-        return Samples(waves, pictures)
+        return Samples(waves, {"log_mel": pictures})
 
     def seconds(self, batch: Mapping[str, np.ndarray]) -> float:
         return float(np.sum(batch["lengths"])) / FRAME_RATE

@@ -181,8 +181,13 @@ class SemanticCodecStage:
         features, target, lengths = self._task(params, {name: x[:1] for name, x in batch.items()})
         decoded, _, _ = nn.apply(self._reconstruct, self._codec)(params[CODEC], features, lengths)
         count = int(lengths[0])
-        pictures = {"features": features[0, :count], "decoded": decoded[0, :count], "target": target[0, :count]}
-        return Samples(pictures={name: feature_picture(to_host(x)) for name, x in pictures.items()})
+        kinds = {"features": {"features": features}, "target": {"target": target, "decoded": decoded}}
+        return Samples(
+            pictures={
+                kind: {name: feature_picture(to_host(x[0, :count])) for name, x in pictures.items()}
+                for kind, pictures in kinds.items()
+            }
+        )
 
     def seconds(self, batch: Mapping[str, np.ndarray]) -> float:
         lengths = batch["target_lengths" if "target" in batch else "wave_lengths"]

@@ -214,7 +214,7 @@ class SemanticGeneratorStage:
             decoded = to_host(self._codec.apply(params[CODEC], codes, lengths, method="decode"))
             for index, frames in enumerate(to_host(lengths)):
                 pictures[f"{name}_{index}"] = feature_picture(decoded[index, :frames])
-        return Samples(pictures=pictures)
+        return Samples(pictures={"features": pictures})
 
     def seconds(self, batch: Mapping[str, np.ndarray]) -> float:
         return float(np.sum(batch["lengths"])) / FRAME_RATE

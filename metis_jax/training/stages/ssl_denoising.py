@@ -86,7 +86,8 @@ class SslDenoisingStage:
             "found": self._features(params[ENCODER], row["source"], row["source_lengths"]),
         }
         count = int(row["lengths"][0])
-        return Samples(pictures={name: feature_picture(to_host(x)[0, :count]) for name, x in pictures.items()})
+        shown = {name: feature_picture(to_host(x)[0, :count]) for name, x in pictures.items()}
+        return Samples(pictures={"log_mel": shown})
 
     def seconds(self, batch: Mapping[str, np.ndarray]) -> float:
         return float(np.sum(batch["target_lengths"])) / self.ssl_encoder.sample_rate

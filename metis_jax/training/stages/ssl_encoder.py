@@ -121,7 +121,7 @@ class SslEncoderStage:
         hidden = self._encoder.apply(params[ENCODER], mel, lengths, deterministic=True)
         count = int(lengths[0])
         pictures = {"log_mel": mel[0, :count], "last_layer": hidden[0, :count]}
-        return Samples(pictures={name: feature_picture(to_host(x)) for name, x in pictures.items()})
+        return Samples(pictures={name: {name: feature_picture(to_host(x))} for name, x in pictures.items()})
 
     def seconds(self, batch: Mapping[str, np.ndarray]) -> float:
         return float(np.sum(batch["wave_lengths"])) / self.ssl_encoder.sample_rate

@@ -71,7 +71,7 @@ def test_a_converted_bundle_is_the_base_and_is_tuned_in_its_place(tmp_path, word
         f"--config.base={tmp_path / 'base'}",
         "--config.synthetic=24",
         "--config.data.buckets=(100,)",
-        "--config.batch_size=2",
+        "--config.tokens_per_device=300",
         "--config.steps=2",
         "--config.eval_every=0",
         "--config.sample_every=0",

@@ -122,7 +122,7 @@ def test_stage_2_takes_the_place_of_the_one_with_its_levels(base, tmp_path):
         model={"generator": to_dict(COMPONENTS["acoustic_generator_full"]), "first_level": 0},
         data={"stage": "stage2", "shards": ("unused",)},
         optimizers={"acoustic_generator": {"learning_rate": 1e-2}},
-        **{"initial": {}, "skip_initial": (), "code_vectors": {}, "tasks": (), "steps": 1, "batch_size": 8},
+        **{"initial": {}, "skip_initial": (), "code_vectors": {}, "tasks": (), "steps": 1, "tokens_per_device": 50},
     )
     run = start_run(read_config(section), tmp_path / "run")
     run.checkpoints.close()

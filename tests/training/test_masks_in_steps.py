@@ -43,7 +43,7 @@ def asked_of_masks(monkeypatch, module, name: str, **extra):
     monkeypatch.setattr(module, "draw_masks", recorded)
     stage, params = params_of(name)
     batch = jax.tree.map(jnp.asarray, mini.batch_for(name) | extra)
-    jax.eval_shape(lambda: stage.loss(params, batch, jax.random.key(3), deterministic=False))
+    jax.eval_shape(lambda: stage.loss(params, batch, jax.random.key(3), deterministic=False).mean)
     (options,) = asked
     return options
 

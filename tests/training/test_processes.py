@@ -14,6 +14,7 @@ import pytest
 
 ROOT = pathlib.Path(__file__).parents[2]
 STEPS = 20
+TOKENS = 800  # of a batch, on however many devices
 # What differs between two tries of the same run.
 TIMES = {"step_seconds", "audio_seconds_per_second", "data_wait_share", "mfu"}
 
@@ -42,7 +43,8 @@ class Run:
         **changes,
     ):
         self.workdir, self.processes, self.devices, self.last = workdir, processes, devices, last
-        self.command = [*command(workdir, experiment, {"mesh.data": -1} | changes), *flags]
+        shared = {"mesh.data": -1, "tokens_per_device": TOKENS // (processes * devices)}
+        self.command = [*command(workdir, experiment, shared | changes), *flags]
 
     def __enter__(self) -> "Run":
         with socket.socket() as free:

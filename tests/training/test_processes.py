@@ -173,6 +173,18 @@ def test_a_killed_process_ends_all_and_the_run_goes_on_bit_for_bit(straight, tmp
     assert finish(tmp_path, *((2, 1) if victim else (1, 2))) == lines(straight)
 
 
+@pytest.mark.slow
+def test_a_bundle_is_the_same_from_two_processes_as_from_one(tmp_path):
+    finish(tmp_path / "run", 2, 1, **MESHES["fsdp"])
+    for processes in (1, 2):
+        bundle = f"--export={tmp_path / str(processes)}"
+        with Run(tmp_path / "run", processes, 2 // processes, bundle, **MESHES["fsdp"]) as run:
+            assert [code for code, _, _ in run.results()] == [0] * processes
+    files = {path.name: path.read_bytes() for path in (tmp_path / "1").iterdir()}
+    assert files == {path.name: path.read_bytes() for path in (tmp_path / "2").iterdir()}
+    assert "semantic_generator.safetensors" in files
+
+
 def test_a_process_that_fails_says_why_to_all(tmp_path):
     """One of them has no data: as on a host where a folder is not mounted."""
     with Run(tmp_path, 2, last=("--config.synthetic=0", '--config.data.shards=("nowhere",)')) as run:

@@ -65,9 +65,10 @@ def test_usage_counts_codes():
     assert found == {"frames": 4, "share_used": 0.25, "entropy_nats": 0.693, "repeats": 0.5}
 
 
-def _held_out(prefix: str, share: float, count: int) -> list[str]:
+def _names(prefix: str, share: float, count: int, *, held_out: bool) -> list[str]:
+    """The first names on one side of the split."""
     names = (f"{prefix}{number}" for number in itertools.count())
-    return list(itertools.islice((name for name in names if is_held_out(name, share, 0)), count))
+    return list(itertools.islice((name for name in names if is_held_out(name, share, 0) == held_out), count))
 
 
 def test_later_recordings_are_others_and_earlier_ones_stay(tmp_path):
@@ -77,9 +78,10 @@ def test_later_recordings_are_others_and_earlier_ones_stay(tmp_path):
         audio = write_flac(0.5 * synthetic_wave(rng, 2.5, pitch=120.0, size=1.0), 16_000)
         return Record(id=name, audio=audio, sample_rate=16_000, samples=40_000, license="CC0", **fields)
 
-    speakers = _held_out("voice", 0.05, 2)
-    records = [record(f"{name}_{place}", speaker=name, text="words") for place in range(2) for name in speakers]
-    records.append(record(_held_out("noise", 0.2, 1)[0], kind="noise"))
+    speakers = _names("voice", 0.05, 2, held_out=True)
+    everybody = speakers + _names("voice", 0.05, 1, held_out=False)
+    records = [record(f"{name}_{place}", speaker=name, text="words") for place in range(2) for name in everybody]
+    records += [record(_names("noise", 0.2, 1, held_out=side)[0], kind="noise") for side in (True, False)]
     shards.write_shard(tmp_path / "in.array_record", records)
     found = {}
     for items, skip in ((3, 0), (2, 2)):

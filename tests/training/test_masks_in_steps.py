@@ -137,24 +137,33 @@ def test_a_bare_row_is_what_the_second_pass_of_guidance_sees(monkeypatch):
 
     call = SemanticGenerator.__call__
     monkeypatch.setattr(SemanticGenerator, "__call__", recorded)
-    stage.loss({"semantic_generator": variables}, batch, jax.random.key(1), deterministic=True)
-    trained = seen["hidden"]
+
+    def trace():
+        stage.loss({"semantic_generator": variables}, batch, jax.random.key(1), deterministic=True)
+        return {name: seen[name] for name in ("hidden", "is_masked", "time")}
+
+    found = jax.jit(trace)()
+    trained = found["hidden"]
 
     # In decoding the hidden frames of the target lie behind the prompt.
     starts = batch["target_starts"]
     at = np.arange(t)[None] - np.asarray(starts)[:, None]
-    hidden_there = np.take_along_axis(np.asarray(seen["is_masked"]), at.clip(0), axis=1) | (at < 0)
-    tokens = SemanticGenerator(config).apply(
-        variables,
-        batch["tokens"],
-        jnp.asarray(hidden_there),
-        seen["time"],
-        prompt_lengths=starts,
-        target_frames=t,
-        condition=features,
-        **{name: batch[name] for name in ("lengths", "phones", "phone_lengths")},
-        method="twin",
-    )[1]
+    hidden_there = np.take_along_axis(np.asarray(found["is_masked"]), at.clip(0), axis=1) | (at < 0)
+
+    def twin():
+        return SemanticGenerator(config).apply(
+            variables,
+            batch["tokens"],
+            jnp.asarray(hidden_there),
+            found["time"],
+            prompt_lengths=starts,
+            target_frames=t,
+            condition=features,
+            **{name: batch[name] for name in ("lengths", "phones", "phone_lengths")},
+            method="twin",
+        )[1]
+
+    tokens = jax.jit(twin)()
     for row, length in enumerate(np.asarray(batch["lengths"] - starts)):
         np.testing.assert_allclose(trained[row, :length], tokens[row, :length], atol=1e-5)
 
@@ -179,13 +188,18 @@ def test_prompt_and_target_tokens_are_those_that_inference_finds():
     batch = {name: jnp.asarray(x) for name, x in mini.batch_for("finetune").items()}
     tokens, condition = jax.jit(stage.targets)(params, batch)
 
-    def alone(wave, samples):
-        wave, length = wave[None, :samples], jnp.array([samples], jnp.int32)
-        mel, frames = log_mel(wave, length, mel_bins=mini.SSL.mel_bins)
-        encoder = SslEncoder(mini.SSL)
-        features = encoder.apply(params["ssl_encoder"], mel, frames, method="features")
+    @jax.jit
+    def encode(wave, lengths):
+        mel, frames = log_mel(wave, lengths, mel_bins=mini.SSL.mel_bins)
+        features = SslEncoder(mini.SSL).apply(params["ssl_encoder"], mel, frames, method="features")
         codec = SemanticCodec(mini.SEMANTIC_CODEC)
-        return codec.apply(params["semantic_codec"], features, frames, method="encode")[0], features[0]
+        return codec.apply(params["semantic_codec"], features, frames, method="encode"), features, frames
+
+    def alone(wave, samples):
+        # One padded length, so one program; padding changes no valid frame.
+        wave = jnp.pad(wave[:samples], (0, batch["target"].shape[1] - samples))[None]
+        tokens, features, frames = encode(wave, jnp.array([samples], jnp.int32))
+        return tokens[0, : int(frames[0])], features[0, : int(frames[0])]
 
     for row in (1, 2):
         start, length = int(batch["target_starts"][row]), int(batch["lengths"][row])

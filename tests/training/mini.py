@@ -62,7 +62,8 @@ def stage_and_optimizers(name: str):
             return stage, {"ssl_encoder": optimizer(learning_rate=2e-3, trainable=rules)}
         case "semantic_codec":
             stage = SemanticCodecStage(semantic_codec=SEMANTIC_CODEC, ssl_encoder=SSL)
-            return stage, {"semantic_codec": optimizer(learning_rate=5e-3)}
+            # The betas of its config: with longer memories the codes run away from a reconstruction of weight 32.
+            return stage, {"semantic_codec": optimizer(learning_rate=2e-3, b1=0.5, b2=0.9)}
         case "semantic_autoencoder" | "denoising_semantic_codec":
             codec, encoder = (
                 dataclasses.replace(SEMANTIC_CODEC, feature_width=SSL.input_width),

@@ -128,11 +128,11 @@ def batch_for(name: str, seed: int = 0) -> dict[str, np.ndarray]:
     if name in ("acoustic_codec", "source_filter"):
         return batch | {"wave": wave(480 * T, 24_000), "wave_lengths": 480 * lengths}
     samples = (320 * lengths + 240).astype(np.int32)
-    if name in ("ssl_encoder", "semantic_codec"):
-        return batch | {"wave": wave(320 * T + 240, 16_000), "wave_lengths": samples}
     # Not a pure tone: in bands without any power a log-mel spectrum would be that of rounding.
     target = wave(320 * T + 240, 16_000)
     target += 1e-3 * rng.standard_normal(target.shape).astype(np.float32)
+    if name in ("ssl_encoder", "semantic_codec"):
+        return batch | {"wave": target, "wave_lengths": samples}
     noise = 0.05 * rng.standard_normal(target.shape)
     batch |= {"target": target, "source": (target + noise).astype(np.float32), "source_lengths": samples}
     batch |= {"has_source": np.ones(B, bool), "task": np.zeros(B, np.int32)}

@@ -3,7 +3,6 @@
 import dataclasses
 import json
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,6 +10,7 @@ import numpy as np
 from metis_jax import audio
 from metis_jax.audio import AudioError
 from metis_jax.speaking import Script
+from metis_jax.text_files import read_lines
 
 _SCRIPT = {field.name: type(field.default) for field in dataclasses.fields(Script)} | {"seconds": float}
 # What all texts of a list may share is said by flags, beside the list.
@@ -50,10 +50,7 @@ class Job:
 
 def read_list(path: str) -> list[str]:
     """The lines of a list."""
-    try:
-        lines = Path(path).read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path}: can not be read ({getattr(error, 'strerror', None) or error})") from None
+    lines = read_lines(path)
     if not any(line.strip() for line in lines):
         raise ValueError(f"{path}: has no jobs")
     return lines

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from metis_jax.data.records import KINDS
+from metis_jax.text_files import read_lines, read_text
 
 SUFFIXES = (".wav", ".flac", ".ogg", ".opus", ".mp3", ".aiff", ".aif", ".au", ".w64", ".sph")
 
@@ -60,45 +61,44 @@ def _field(row: Mapping, name: str, kind: type, where: str):
 
 def from_manifest(path: pathlib.Path) -> Iterator[Item]:
     folder = path.parent
-    with open(path, encoding="utf-8") as lines:
-        for number, line in enumerate(lines, start=1):
-            if not line.strip():
-                continue
-            where = f"{path} line {number}"
-            try:
-                row = json.loads(line)
-            except ValueError as error:
-                raise ManifestError(f"{where}: not JSON: {error}") from error
-            if not isinstance(row, dict):
-                raise ManifestError(f"{where}: a {type(row).__name__}; expected an object")
-            name = _field(row, "path", str, where)
-            if not name:
-                raise ManifestError(f"{where}: field 'path' is missing")
-            kind = _field(row, "kind", str, where) or "speech"
-            if kind not in KINDS:
-                raise ManifestError(f"{where}: field 'kind' is {kind!r}; use one of {', '.join(KINDS)}")
-            audio = _field(row, "audio", str, where)
-            source_audio = _field(row, "source_audio", str, where)
-            features = _field(row, "visual_features", str, where)
-            phones = row.get("phones") or ()
-            yield Item(
-                id=_field(row, "id", str, where) or os.path.splitext(name)[0],
-                path=str(folder / (audio or name)),
-                kind=kind,
-                speaker=_field(row, "speaker", str, where),
-                text=_field(row, "text", str, where),
-                language=_field(row, "language", str, where),
-                license=_field(row, "license", str, where),
-                source=_field(row, "source", str, where),
-                held_out=_field(row, "heldout", bool, where),
-                condition=_field(row, "condition", str, where),
-                source_path=str(folder / source_audio) if source_audio else "",
-                phones=tuple(phones) if isinstance(phones, list | tuple) else (phones,),
-                features_path=str(folder / features) if features else "",
-                # The list describes the video, not its sound, where both are named.
-                sample_rate=0 if audio else _field(row, "sample_rate", int, where),
-                seconds=_field(row, "audio_seconds" if audio else "seconds", float, where),
-            )
+    for number, line in enumerate(read_lines(path), start=1):
+        if not line.strip():
+            continue
+        where = f"{path} line {number}"
+        try:
+            row = json.loads(line)
+        except ValueError as error:
+            raise ManifestError(f"{where}: not JSON: {error}") from error
+        if not isinstance(row, dict):
+            raise ManifestError(f"{where}: a {type(row).__name__}; expected an object")
+        name = _field(row, "path", str, where)
+        if not name:
+            raise ManifestError(f"{where}: field 'path' is missing")
+        kind = _field(row, "kind", str, where) or "speech"
+        if kind not in KINDS:
+            raise ManifestError(f"{where}: field 'kind' is {kind!r}; use one of {', '.join(KINDS)}")
+        audio = _field(row, "audio", str, where)
+        source_audio = _field(row, "source_audio", str, where)
+        features = _field(row, "visual_features", str, where)
+        phones = row.get("phones") or ()
+        yield Item(
+            id=_field(row, "id", str, where) or os.path.splitext(name)[0],
+            path=str(folder / (audio or name)),
+            kind=kind,
+            speaker=_field(row, "speaker", str, where),
+            text=_field(row, "text", str, where),
+            language=_field(row, "language", str, where),
+            license=_field(row, "license", str, where),
+            source=_field(row, "source", str, where),
+            held_out=_field(row, "heldout", bool, where),
+            condition=_field(row, "condition", str, where),
+            source_path=str(folder / source_audio) if source_audio else "",
+            phones=tuple(phones) if isinstance(phones, list | tuple) else (phones,),
+            features_path=str(folder / features) if features else "",
+            # The list describes the video, not its sound, where both are named.
+            sample_rate=0 if audio else _field(row, "sample_rate", int, where),
+            seconds=_field(row, "audio_seconds" if audio else "seconds", float, where),
+        )
 
 
 def _audio_files(folder: pathlib.Path) -> Iterator[pathlib.Path]:
@@ -115,7 +115,7 @@ def _text_beside(path: pathlib.Path, *suffixes: str) -> str:
     for suffix in suffixes:
         beside = path.with_name(path.stem + suffix)
         if beside.is_file():
-            return " ".join(beside.read_text(encoding="utf-8").split())
+            return " ".join(read_text(beside).split())
     return ""
 
 
@@ -157,7 +157,7 @@ def from_vctk(folder: pathlib.Path) -> Iterator[Item]:
             id=_identity(folder, path),
             path=str(path),
             speaker=f"vctk_{speaker}",
-            text=" ".join(text.read_text(encoding="utf-8").split()) if text.is_file() else "",
+            text=" ".join(read_text(text).split()) if text.is_file() else "",
             language="en",
             license="CC BY 4.0",
             source="VCTK",
@@ -171,7 +171,7 @@ def from_emilia(folder: pathlib.Path) -> Iterator[Item]:
         row = {}
         if beside.is_file():
             try:
-                row = json.loads(beside.read_text(encoding="utf-8"))
+                row = json.loads(read_text(beside))
             except ValueError as error:
                 raise ManifestError(f"{beside}: not JSON: {error}") from error
             if not isinstance(row, dict):

@@ -14,6 +14,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from metis_jax.evaluation.errors import EvaluationError
+from metis_jax.text_files import TextFileError, read_lines
 
 AUDIO_SUFFIXES = (".wav", ".flac", ".ogg", ".opus", ".mp3")
 _NAME_FIELDS = ("output", "path", "audio", "utt_id", "id")
@@ -57,9 +58,9 @@ def find_audio(location: str | os.PathLike, flag: str) -> Place:
     if path.suffix.lower() in AUDIO_SUFFIXES:
         return Place(flag, (path,), (path.stem,), False)
     try:
-        lines = [line.strip() for line in path.read_text(encoding="utf-8").splitlines()]
-    except UnicodeDecodeError:
-        raise EvaluationError(f"{flag}={location}: is neither audio nor a list of paths") from None
+        lines = [line.strip() for line in read_lines(path)]
+    except TextFileError as error:
+        raise EvaluationError(f"{flag}={location}: is neither audio nor a list of paths; {error}") from None
     listed = [path.parent / line for line in lines if line]
     if not listed:
         raise EvaluationError(f"{flag}={location}: the list is empty")
@@ -107,12 +108,8 @@ def pair(outputs: Place, partners: Place) -> list[Path]:
 
 def read_texts(manifest: str | os.PathLike) -> dict[str, str]:
     """Texts by path or id, from the JSON lines of a manifest: `text` and one of output, path, audio, utt_id or id."""
-    try:
-        lines = Path(manifest).read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise EvaluationError(f"--texts={manifest}: can not be read ({error})") from None
     texts = {}
-    for number, line in enumerate(lines, start=1):
+    for number, line in enumerate(read_lines(manifest), start=1):
         if not line.strip():
             continue
         try:

@@ -19,6 +19,7 @@ from matplotlib.figure import Figure
 
 from metis_jax.audio import Wave, read_wave
 from metis_jax.evaluation.errors import EvaluationError
+from metis_jax.text_files import read_lines
 
 _WINDOW_SECONDS, _SHIFT_SECONDS = 0.032, 0.008
 _RANGE_DB = 70
@@ -67,7 +68,7 @@ def read_curves(log: str | os.PathLike) -> dict[str, tuple[list[int | float], li
     Numbers of a `split` other than "train" are named with it: "eval/loss".
     """
     curves: dict[str, tuple[list[int | float], list[int | float]]] = {}
-    for number, line in enumerate(Path(log).read_text(encoding="utf-8").splitlines(), start=1):
+    for number, line in enumerate(read_lines(log), start=1):
         try:
             entry = json.loads(line)
             step = entry["step"]

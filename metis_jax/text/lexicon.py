@@ -7,6 +7,7 @@ from pathlib import Path
 
 from metis_jax.text import vocabulary
 from metis_jax.text.errors import TextError
+from metis_jax.text_files import TextFileError, read_text
 
 Read = Callable[[str], tuple[str, list[str]]]
 
@@ -37,9 +38,9 @@ class Lexicon:
         """From a JSON object `{"word": "p|h|o|n"}`, or from lines of `word<TAB>p|h|o|n`."""
         path = Path(path)
         try:
-            text = path.read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            raise TextError(f"lexicon: can not read {path}: {error}") from None
+            text = read_text(path)
+        except TextFileError as error:
+            raise TextError(f"lexicon: {error}") from None
         if path.suffix == ".json":
             try:
                 words = json.loads(text)
@@ -49,7 +50,7 @@ class Lexicon:
                 raise TextError(f'lexicon: {path} should hold one object, {{"word": "p|h|o|n"}}')
             return cls(words)
         words = {}
-        for number, line in enumerate(text.splitlines(), start=1):
+        for number, line in enumerate(text.split("\n"), start=1):
             if not line.strip() or line.startswith("#"):
                 continue
             word, tab, phonemes = line.partition("\t")

@@ -12,6 +12,7 @@ from matplotlib import colormaps
 from tensorboardX import SummaryWriter
 from tqdm import tqdm
 
+from metis_jax.text_files import read_lines
 from metis_jax.training.stage import Samples
 
 METRICS_FILE = "metrics.jsonl"
@@ -61,7 +62,7 @@ def _keep_until(path: pathlib.Path, step: int) -> None:
     if not path.is_file():
         return
     kept = []
-    for line in path.read_text(encoding="utf-8").splitlines():
+    for line in read_lines(path):
         try:
             if json.loads(line)["step"] <= step:
                 kept.append(line)

@@ -57,7 +57,7 @@ def test_references_left_over_are_counted(corpus, capsys):
         (["--outputs=/absent"], "no such folder or file"),
         (["--outputs=a={noisy},a={copy}"], "'a' is there twice"),
         (["--outputs=a="], "a path is missing"),
-        (["--outputs={noisy}", "--texts={clean}/1.wav"], "can not be read"),
+        (["--outputs={noisy}", "--texts={clean}/1.wav"], "1.wav: is not UTF-8 text"),
         (["--outputs={noisy}", "--report=/absent/x.md"], "does not exist"),
         (["--outputs={noisy}", "--speaker_model=ecapa"], "speaker_model"),
         (["--outputs={noisy}", "--seed=-1"], "seed"),

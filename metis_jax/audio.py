@@ -16,6 +16,7 @@ import soundfile
 import soxr
 
 from metis_jax.data.audio import resample
+from metis_jax.outputs import new_file
 from metis_jax.types import Float
 
 MINIMUM_SECONDS = 0.1
@@ -162,12 +163,9 @@ class WaveWriter:
 def write_wave(path: str | os.PathLike, rate: int) -> Iterator[WaveWriter]:
     """A mono file that appears at `path` when the block ends, and not at all when it raises."""
     path = check_output(path)
-    partial = path.with_name(f".{path.stem}.partial-{os.getpid()}{path.suffix}")
+    kind = path.suffix.lstrip(".").upper()
     try:
-        with soundfile.SoundFile(partial, "w", rate, 1) as file:
+        with new_file(path) as partial, soundfile.SoundFile(partial, "w", rate, 1, format=kind) as file:
             yield WaveWriter(file)
-        os.replace(partial, path)
     except (soundfile.LibsndfileError, OSError) as error:
-        raise AudioError(f"{path}: cannot be written ({error})") from None
-    finally:
-        partial.unlink(missing_ok=True)
+        raise AudioError(f"{path}: cannot be written ({getattr(error, 'strerror', None) or error})") from None

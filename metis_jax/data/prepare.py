@@ -16,6 +16,7 @@ import multiprocessing
 import multiprocessing.connection
 import os
 import pathlib
+import re
 import shutil
 import threading
 import time
@@ -31,6 +32,8 @@ from metis_jax.data.audio import read_wave, write_flac
 from metis_jax.data.corpora import Item, list_items
 from metis_jax.data.precomputed import given_arrays
 from metis_jax.data.records import Record, RecordError
+from metis_jax.inputs import InputError, read_bytes, read_json
+from metis_jax.outputs import new_file, write_text
 
 REASONS = ("unreadable", "mismatch", "bad array", "too short", "too long", "low rate", "silent", "clipped", "duplicate")
 _CHUNK = 100  # files judged between two savings
@@ -206,18 +209,33 @@ def _fingerprint(items: Sequence[Item], config: PrepareConfig) -> str:
 def _claim(output: pathlib.Path, fingerprint: str) -> pathlib.Path:
     """The working folder inside `output`; an output that belongs to another input is refused."""
     work = output / ".prepare"
-    for known in (work / "fingerprint", output / "report.json"):
-        if known.exists():
-            text = known.read_text(encoding="utf-8")
-            found = json.loads(text)["fingerprint"] if known.suffix == ".json" else text
-            if found != fingerprint:
-                raise shards.ShardError(f"{output}: holds shards of another input or other settings; use a new folder")
+    for known, found in ((work / "fingerprint", _begun), (output / "report.json", _ended)):
+        if known.exists() and found(known) != fingerprint:
+            raise shards.ShardError(f"{output}: holds shards of another input or other settings; use a new folder")
     try:
         (work / "scan").mkdir(parents=True, exist_ok=True)
-        (work / "fingerprint").write_text(fingerprint, encoding="utf-8")
+        if not (work / "fingerprint").exists():
+            write_text(work / "fingerprint", fingerprint)
     except OSError as error:
         raise shards.ShardError(f"{output}: can not be written: {error.strerror or error}") from error
     return work
+
+
+def _begun(path: pathlib.Path) -> str:
+    """The fingerprint of a run that has not ended."""
+    text = read_bytes(path).decode("ascii", "replace")
+    if not re.fullmatch("[0-9a-f]{16}", text):
+        raise shards.ShardError(f"{path}: damaged; remove {path.parent.parent} and start again")
+    return text
+
+
+def _ended(path: pathlib.Path) -> str:
+    """The fingerprint of a run that has ended."""
+    try:
+        return str(read_json(path)["fingerprint"])
+    except (InputError, KeyError, TypeError) as error:
+        reason = error if isinstance(error, InputError) else f"{path}: not the report of a run"
+        raise shards.ShardError(f"{reason}; remove {path.parent} and start again") from None
 
 
 def _without_duplicates(items: Sequence[Item], verdicts: Sequence[Verdict]) -> list[Verdict]:
@@ -253,7 +271,7 @@ def prepare(
     scans = [work / "scan" / f"{number:06d}.json" for number in range(len(chunks))]
     todo = [(path, chunk, config) for path, chunk in zip(scans, chunks, strict=True) if not path.exists()]
     run_jobs(todo, _scan_chunk, processes, "scan")
-    verdicts = [Verdict(*row) for path in scans for row in json.loads(path.read_text(encoding="utf-8"))]
+    verdicts = [Verdict(*row) for path in scans for row in read_json(path)]
     verdicts = _without_duplicates(items, verdicts)
 
     accepted = [(item, verdict) for item, verdict in zip(items, verdicts, strict=True) if not verdict.reason]
@@ -298,10 +316,8 @@ def _report(items: Sequence[Item], verdicts: Sequence[Verdict], count: int) -> d
 
 
 def _write_refused(path: pathlib.Path, items: Sequence[Item], verdicts: Sequence[Verdict]) -> None:
-    beside = path.with_name(path.name + ".tmp")
-    with open(beside, "w", encoding="utf-8") as lines:
+    with new_file(path) as partial, open(partial, "w", encoding="utf-8") as lines:
         for item, verdict in zip(items, verdicts, strict=True):
             if verdict.reason:
                 row = {"id": item.id, "path": item.path, "reason": verdict.reason, "detail": verdict.detail}
                 lines.write(json.dumps(row, ensure_ascii=False) + "\n")
-    os.replace(beside, path)

@@ -2,20 +2,21 @@
 
 `part-00003-of-00016.array_record` holds encoded records, one per group, so that any of them is read on its own.
 `part-00003-of-00016.index.json` holds columns; a pipeline plans crops, prompts and batches from them without touching
-audio.  Both are written beside and renamed, the index last: a shard is complete exactly if its index exists.
+audio.  Both appear whole (`outputs.py`), the index last: a shard is complete exactly if its index exists.
 """
 
 import dataclasses
 import json
 import os
 import pathlib
-import uuid
 from collections.abc import Iterable, Mapping, Sequence
 
 from array_record.python.array_record_module import ArrayRecordReader, ArrayRecordWriter
 
 from metis_jax.data.records import ARRAYS, Record, RecordError, decode_record, encode_record
 from metis_jax.encoders import ENCODERS
+from metis_jax.inputs import InputError, read_json
+from metis_jax.outputs import new_file, write_text
 
 SUFFIX = ".array_record"
 INDEX_SUFFIX = ".index.json"
@@ -64,40 +65,28 @@ def index_columns(records: Iterable[Record]) -> dict[str, list]:
 
 
 def write_json(path: pathlib.Path, value) -> None:
-    """Writes beside and renames, so that a reader sees the old file or the whole new one."""
-    # A name of its own: processes that start alike write the same file.
-    beside = path.with_name(f"{path.name}.{uuid.uuid4().hex}.tmp")
+    """A reader sees the old file or the whole new one."""
     try:
-        beside.write_text(json.dumps(value, ensure_ascii=False) + "\n", encoding="utf-8")
-        os.replace(beside, path)
+        write_text(path, json.dumps(value, ensure_ascii=False) + "\n")
     except OSError as error:
-        beside.unlink(missing_ok=True)
         raise ShardError(f"{path}: can not be written: {error.strerror or error}") from error
 
 
 def write_shard(path: pathlib.Path, records: Iterable[Record]) -> int:
     """Writes a shard and its index; the number of records.  Nothing is left under `path` if writing fails."""
-    beside = path.with_name(path.name + ".tmp")
-    # A run that was killed as it wrote this shard's index left one behind, under a name that nothing writes again.
-    for stale in path.parent.glob(f"{index_path(path).name}.*.tmp"):
-        stale.unlink(missing_ok=True)
     known: list[Record] = []
     try:
-        writer = ArrayRecordWriter(str(beside), "group_size:1,uncompressed")
-        try:
-            for record in records:
-                writer.write(encode_record(record))
-                # The index needs no audio: dropping it keeps memory flat however large the shard.
-                known.append(without_audio(record))
-        finally:
-            writer.close()
-        os.replace(beside, path)
+        with new_file(path) as partial:
+            writer = ArrayRecordWriter(str(partial), "group_size:1,uncompressed")
+            try:
+                for record in records:
+                    writer.write(encode_record(record))
+                    # The index needs no audio: dropping it keeps memory flat however large the shard.
+                    known.append(without_audio(record))
+            finally:
+                writer.close()
     except (OSError, RuntimeError) as error:  # ArrayRecord reports a full disk as RuntimeError
-        beside.unlink(missing_ok=True)
-        raise ShardError(f"{path}: can not be written: {error}") from error
-    except BaseException:
-        beside.unlink(missing_ok=True)
-        raise
+        raise ShardError(f"{path}: can not be written: {getattr(error, 'strerror', None) or error}") from error
     write_index(index_path(path), index_columns(known))
     return len(known)
 
@@ -140,10 +129,10 @@ def write_index(path: pathlib.Path, columns: Mapping[str, list]) -> None:
 def load_columns(path: pathlib.Path) -> dict[str, list]:
     """The columns of an index file, all there and all of one length."""
     try:
-        index = json.loads(path.read_text(encoding="utf-8"))
+        index = read_json(path)
         version, columns = index["version"], index["columns"]
         lengths = {len(column) for column in columns.values()}
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (InputError, KeyError, TypeError, AttributeError) as error:
         raise ShardError(f"{path}: broken index ({error}); delete it and it is rebuilt") from error
     if version != INDEX_VERSION:
         raise ShardError(f"{path}: index version {version!r}; this program reads {INDEX_VERSION}")

@@ -19,6 +19,7 @@ from matplotlib.figure import Figure
 
 from metis_jax.audio import Wave, read_wave
 from metis_jax.evaluation.errors import EvaluationError
+from metis_jax.outputs import new_file
 from metis_jax.text_files import read_lines
 
 _WINDOW_SECONDS, _SHIFT_SECONDS = 0.032, 0.008
@@ -120,13 +121,8 @@ def running_mean(values: Float[np.ndarray, " n"]) -> Float[np.ndarray, " n"]:
 
 def save_figure(figure: Figure, path: str | os.PathLike) -> None:
     """Write the picture in the format of its suffix; it appears whole or not at all."""
-    path = Path(path)
-    partial = path.with_name(f".{path.stem}.partial-{os.getpid()}{path.suffix}")
-    try:
-        figure.savefig(partial, dpi=110)
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
+    with new_file(path) as partial:
+        figure.savefig(partial, dpi=110, format=Path(path).suffix.lstrip("."))
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -9,7 +9,6 @@ import csv
 import dataclasses
 import io
 import json
-import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
@@ -18,6 +17,7 @@ import numpy as np
 from metis_jax.evaluation.bootstrap import Estimate, estimate
 from metis_jax.evaluation.errors import EvaluationError
 from metis_jax.evaluation.measure import Measure, Value
+from metis_jax.outputs import write_text
 
 FORMATS = (".md", ".csv", ".json")
 _ALL_FILES = "(all)"
@@ -167,9 +167,4 @@ def report_paths(report: str) -> list[Path]:
 def write_report(table: Table, paths: Iterable[Path]) -> None:
     """Every path in the format of its suffix; each appears whole or not at all."""
     for path in paths:
-        partial = path.with_name(f".{path.name}.partial-{os.getpid()}")
-        try:
-            partial.write_text(_WRITERS[path.suffix](table), encoding="utf-8")
-            os.replace(partial, path)
-        finally:
-            partial.unlink(missing_ok=True)
+        write_text(path, _WRITERS[path.suffix](table))

@@ -1,7 +1,6 @@
 """What a run tells of itself: JSON lines, TensorBoard and a progress bar, from process 0 alone."""
 
 import json
-import os
 import pathlib
 import sys
 from collections.abc import Mapping
@@ -12,6 +11,7 @@ from matplotlib import colormaps
 from tensorboardX import SummaryWriter
 from tqdm import tqdm
 
+from metis_jax.outputs import write_text
 from metis_jax.text_files import read_lines
 from metis_jax.training.stage import Samples
 
@@ -68,9 +68,7 @@ def _keep_until(path: pathlib.Path, step: int) -> None:
                 kept.append(line)
         except ValueError:
             break
-    beside = path.with_suffix(".tmp")
-    beside.write_text("".join(f"{line}\n" for line in kept), encoding="utf-8")
-    os.replace(beside, path)
+    write_text(path, "".join(f"{line}\n" for line in kept))
 
 
 def as_images(pictures: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:

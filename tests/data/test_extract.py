@@ -146,7 +146,7 @@ def test_bad_records_are_left_out_and_listed(audio_shards, tmp_path):
     with pytest.raises(TooManyBadRecords):
         strict = BadRecordLimit(count=1, share=0.0)
         extract(tmp_path / "in", tmp_path / "strict", FakeEncoder(), limit=strict)
-    assert not list((tmp_path / "strict").glob("*.tmp"))
+    assert not list((tmp_path / "strict").glob(".*.partial"))
 
 
 def test_other_weights_or_settings_may_not_share_a_folder(audio_shards, tmp_path):

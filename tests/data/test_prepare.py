@@ -154,10 +154,10 @@ def test_killed_while_an_index_is_written_it_leaves_nothing_behind(tmp_path):
     )
     killed = subprocess.run([sys.executable, "-c", dies, *arguments], capture_output=True, check=False)
     assert killed.returncode == -signal.SIGKILL, killed.stderr
-    assert len(list((tmp_path / "out").glob("*.index.json.*.tmp"))) == 1
+    assert len(list((tmp_path / "out").glob(".*.partial"))) == 1
     done = subprocess.run([*SCRIPT, *arguments], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    assert not list((tmp_path / "out").rglob("*.tmp"))
+    assert not list((tmp_path / "out").rglob(".*.partial"))
     prepare(tmp_path / "in", tmp_path / "whole")
     assert contents(tmp_path / "out") == contents(tmp_path / "whole")
 
@@ -171,9 +171,29 @@ def test_a_full_disk_is_one_line_and_leaves_no_shard(tmp_path):
     assert done.returncode == 2
     message = [line for line in done.stderr.splitlines() if line.startswith("prepare:")]
     assert len(message) == 1 and "can not be written" in message[0] and "Traceback" not in done.stderr
-    assert not contents(tmp_path / "out") and not list((tmp_path / "out").rglob("*.tmp"))
+    assert not contents(tmp_path / "out") and not list((tmp_path / "out").rglob(".*.partial"))
     assert command.main(arguments) == 0
     assert len(Corpus([tmp_path / "out"])) == 12
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        (".prepare/fingerprint", ""),
+        (".prepare/fingerprint", "0123456789abcdeX"),
+        ("report.json", "{"),
+        ("report.json", "[1]"),
+        ("report.json", "{}"),
+    ],
+)
+def test_damaged_state_of_a_run_says_what_to_do(tmp_path, capsys, name, text):
+    small_corpus(tmp_path / "in", 3)
+    (tmp_path / "out" / ".prepare").mkdir(parents=True)
+    (tmp_path / "out" / name).write_text(text)
+    assert command.main([f"--input={tmp_path / 'in'}", f"--output={tmp_path / 'out'}"]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"prepare: {tmp_path / 'out' / name}: ")
+    assert line.endswith(f"; remove {tmp_path / 'out'} and start again")
 
 
 def test_another_input_may_not_use_the_same_folder(tmp_path, capsys):

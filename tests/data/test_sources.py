@@ -44,7 +44,7 @@ def test_shards_come_back_in_order(shard):
     assert len(corpus) == 30
     assert [corpus[index].id for index in range(30)] == [f"r{index:03d}" for index in range(30)]
     assert [one.id for one in shards.read_shard(shard)] == corpus.columns["id"].tolist()
-    assert not list(shard.parent.glob("*.tmp"))
+    assert not list(shard.parent.glob(".*.partial"))
 
 
 def test_a_shard_without_index_is_read_through(shard):

@@ -6,6 +6,7 @@ an AudioError whose message is one line with the file's name.
 
 import contextlib
 import dataclasses
+import itertools
 import logging
 import os
 from collections.abc import Iterator
@@ -16,14 +17,18 @@ import soundfile
 import soxr
 
 from metis_jax.data.audio import resample
+from metis_jax.data.sound_files import Recording, SoundError, open_recording
 from metis_jax.outputs import new_file
 from metis_jax.types import Float
 
 MINIMUM_SECONDS = 0.1
-MAXIMUM_CHANNELS = 64
 SILENCE = 1e-4  # peak, -80 dB
 CLIPPED_SHARE = 1e-3  # of the samples at full scale
-_BLOCK_SECONDS = 10
+# What is written, by libsndfile's names.  Of its other kinds some change the rate, and some can not be read back.
+_WRITTEN = {".wav": "WAV", ".flac": "FLAC", ".ogg": "OGG", ".mp3": "MP3", ".aiff": "AIFF"}
+_FULL_SCALE = 1 - 2**-14
+# libvorbis keeps all that it is given at once on the stack.
+_WRITTEN_AT_ONCE = 2**15
 
 _log = logging.getLogger(__name__)
 
@@ -52,56 +57,72 @@ def check_wave(wave: Wave, name: str) -> Wave:
     """The wave, or an AudioError that says what is wrong with it."""
     if wave.samples.ndim != 1:
         raise AudioError(f"{name}: samples have shape {wave.samples.shape}; mix channels down to one axis")
-    if wave.seconds < MINIMUM_SECONDS:
-        raise AudioError(f"{name}: {wave.seconds:.3f} s of audio; at least {MINIMUM_SECONDS} s are needed")
     if not np.isfinite(wave.samples).all():
         raise AudioError(f"{name}: contains samples that are not finite")
-    if np.abs(wave.samples).max() < SILENCE:
-        raise AudioError(f"{name}: is silent")
-    _report_clipping(_count_clipped(wave.samples), len(wave.samples), name)
+    _check_heard(wave.seconds, float(np.abs(wave.samples).max(initial=0.0)), name)
     return wave
 
 
-def _count_clipped(samples: Float[np.ndarray, " l"]) -> int:
-    return int(np.count_nonzero(np.abs(samples) >= 1 - 2**-14))
+def _check_heard(seconds: float, peak: float, name: str) -> None:
+    if seconds < MINIMUM_SECONDS:
+        raise AudioError(f"{name}: {seconds:.3f} s of audio; at least {MINIMUM_SECONDS} s are needed")
+    if peak < SILENCE:
+        raise AudioError(f"{name}: is silent")
 
 
-def _report_clipping(clipped: int, count: int, name: str) -> None:
-    if clipped > CLIPPED_SHARE * count:
-        _log.warning("%s: is clipped in %.1f%% of its samples", name, 100 * clipped / count)
-
-
-def _open(path: str | os.PathLike) -> soundfile.SoundFile:
-    if not Path(path).exists():
-        raise AudioError(f"{path}: no such file")
-    if not Path(path).is_file():
-        raise AudioError(f"{path}: is not a file")
+@contextlib.contextmanager
+def _opened(path: str | os.PathLike) -> Iterator[Recording]:
     try:
-        file = soundfile.SoundFile(path)
-    except (soundfile.LibsndfileError, RuntimeError, TypeError, OSError) as error:
-        raise AudioError(f"{path}: is not audio that libsndfile can read ({error})") from None
-    if file.channels > MAXIMUM_CHANNELS:
-        raise AudioError(f"{path}: has {file.channels} channels; at most {MAXIMUM_CHANNELS} are read")
-    return file
+        if not Path(path).exists():
+            raise AudioError(f"{path}: no such file")
+        if not Path(path).is_file():
+            raise AudioError(f"{path}: is not a file")
+        with open_recording(path) as recording:
+            yield recording
+    except SoundError as error:
+        raise AudioError(f"{path}: {error}") from None
+    except OSError as error:
+        raise AudioError(f"{path}: can not be read ({error.strerror or error})") from None
 
 
 def seconds(path: str | os.PathLike) -> float:
-    """Duration as the header states it."""
-    with _open(path) as file:
-        return file.frames / file.samplerate
+    """Duration, without decoding where the format allows."""
+    with _opened(path) as recording:
+        return recording.frames() / recording.rate
+
+
+def _mixed_down(recording: Recording, path: str | os.PathLike) -> Iterator[Float[np.ndarray, " l"]]:
+    """The averages of the channels, block by block; faults that only the whole can show are raised at its end."""
+    peak, loudest, count, clipped = 0.0, 0.0, 0, 0
+    for block in recording.blocks():
+        mono = block.mean(axis=1)
+        if not np.isfinite(mono).all():
+            raise AudioError(f"{path}: contains samples that are not finite")
+        peak, loudest = max(peak, float(np.abs(mono).max())), max(loudest, float(np.abs(block).max()))
+        clipped += int(np.count_nonzero(np.abs(mono) >= _FULL_SCALE))
+        count += len(mono)
+        yield mono
+    if peak < SILENCE <= loudest:
+        raise AudioError(f"{path}: is silent when its channels are averaged, for they cancel; give one of them")
+    _check_heard(count / recording.rate, peak, str(path))
+    # Floating-point samples may go beyond full scale without being cut off there.
+    if clipped > CLIPPED_SHARE * count and peak <= 1:
+        _log.warning("%s: is clipped in %.1f%% of its samples", path, 100 * clipped / count)
+    if shortfall := recording.shortfall():
+        _log.warning("%s: %s", path, shortfall)
 
 
 def read_wave(path: str | os.PathLike, *, maximum_seconds: float = float("inf")) -> Wave:
     """A whole file, channels averaged, and checked."""
-    with _open(path) as file:
-        if file.frames > maximum_seconds * file.samplerate:
-            found = file.frames / file.samplerate
-            raise AudioError(f"{path}: {found:.1f} s of audio; at most {maximum_seconds:g} s are allowed here")
-        try:
-            samples = file.read(dtype="float32", always_2d=True).mean(axis=1)
-        except (soundfile.LibsndfileError, RuntimeError) as error:
-            raise AudioError(f"{path}: is damaged ({error})") from None
-        return check_wave(Wave(samples, file.samplerate), str(path))
+    with _opened(path) as recording:
+        blocks, count = [], 0
+        for block in _mixed_down(recording, path):
+            blocks.append(block)
+            count += len(block)
+            if count > maximum_seconds * recording.rate:
+                found = recording.frames() / recording.rate
+                raise AudioError(f"{path}: {found:.1f} s of audio; at most {maximum_seconds:g} s are allowed here")
+        return Wave(np.concatenate(blocks), recording.rate)
 
 
 def stream_wave(path: str | os.PathLike, rate: int) -> Iterator[Float[np.ndarray, " k"]]:
@@ -109,39 +130,24 @@ def stream_wave(path: str | os.PathLike, rate: int) -> Iterator[Float[np.ndarray
 
     Faults that only the end of the file can show (too short, silent) are raised at its end.
     """
-    with _open(path) as file:
-        stream = soxr.ResampleStream(file.samplerate, rate, 1, dtype="float32", quality="HQ")
-        peak, count, clipped = 0.0, 0, 0
-        while True:
-            try:
-                block = file.read(_BLOCK_SECONDS * file.samplerate, dtype="float32", always_2d=True).mean(axis=1)
-            except (soundfile.LibsndfileError, RuntimeError) as error:
-                raise AudioError(f"{path}: is damaged ({error})") from None
-            if not np.isfinite(block).all():
-                raise AudioError(f"{path}: contains samples that are not finite")
-            peak, count = max(peak, float(np.abs(block).max(initial=0.0))), count + len(block)
-            clipped += _count_clipped(block)
-            is_last = len(block) < _BLOCK_SECONDS * file.samplerate
-            if is_last and count < MINIMUM_SECONDS * file.samplerate:
-                found = count / file.samplerate
-                raise AudioError(f"{path}: {found:.3f} s of audio; at least {MINIMUM_SECONDS} s are needed")
-            if is_last and peak < SILENCE:
-                raise AudioError(f"{path}: is silent")
-            yield block if rate == file.samplerate else stream.resample_chunk(block, last=is_last)
-            if is_last:
-                _report_clipping(clipped, count, str(path))
-                return
+    with _opened(path) as recording:
+        stream = soxr.ResampleStream(recording.rate, rate, 1, dtype="float32", quality="HQ")
+        for block, following in itertools.pairwise(itertools.chain(_mixed_down(recording, path), [None])):
+            yield block if rate == recording.rate else stream.resample_chunk(block, last=following is None)
 
 
 def check_output(path: str | os.PathLike) -> Path:
     """The path, or an AudioError if no file can be written there; asked before any computing."""
     path = Path(path)
-    if path.suffix.lstrip(".").upper() not in soundfile.available_formats():
-        raise AudioError(f"{path}: unknown kind of audio file {path.suffix!r}; use .wav, .flac or .ogg")
-    if path.is_dir():
-        raise AudioError(f"{path}: is a directory; name a file")
-    if not path.parent.is_dir():
-        raise AudioError(f"{path}: the directory {path.parent} does not exist")
+    if path.suffix.lower() not in _WRITTEN:
+        raise AudioError(f"{path}: audio is not written as {path.suffix!r}; use one of {', '.join(_WRITTEN)}")
+    try:
+        if path.is_dir():
+            raise AudioError(f"{path}: is a directory; name a file")
+        if not path.parent.is_dir():
+            raise AudioError(f"{path}: the directory {path.parent} does not exist")
+    except OSError as error:  # a name that is too long
+        raise AudioError(f"{path}: cannot be written ({error.strerror})") from None
     if not os.access(path.parent, os.W_OK):
         raise AudioError(f"{path}: the directory {path.parent} is not writable")
     return path
@@ -155,7 +161,8 @@ class WaveWriter:
         self.seconds = 0.0
 
     def write(self, samples: Float[np.ndarray, " k"]) -> None:
-        self._file.write(np.clip(samples, -1.0, 1.0))
+        for start in range(0, len(samples), _WRITTEN_AT_ONCE):
+            self._file.write(np.clip(samples[start : start + _WRITTEN_AT_ONCE], -1.0, 1.0))
         self.seconds += len(samples) / self._file.samplerate
 
 
@@ -163,9 +170,12 @@ class WaveWriter:
 def write_wave(path: str | os.PathLike, rate: int) -> Iterator[WaveWriter]:
     """A mono file that appears at `path` when the block ends, and not at all when it raises."""
     path = check_output(path)
-    kind = path.suffix.lstrip(".").upper()
+    kind = _WRITTEN[path.suffix.lower()]
     try:
-        with new_file(path) as partial, soundfile.SoundFile(partial, "w", rate, 1, format=kind) as file:
+        with (
+            new_file(path) as partial,
+            soundfile.SoundFile(os.fsencode(partial), "w", rate, 1, format=kind) as file,
+        ):
             yield WaveWriter(file)
     except (soundfile.LibsndfileError, OSError) as error:
         raise AudioError(f"{path}: cannot be written ({getattr(error, 'strerror', None) or error})") from None

@@ -97,6 +97,34 @@ def test_clipped_input_is_reported_and_used(tmp_path, caplog):
     assert "a.wav: is clipped" in caplog.text
 
 
+def test_floating_point_samples_beyond_full_scale_are_not_clipped(tmp_path, caplog):
+    path = write(tmp_path / "a.wav", 32768 * tone(16000), subtype="FLOAT")
+    audio.check_wave(audio.read_wave(path), "source")
+    assert not caplog.records
+
+
+def test_channels_that_cancel_are_not_called_silence(tmp_path):
+    path = write(tmp_path / "a.wav", tone(16000, channels=2) * [1, -1])
+    with pytest.raises(AudioError, match="channels are averaged, for they cancel"):
+        audio.read_wave(path)
+
+
+@pytest.mark.parametrize("name", ["\udce9.wav", 83 * "語" + ".flac", "a b\n'.ogg", "A.MP3", "a.Aiff"])
+def test_any_name_that_the_file_system_takes(tmp_path, name):
+    path = tmp_path / name
+    with audio.write_wave(path, 24000) as writer:
+        writer.write(tone(24000)[:, 0])
+    assert audio.read_wave(path).seconds == pytest.approx(1, abs=0.1) and audio.read_wave(path).rate == 24000
+    assert audio.seconds(path) == pytest.approx(1, abs=0.1) and list(tmp_path.iterdir()) == [path]
+
+
+def test_a_long_ogg_does_not_overflow_the_stack(tmp_path):
+    seconds = 100
+    with audio.write_wave(tmp_path / "a.ogg", 24000) as writer:
+        writer.write(np.tile(tone(24000)[:, 0], seconds))
+    assert audio.seconds(tmp_path / "a.ogg") == seconds
+
+
 def test_written_in_pieces(tmp_path):
     path = tmp_path / "out.wav"
     with audio.write_wave(path, 24000) as writer:
@@ -118,7 +146,16 @@ def test_nothing_is_left_behind_by_a_failure(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "name, message", [("a.txt", "unknown kind"), ("none/a.wav", "does not exist"), ("dir.wav", "is a directory")]
+    "name, message",
+    [
+        ("a.txt", "audio is not written as '.txt'; use one of .wav, .flac, .ogg, .mp3, .aiff"),
+        ("a.raw", "audio is not written as '.raw'"),  # has no rate
+        ("a.xi", "audio is not written as '.xi'"),  # always of 44.1 kHz
+        ("a", "audio is not written as ''"),
+        ("none/a.wav", "does not exist"),
+        ("dir.wav", "is a directory"),
+        (252 * "a" + ".wav", "File name too long"),
+    ],
 )
 def test_impossible_outputs_are_refused(tmp_path, name, message):
     (tmp_path / "dir.wav").mkdir()

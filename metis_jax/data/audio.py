@@ -13,6 +13,7 @@ import soxr
 from jaxtyping import Float, Int
 
 from metis_jax.data.records import RecordError
+from metis_jax.data.sound_files import Forward, SoundError, open_recording
 
 SSL_RATE = 16_000
 SSL_HOP = 320
@@ -35,25 +36,19 @@ def ssl_samples(frames: int) -> int:
     return SSL_HOP * frames + _WINDOW - _SHIFT if frames else 0
 
 
-class _Forward(soundfile.SoundFile):
-    """A file read from front to back.
-
-    Told that it can not seek, soundfile leaves out the four seeks around a read, which Ogg files pay for dearly.
-    """
-
-    def seekable(self) -> bool:
-        return False
-
-
 def read_wave(data: bytes, name: str = "audio") -> tuple[Float[np.ndarray, " l"], int]:
-    """The mono wave in compressed bytes, channels averaged, and its sample rate."""
+    """The mono wave in compressed bytes, channels averaged, and its sample rate.
+
+    RecordError for what is damaged, or shorter than its header tells: a text of it would say more.
+    """
     try:
-        with _Forward(io.BytesIO(data)) as sound:
-            rate = sound.samplerate
-            wave = sound.read(sound.frames, dtype="float32", always_2d=True)
-    except (soundfile.LibsndfileError, RuntimeError, TypeError) as error:
-        raise RecordError(f"{name}: libsndfile can not read it: {error}") from error
-    return _mono(wave, name), rate
+        with open_recording(data) as sound:
+            blocks = [_mono(block, name) for block in sound.blocks()]
+            if shortfall := sound.shortfall():
+                raise RecordError(f"{name}: {shortfall}")
+            return np.concatenate([np.zeros(0, np.float32), *blocks]), sound.rate
+    except SoundError as error:
+        raise RecordError(f"{name}: {error}") from error
 
 
 def read_excerpt(
@@ -65,14 +60,14 @@ def read_excerpt(
     lies where it is a whole number of samples at 16 and 24 kHz too.
     """
     try:
-        with _Forward(io.BytesIO(data)) as sound:
+        with Forward(io.BytesIO(data)) as sound:
             rate = sound.samplerate
             grid = rate // math.gcd(rate, 100)
             first = min(int(max(0.0, start - 0.25) * rate), max(0, sound.frames - 1)) // grid * grid
             sound.seek(first)
             count = min(int((start + seconds + 0.25) * rate), sound.frames) - first
             wave = sound.read(max(count, 0), dtype="float32", always_2d=True)
-    except (soundfile.LibsndfileError, RuntimeError, TypeError) as error:
+    except Exception as error:  # soundfile has another kind of exception for every kind of fault
         raise RecordError(f"{name}: libsndfile can not read it: {error}") from error
     return _mono(wave, name), rate, first
 

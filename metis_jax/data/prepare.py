@@ -9,7 +9,6 @@ the bytes that an undisturbed run would have written.
 import concurrent.futures
 import dataclasses
 import hashlib
-import io
 import json
 import math
 import multiprocessing
@@ -24,7 +23,6 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
-import soundfile
 import tqdm
 
 from metis_jax.data import shards
@@ -32,6 +30,7 @@ from metis_jax.data.audio import read_wave, write_flac
 from metis_jax.data.corpora import Item, list_items
 from metis_jax.data.precomputed import given_arrays
 from metis_jax.data.records import Record, RecordError
+from metis_jax.data.sound_files import SoundError, open_recording
 from metis_jax.inputs import InputError, read_bytes, read_json
 from metis_jax.outputs import new_file, write_text
 
@@ -128,12 +127,15 @@ def judge(item: Item, config: PrepareConfig) -> Verdict:
 
 
 def packed_audio(path: str) -> bytes:
-    """The bytes kept for a file: compressed ones as they are, the rest as FLAC; lossless channels are mixed down."""
+    """The bytes kept for a file: compressed ones as they are, the rest as FLAC; lossless channels are mixed down.
+
+    What is kept can be sought in, which takes a file that libsndfile reads by itself.
+    """
     data = pathlib.Path(path).read_bytes()
-    info = soundfile.info(io.BytesIO(data))
-    lossless_mix = info.format == "FLAC" and info.channels > 1
-    if info.format in _KEPT and not lossless_mix:
-        return data
+    with open_recording(data) as sound:
+        lossless_mix = sound.container == "FLAC" and sound.channels > 1
+        if sound.is_plain and sound.container in _KEPT and not lossless_mix:
+            return data
     wave, rate = read_wave(data, path)
     return write_flac(wave, rate)
 
@@ -163,7 +165,7 @@ def _write_one(path: pathlib.Path, accepted: Sequence[tuple[Item, Verdict]]) -> 
         for item, verdict in accepted:
             try:
                 yield pack(item, verdict)
-            except (RecordError, soundfile.LibsndfileError) as error:
+            except (RecordError, SoundError) as error:
                 raise shards.ShardError(f"{item.path}: changed since it was scanned: {error}") from error
 
     return shards.write_shard(path, records())

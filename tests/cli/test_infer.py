@@ -93,7 +93,7 @@ BAD = {
     ),
     "missing prompt": ("--task=vc --source=good.wav --prompt=none.wav --output=out.wav", "none.wav: no such file"),
     "bad output": ("--task=se --source=good.wav --output=none/out.wav", "directory none does not exist"),
-    "bad suffix": ("--task=se --source=good.wav --output=out.doc", "unknown kind of audio file '.doc'"),
+    "bad suffix": ("--task=se --source=good.wav --output=out.doc", "audio is not written as '.doc'"),
     "steps": ("--task=se --source=good.wav --output=out.wav --steps=0", "steps"),
     "guidance": ("--task=se --source=good.wav --output=out.wav --guidance=-1", "guidance"),
     "pitch of se": ("--task=se --source=good.wav --output=out.wav --match_pitch", "match_pitch is for task vc, not se"),

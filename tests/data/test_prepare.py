@@ -268,7 +268,7 @@ def test_source_audio_that_can_not_be_one_refuses_its_line(tmp_path):
     details = {row["id"]: row["detail"] for row in lines}
     assert details["short"] == "source_audio has 0.75 seconds, the recording 1.00; keep the timing"
     assert "source_audio has 1.25 seconds" in details["long"] and details["silent"].startswith("source_audio: peak -7")
-    assert "source_audio: libsndfile can not read it" in details["text"]
+    assert "source_audio: is not audio that libsndfile can read" in details["text"]
     assert details["missing"] == "source_audio: No such file or directory"
     assert Corpus([tmp_path / "out"])[0].source_audio == (tmp_path / "good.source.flac").read_bytes()
 

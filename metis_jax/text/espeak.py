@@ -15,13 +15,15 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from metis_jax.text.errors import MissingTextExtra, require
-from metis_jax.text.punctuation import ascii_punctuation, dropped_by
+from metis_jax.text.punctuation import ascii_punctuation, dropped_by, without
 
 VOICES = {"en": "en-us", "fr": "fr-fr", "de": "de", "ko": "ko"}
 
 # The marks that stay in the phoneme string.  Everything else that is not a letter or a digit is dropped.
 MARKS = ",.?!;:'…"
 _NOT_SPOKEN = re.compile(r"[^\w\s_,.?!;:'…]")
+# "5-6" is not 56.
+_BETWEEN_NUMBERS = re.compile(r"(?<=[0-9])[-‐‑‒–—~～](?=[0-9])")
 _SPACE_AROUND_MARK = re.compile(r"\s*([,.?!;:'…])\s*")
 _MARK = re.compile(r"([,.?!;:'…])")
 
@@ -112,14 +114,26 @@ def _speak(line: str, language: str) -> str:
         return "\n".join(_backend(language).phonemize([line], separator=separator, strip=True))
 
 
+@functools.lru_cache(maxsize=4096)
+def _is_spoken(char: str, language: str) -> bool:
+    return bool(_speak(char, language))
+
+
+def _unspeakable(line: str, language: str) -> list[str]:
+    """Letters and numbers that the library passes over, such as ①."""
+    unusual = dict.fromkeys(char for char in line if char > "\u024f" and char.isalnum() and not "가" <= char <= "힣")
+    return [char for char in unusual if not _is_spoken(char, language)]
+
+
 def phonemes(text: str, language: str) -> tuple[str, list[str]]:
     """Symbols of normalised text, and the characters that could not be spoken.
 
     A line break reads as a space.  (The reference joins lines by a line break inside a symbol, and so loses one.)
     """
     line = ascii_punctuation(" ".join(text.split()))
-    dropped = dropped_by(_NOT_SPOKEN, line)
-    line = _NOT_SPOKEN.sub("", line)
+    line = _BETWEEN_NUMBERS.sub(" ", line)
+    dropped = dropped_by(_NOT_SPOKEN, line) + _unspeakable(line, language)
+    line = without(_NOT_SPOKEN, line)
     line = _SPACE_AROUND_MARK.sub(r"\1", line)
     line = re.sub(r"\s+", " ", line)
 

@@ -9,13 +9,18 @@ import dataclasses
 import functools
 import importlib
 import logging
+import re
 from collections.abc import Mapping, Sequence
 
-from metis_jax.text import languages, vocabulary
+from metis_jax.text import espeak, languages, vocabulary
 from metis_jax.text.errors import TextError
+from metis_jax.text.forms import one_form
 from metis_jax.text.lexicon import Lexicon
 
 _log = logging.getLogger(__name__)
+
+# A hyphen is silent, and a sign is not; Chinese and Japanese say it.
+_MINUS = re.compile(r"(?<![\w.,)\]])[-–](?=[0-9])")
 
 _MODULES = {
     "en": "english",
@@ -62,8 +67,7 @@ class TextFrontEnd:
     def read(self, text: str, language: str = languages.AUTO) -> Reading:
         """Phonemes and ids of a text."""
         languages.check_language(language)
-        # Half of a surrogate pair is no character, and no library takes one.
-        text = text.encode("utf-8", "ignore").decode("utf-8")
+        text = one_form(text)
         if not text.strip():
             raise TextError("text: it is empty; give at least one word")
         if language == languages.AUTO:
@@ -88,7 +92,9 @@ class TextFrontEnd:
 
 def _read_words(text: str, language: str) -> tuple[str, list[str]]:
     """Symbols of a text in one language, and the characters that could not be spoken."""
-    return importlib.import_module(f"metis_jax.text.{_MODULES[language]}").phonemes(text)
+    spoken, dropped = importlib.import_module(f"metis_jax.text.{_MODULES[language]}").phonemes(text)
+    is_silent = language in espeak.VOICES and _MINUS.search(text)
+    return spoken, [*dropped, "-"] if is_silent else dropped
 
 
 def _read_passages(text: str, language: str) -> tuple[str, list[str]]:

@@ -11,10 +11,10 @@ AUTO = "auto"
 
 _KANA = re.compile(r"[\u3041-\u3096\u30a1-\u30fa\uff66-\uff9d]")
 _HANGUL = re.compile(r"[\u1100-\u11ff\u3131-\u318e\uac00-\ud7a3]")
-_HAN = re.compile(r"[\u3400-\u9fff\uf900-\ufaff]")
+_HAN = re.compile(r"[\u3007\u3400-\u9fff\uf900-\ufaff]")
 
 # What the reference calls Chinese and English when it cuts a mixed text; all else goes with what stands before it.
-_CHINESE = re.compile(r"[\u4e00-\u9fa5]")
+_CHINESE = re.compile(r"[\u3007\u4e00-\u9fa5]")
 _LATIN = re.compile(r"[A-Za-z]")
 
 

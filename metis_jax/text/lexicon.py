@@ -7,6 +7,7 @@ from pathlib import Path
 
 from metis_jax.text import vocabulary
 from metis_jax.text.errors import TextError
+from metis_jax.text.forms import one_form
 from metis_jax.text_files import TextFileError, read_text
 
 Read = Callable[[str], tuple[str, list[str]]]
@@ -22,15 +23,15 @@ class Lexicon:
     def __init__(self, words: Mapping[str, str]):
         self._words: dict[str, str] = {}
         for word, phonemes in words.items():
-            if not isinstance(word, str) or not word.strip():
+            if not isinstance(word, str) or not one_form(word).strip():
                 raise TextError(f"lexicon: {word!r} is not a word")
             try:
                 vocabulary.encode_strictly(str(phonemes))
             except TextError as error:
                 raise TextError(f"lexicon, word {word!r}: {error}") from None
-            self._words[word.strip().casefold()] = vocabulary.SEPARATOR.join(vocabulary.split(phonemes))
+            self._words[_key(word)] = vocabulary.SEPARATOR.join(vocabulary.split(phonemes))
         # The longest word first, so that a word inside another does not win.
-        found = "|".join(map(_pattern, sorted((word.strip() for word in words), key=len, reverse=True)))
+        found = "|".join(map(_pattern, sorted((one_form(word).strip() for word in words), key=len, reverse=True)))
         self._pattern = re.compile(f"({found})", re.IGNORECASE) if found else None
 
     @classmethod
@@ -65,8 +66,8 @@ class Lexicon:
             return read(text)
         spoken, dropped, spaced = "", [], False
         for index, part in enumerate(self._pattern.split(text)):
-            if index % 2 and part.casefold() in self._words:
-                phonemes = self._words[part.casefold()]
+            if index % 2 and _key(part) in self._words:
+                phonemes = self._words[_key(part)]
             elif part.strip():
                 phonemes, missing = read(part)
                 dropped += missing
@@ -76,6 +77,10 @@ class Lexicon:
             spoken = _join(spoken, phonemes, spaced or part[0].isspace())
             spaced = part[-1].isspace()
         return spoken, dropped
+
+
+def _key(word: str) -> str:
+    return one_form(word).strip().casefold()
 
 
 def _pattern(word: str) -> str:

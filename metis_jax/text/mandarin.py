@@ -37,6 +37,7 @@ def _cut():
 def numbers(text: str) -> str:
     """Digits in Chinese; runs too long to have a name are read digit by digit (the reference loses them)."""
     transform = require("cn2an").transform
+    text = text.replace("〇", "零")
     text = _LONG_DIGITS.sub(lambda match: "".join(str(int(digit)) for digit in match.group()).translate(_DIGITS), text)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")

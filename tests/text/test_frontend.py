@@ -3,6 +3,7 @@
 import logging
 import subprocess
 import sys
+import unicodedata
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -84,6 +85,69 @@ def test_unsupported_everywhere(front_end):
         assert reading.unsupported == ("🍕",) and reading.ids == ()
 
 
+@pytest.mark.parametrize(
+    ("language", "text"),
+    [
+        ("de", "Bücher"),
+        ("ko", "안녕하세요"),
+        ("ja", "がっこうで"),
+        ("en", "a résumé"),
+        ("fr", "été à Noël, garçon"),
+        ("zh", "我喜欢café"),
+        ("auto", "Où est l'île ?"),
+    ],
+)
+def test_accents_may_stand_apart_from_their_letters(front_end, language, text):
+    reading = front_end.read(unicodedata.normalize("NFD", text), language)
+    assert reading == front_end.read(text, language) and not reading.unsupported
+
+
+@pytest.mark.parametrize("language", languages.LANGUAGES)
+@pytest.mark.parametrize("digits", ["２０", "٢٠", "२०", "๒๐", "𝟐𝟎"])
+def test_digits_of_every_script_are_digits(front_end, language, digits):
+    reading = front_end.read(f"ok {digits}", language)
+    assert reading == front_end.read("ok 20", language) and not reading.unsupported
+
+
+@pytest.mark.parametrize("language", languages.LANGUAGES)
+@pytest.mark.parametrize("text", ["ｏｋ ＡＢ", "𝐨𝐤 𝔸𝓑"])
+def test_letters_of_every_width_and_face_are_letters(front_end, language, text):
+    assert front_end.read(text, language) == front_end.read("ok AB", language)
+
+
+def test_a_ligature_is_its_letters(front_end):
+    assert front_end.read("ﬁnd the ﬂoor", "en") == front_end.read("find the floor", "en")
+
+
+@pytest.mark.parametrize(
+    ("language", "text", "as_if", "unsupported"),
+    [
+        ("en", "AT&T", "AT T", "&"),
+        ("en", "a & b @ c # d % e", "a b c d e", "&@#%"),
+        ("en", "me@example.com", "me example.com", "@"),
+        ("en", "and/or", "and or", "/"),
+        ("en", "hi🍕there", "hi there", "🍕"),
+        ("en", "① one", "one", "①"),
+        ("en", "-5 °C", "5 C", "°-"),
+        ("de", "Paul & Marie, 50 %", "Paul Marie, 50", "&%"),
+        ("de", "§ 5, {x}, *a*", "5, x, a", "§*"),
+        ("de", "–5 Grad", "5 Grad", "-"),
+        ("de", "2019–2024", "2019 2024", ""),
+        ("fr", "Paul & Marie, 50 %", "Paul et Marie, 50", "%"),
+        ("ko", "5-6", "5 6", ""),
+        ("ko", "a@b", "a b", "@"),
+        ("en", "well-known “words” (so)", "wellknown words so", ""),
+        ("zh", "价格#五", "价格五", "#"),
+        ("zh", "二〇二四年", "二零二四年", ""),
+        ("auto", "〇", "零", ""),
+    ],
+)
+def test_what_is_not_said_is_named_and_joins_no_words(front_end, language, text, as_if, unsupported):
+    reading = front_end.read(text, language)
+    assert reading.phonemes == front_end.read(as_if, language).phonemes
+    assert reading.unsupported == tuple(unsupported)
+
+
 def test_the_lexicon_wins(front_end):
     from metis_jax.text.frontend import TextFrontEnd
 
@@ -95,6 +159,8 @@ def test_the_lexicon_wins(front_end):
     assert own.read("唱卡拉OK！", "zh").phonemes.endswith("|k|a|!")
     assert own.read("서울에서", "ko").phonemes == "s|ʌ|u|ɫ|e|s|ʌ"
     assert own.read("hello", "en") == front_end.read("hello", "en")
+    apart = TextFrontEnd({unicodedata.normalize("NFD", "Café"): "k|a", "ＮＡＳＡ": "n|a"})
+    assert apart.read("CAFÉ", "fr").phonemes == "k|a" and apart.read("nasa", "en").phonemes == "n|a"
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ import os
 import pathlib
 import re
 import sys
+import warnings
 from collections.abc import Iterator
 from typing import Any
 
@@ -29,12 +30,14 @@ def _hush() -> None:
     """Leaves one report of a failed write, the exception.
 
     Orbax also logs it from each of its threads, asyncio tells of each other array whose write failed when nobody asked
-    for it, and TensorStore's threads then call event loops that Orbax has closed.
+    for it, Python warns of writes that were never begun, and TensorStore's threads then call event loops that Orbax has
+    closed.
     """
     logging.getLogger("absl").addFilter(lambda record: not (record.exc_info and "orbax" in record.pathname))
     logging.getLogger("asyncio").addFilter(
         lambda record: not (record.exc_info and "os_error_code" in str(record.exc_info[1]))
     )
+    warnings.filterwarnings("ignore", r"coroutine .* was never awaited", RuntimeWarning)
     before = sys.unraisablehook
 
     def hook(raised) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 
 import flax
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from metis_jax import lineage
@@ -55,7 +56,8 @@ def write_components(run: Run, path: pathlib.Path, step: int, onto: Bundle | Non
         return
     if isinstance(run.stage, SslEncoderStage):
         pipeline = make_pipeline(data)
-        params = run.stage.finish(params, (pipeline[index] for index in range(STATISTICS_BATCHES)))
+        on_device = jax.tree.map(jnp.asarray, params)  # of this process alone, as the others are done
+        params = run.stage.finish(on_device, (pipeline[index] for index in range(STATISTICS_BATCHES)))
     origins = [*run.origins, (onto.license, onto.provenance)] if onto else run.origins
     own = f"metis_jax, {config.stage}, step {step}, seed {config.seed}"
     about = {

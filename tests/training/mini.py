@@ -54,7 +54,7 @@ def stage_and_optimizers(name: str):
     match name:
         case "ssl_encoder":
             stage = SslEncoderStage(ssl_encoder=SSL, num_codebooks=2, codebook_size=V, span=4, start_probability=0.1)
-            return stage, {"ssl_encoder": optimizer(), "head": optimizer()}
+            return stage, {name: optimizer(learning_rate=1e-2) for name in ("ssl_encoder", "head")}
         case "ssl_denoising":
             # Nothing is masked here, so the vector that stands for masked frames has no gradient.
             rules = ((r".*/mask_embedding", False), *TRAIN_EVERYTHING)

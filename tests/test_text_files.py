@@ -9,8 +9,9 @@ from metis_jax.cli.jobs import read_list
 from metis_jax.data.corpora import list_items
 from metis_jax.evaluation.pairing import find_audio, read_texts
 from metis_jax.evaluation.plots import read_curves
+from metis_jax.inputs import InputError
 from metis_jax.text.lexicon import Lexicon
-from metis_jax.text_files import TextFileError, read_lines, read_text
+from metis_jax.text_files import read_lines, read_text
 
 MARK = b"\xef\xbb\xbf"
 
@@ -40,9 +41,9 @@ def test_lines(tmp_path, data, lines):
         ("Grüße".encode("latin-1"), "is not UTF-8 text (byte 0xfc at 2); save it as UTF-8"),
         ("text".encode("utf-16"), "is not UTF-8 text (byte 0xff at 0)"),
         ("a" * 11, "has 11 bytes; at most 10 are read"),
-        (None, "can not be read (No such file or directory)"),
-        ("folder", "is a folder; give a text file"),
-        ("pipe", "is no regular file"),
+        (None, "No such file or directory"),
+        ("folder", "is not a regular file"),
+        ("pipe", "is not a regular file"),
     ],
 )
 def test_what_can_not_be_read_is_named(tmp_path, data, message):
@@ -53,7 +54,7 @@ def test_what_can_not_be_read_is_named(tmp_path, data, message):
         os.mkfifo(path)
     elif data is not None:
         path.write_bytes(data if isinstance(data, bytes) else data.encode())
-    with pytest.raises(TextFileError) as raised:
+    with pytest.raises(InputError) as raised:
         read_text(path, most_bytes=10)
     assert str(raised.value).startswith(f"{path}: {message}") and "\n" not in str(raised.value)
 

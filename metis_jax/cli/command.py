@@ -6,6 +6,8 @@ from collections.abc import Callable, Sequence
 
 from absl import flags
 
+from metis_jax.faults import in_one_line
+
 # What a flag or a file can be wrong with.
 REFUSALS = (ValueError, OSError, flags.Error)
 
@@ -61,13 +63,5 @@ def exit_status(name: str, body: Callable[[], int | None], *, refusals: tuple[ty
     except (*REFUSALS, *refusals) as error:
         if os.environ.get("METIS_TRACEBACK"):
             raise
-        print(f"{name}: {_in_one_line(error)}", file=sys.stderr)
+        print(f"{name}: {in_one_line(error)}", file=sys.stderr)
         return 2
-
-
-def _in_one_line(error: Exception) -> str:
-    if isinstance(error, OSError) and error.filename and error.strerror:
-        return f"{error.filename}: {error.strerror}"
-    # A KeyError quotes its message.
-    text = error.args[0] if isinstance(error, KeyError) and error.args else error
-    return " ".join(str(text).split())

@@ -14,6 +14,7 @@ line, and the rest were done.
 import contextlib
 import dataclasses
 import functools
+import os
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -33,6 +34,7 @@ from metis_jax.cli.runtime import CompileClock, compile_clock, reports_of, use_c
 from metis_jax.data.audio import CODEC_RATE, SSL_RATE
 from metis_jax.evaluation.errors import MissingEvalExtra, Unmeasurable
 from metis_jax.evaluation.recognizer import Recognizer
+from metis_jax.faults import in_one_line
 from metis_jax.speaking import LENGTH_RULES, Plan, Script
 from metis_jax.synthesis import MAXIMUM_PROMPT_SECONDS, Metis, Prompt, Speech
 from metis_jax.text.errors import MissingTextExtra
@@ -171,11 +173,17 @@ class _Run:
 
     def jobs(self, lines: Sequence[str], shared: Mapping[str, Any]) -> int:
         """All jobs of a list, in batches; how many failed."""
-        jobs = []
+        jobs: list[tuple[str, Job]] = []
+        written: dict[str, str] = {}
         for number, line in enumerate(lines, start=1):
+            where = f"line {number}"
             if line.strip():
-                with self._item(f"line {number}"):
-                    jobs.append((f"line {number}", parse_job(line, self._task, shared)))
+                with self._item(where):
+                    job = parse_job(line, self._task, shared)
+                    first = written.setdefault(os.path.realpath(job.output), where)
+                    if first != where:
+                        raise ValueError(f"{job.output}: is the output of {first} too; name another")
+                    jobs.append((where, job))
         size = 4 * self._metis.engine.largest_batch
         with tqdm(total=len(jobs), unit="item", disable=None) as bar:
             for start in range(0, len(jobs), size):
@@ -192,10 +200,15 @@ class _Run:
                     self._stream(job)
                 else:
                     ready.append((where, job, self._prepare(job)))
-        speech = self._decode([item for _, _, item in ready])
-        for (where, job, _), one in zip(ready, speech, strict=True):
+        try:
+            speech = self._decode([item for _, _, item in ready])
+        except MemoryError:
+            raise
+        except Exception:
+            speech = [None] * len(ready)  # the one that is to blame shows when each is decoded alone
+        for (where, job, item), one in zip(ready, speech, strict=True):
             with self._item(where):
-                self._write(job, one)
+                self._write(job, one or self._decode([item])[0])
 
     def _fits(self, job: Job) -> bool:
         return self._metis.fits_one_window(audio.seconds(job.source), self._prompt(job.prompt))
@@ -256,9 +269,11 @@ class _Run:
         """Reports and counts what goes wrong with one item of a list."""
         try:
             yield
-        except ValueError as error:
+        except MemoryError:
+            raise
+        except Exception as error:
             self._failed += 1
-            tqdm.write(f"infer: {where}: {error}", file=sys.stderr)
+            tqdm.write(f"infer: {where}: {in_one_line(error)}", file=sys.stderr)
 
     def report(self) -> None:
         compiling = self._clock.seconds - self._compiled_before

@@ -42,6 +42,7 @@ from metis_jax.data.examples import Waves
 from metis_jax.data.records import Record, RecordError, decode_record
 from metis_jax.data.sources import BadRecordGuard, BadRecordLimit, Corpus, Selection
 from metis_jax.encoders import ENCODERS, OtherEncoder
+from metis_jax.faults import in_one_line
 
 log = logging.getLogger(__name__)
 
@@ -181,14 +182,12 @@ Hear = Callable[[str, np.ndarray], np.ndarray]
 
 
 def _read(reader: Any, position: int, where: str, hear: Hear) -> tuple[Record, WavePair | None] | tuple[str, str]:
-    """A record with its waves (None for kinds that are passed on), or (name, reason) of a bad one."""
+    """A record with its waves (None for kinds that are passed on), or (name, reason) of one that raises anything."""
     try:
         record = decode_record(reader.read([position])[0])
-    except (RuntimeError, RecordError) as error:
-        return where, str(error)
-    if record.kind not in _KINDS:
-        return record, None
-    try:
+        where = record.id
+        if record.kind not in _KINDS:
+            return record, None
         wave, rate = read_wave(record.audio, record.id)
         if rate != record.sample_rate:
             raise RecordError(f"{record.id}: audio at {rate} Hz, the record says sample_rate {record.sample_rate}")
@@ -196,8 +195,10 @@ def _read(reader: Any, position: int, where: str, hear: Hear) -> tuple[Record, W
         if ssl_frames(len(pair[0])) < 1:
             raise RecordError(f"{record.id}: {len(wave)} samples are less than one frame")
         return record, (hear(record.id, pair[0]), pair[1])
-    except RecordError as error:
-        return record.id, str(error)
+    except MemoryError:
+        raise
+    except Exception as error:
+        return where, in_one_line(error)
 
 
 def _extract_shard(

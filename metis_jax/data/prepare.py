@@ -31,6 +31,7 @@ from metis_jax.data.corpora import Item, list_items
 from metis_jax.data.precomputed import given_arrays
 from metis_jax.data.records import Record, RecordError
 from metis_jax.data.sound_files import SoundError, open_recording
+from metis_jax.faults import in_one_line
 from metis_jax.inputs import InputError, read_bytes, read_json
 from metis_jax.outputs import new_file, write_text
 
@@ -79,13 +80,22 @@ class Verdict:
 
 def _decoded(path: str, name: str) -> tuple[np.ndarray, int]:
     try:
-        return read_wave(pathlib.Path(path).read_bytes(), name)
-    except OSError as error:
-        raise RecordError(f"{name}: {error.strerror or error}") from error
+        return read_wave(read_bytes(path), name)
+    except InputError as error:
+        raise RecordError(f"{name}: {error}") from error
 
 
 def judge(item: Item, config: PrepareConfig) -> Verdict:
-    """Whether a recording is taken."""
+    """Whether a recording is taken; whatever it raises is a reason to refuse it."""
+    try:
+        return Verdict("unreadable", item.fault) if item.fault else _judge(item, config)
+    except MemoryError:
+        raise
+    except Exception as error:
+        return Verdict("unreadable", in_one_line(error))
+
+
+def _judge(item: Item, config: PrepareConfig) -> Verdict:
     try:
         wave, rate = _decoded(item.path, "file")
         source, source_rate = _decoded(item.source_path, "source_audio") if item.source_path else (wave, rate)
@@ -131,7 +141,7 @@ def packed_audio(path: str) -> bytes:
 
     What is kept can be sought in, which takes a file that libsndfile reads by itself.
     """
-    data = pathlib.Path(path).read_bytes()
+    data = read_bytes(path)
     with open_recording(data) as sound:
         lossless_mix = sound.container == "FLAC" and sound.channels > 1
         if sound.is_plain and sound.container in _KEPT and not lossless_mix:
@@ -165,7 +175,7 @@ def _write_one(path: pathlib.Path, accepted: Sequence[tuple[Item, Verdict]]) -> 
         for item, verdict in accepted:
             try:
                 yield pack(item, verdict)
-            except (RecordError, SoundError) as error:
+            except (RecordError, SoundError, InputError) as error:
                 raise shards.ShardError(f"{item.path}: changed since it was scanned: {error}") from error
 
     return shards.write_shard(path, records())
@@ -293,7 +303,10 @@ def prepare(
     shards.write_json(output / "report.json", report)
     shutil.rmtree(work)
     if not accepted:
-        raise shards.ShardError(f"{source}: every one of {len(items)} files was refused; see {output}/refused.jsonl")
+        first = f"{verdicts[0].reason}, {verdicts[0].detail}"
+        raise shards.ShardError(
+            f"{source}: every one of {len(items)} files was refused, the first for: {first}; see {output}/refused.jsonl"
+        )
     return report
 
 
@@ -321,5 +334,7 @@ def _write_refused(path: pathlib.Path, items: Sequence[Item], verdicts: Sequence
     with new_file(path) as partial, open(partial, "w", encoding="utf-8") as lines:
         for item, verdict in zip(items, verdicts, strict=True):
             if verdict.reason:
-                row = {"id": item.id, "path": item.path, "reason": verdict.reason, "detail": verdict.detail}
+                # A name may be no text.
+                place = item.path.encode("utf-8", "backslashreplace").decode()
+                row = {"id": item.id, "path": place, "reason": verdict.reason, "detail": verdict.detail}
                 lines.write(json.dumps(row, ensure_ascii=False) + "\n")

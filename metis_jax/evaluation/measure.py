@@ -13,12 +13,13 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from metis_jax.audio import AudioError, read_wave
+from metis_jax.audio import read_wave
 from metis_jax.evaluation import quality, signals, words
-from metis_jax.evaluation.errors import EvaluationError, MissingEvalExtra, Unmeasurable
+from metis_jax.evaluation.errors import EvaluationError, Unmeasurable
 from metis_jax.evaluation.pairing import Example
 from metis_jax.evaluation.recognizer import Recognizer
 from metis_jax.evaluation.speakers import SpeakerEncoder, similarity, speaker_encoder
+from metis_jax.faults import in_one_line
 
 RATE = 16_000
 
@@ -125,8 +126,10 @@ class Evaluator:
                 continue
             try:
                 results.update(_COMPUTERS[key](self, example, key))
-            except (Unmeasurable, AudioError, MissingEvalExtra) as error:
-                results[key] = Value(None, reason=str(error))
+            except MemoryError:
+                raise
+            except Exception as error:  # one example never ends a table
+                results[key] = Value(None, reason=in_one_line(error))
         self._samples.clear()
         return results
 
@@ -153,7 +156,9 @@ def _once(cache: dict[Any, Any], key: object, compute: Callable[[], Any]) -> Any
     if key not in cache:
         try:
             cache[key] = compute()
-        except (Unmeasurable, AudioError, MissingEvalExtra) as error:
+        except MemoryError:
+            raise
+        except Exception as error:
             cache[key] = error
     if isinstance(cache[key], Exception):
         raise cache[key]

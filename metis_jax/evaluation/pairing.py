@@ -13,8 +13,10 @@ import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
+from metis_jax.data.corpora import files_under
 from metis_jax.evaluation.errors import EvaluationError
-from metis_jax.text_files import TextFileError, read_lines
+from metis_jax.inputs import InputError
+from metis_jax.text_files import read_lines
 
 AUDIO_SUFFIXES = (".wav", ".flac", ".ogg", ".opus", ".mp3")
 _NAME_FIELDS = ("output", "path", "audio", "utt_id", "id")
@@ -48,7 +50,7 @@ def find_audio(location: str | os.PathLike, flag: str) -> Place:
     """The files at a folder, a list or a single audio file, with their names; never none."""
     path = Path(location)
     if path.is_dir():
-        found = sorted(p for p in path.rglob("*") if p.suffix.lower() in AUDIO_SUFFIXES and p.is_file())
+        found = [p for p in files_under(path) if p.suffix.lower() in AUDIO_SUFFIXES and p.is_file()]
         if not found:
             raise EvaluationError(f"{flag}={location}: no audio there ({', '.join(AUDIO_SUFFIXES)})")
         names = [p.relative_to(path).with_suffix("").as_posix() for p in found]
@@ -59,7 +61,7 @@ def find_audio(location: str | os.PathLike, flag: str) -> Place:
         return Place(flag, (path,), (path.stem,), False)
     try:
         lines = [line.strip() for line in read_lines(path)]
-    except TextFileError as error:
+    except InputError as error:
         raise EvaluationError(f"{flag}={location}: is neither audio nor a list of paths; {error}") from None
     listed = [path.parent / line for line in lines if line]
     if not listed:

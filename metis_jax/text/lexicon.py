@@ -5,10 +5,11 @@ import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from metis_jax.inputs import InputError
 from metis_jax.text import vocabulary
 from metis_jax.text.errors import TextError
 from metis_jax.text.forms import one_form
-from metis_jax.text_files import TextFileError, read_text
+from metis_jax.text_files import read_text
 
 Read = Callable[[str], tuple[str, list[str]]]
 
@@ -40,7 +41,7 @@ class Lexicon:
         path = Path(path)
         try:
             text = read_text(path)
-        except TextFileError as error:
+        except InputError as error:
             raise TextError(f"lexicon: {error}") from None
         if path.suffix == ".json":
             try:

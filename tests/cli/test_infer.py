@@ -98,7 +98,7 @@ BAD = {
     "guidance": ("--task=se --source=good.wav --output=out.wav --guidance=-1", "guidance"),
     "pitch of se": ("--task=se --source=good.wav --output=out.wav --match_pitch", "match_pitch is for task vc, not se"),
     "list and source": ("--task=se --source=good.wav --list=jobs.jsonl", "--list stands instead of"),
-    "missing list": ("--task=se --list=none.jsonl", "none.jsonl: can not be read"),
+    "missing list": ("--task=se --list=none.jsonl", "none.jsonl: No such file"),
     "empty list": ("--task=se --list=empty.jsonl", "empty.jsonl: has no jobs"),
 }
 
@@ -162,6 +162,49 @@ def test_a_list_reports_what_fails_and_does_the_rest(run, files):
     for number, message in expected.items():
         assert any(line.startswith(f"infer: line {number}: ") and message in line for line in err), number
     assert out[-1].startswith("audio 71.9 s")
+
+
+def test_two_lines_of_a_list_share_no_output(run, files):
+    jobs = [("good", "a"), ("long", "./a"), ("good", "b"), ("wide", "x/../b")]
+    (files / "x").mkdir()
+    write_list(files / "jobs.jsonl", *({"source": f"{one}.wav", "output": f"{other}.wav"} for one, other in jobs))
+    status, _, err = run("--task=se", "--list=jobs.jsonl")
+    assert status == 1 and soundfile.info("a.wav").duration < 2
+    assert err == [
+        "infer: line 2: ./a.wav: is the output of line 1 too; name another",
+        "infer: line 4: x/../b.wav: is the output of line 3 too; name another",
+    ]
+
+
+def test_an_item_of_a_list_may_raise_anything(run, files, monkeypatch):
+    """While it is read, decoded among others, and written."""
+
+    def sometimes(real, is_bad, error):
+        def replaced(*arguments, **settings):
+            if is_bad(*arguments):
+                raise error
+            return real(*arguments, **settings)
+
+        return replaced
+
+    is_wide = lambda path, **settings: str(path) == "wide.wav"  # noqa: E731
+    monkeypatch.setattr(infer.audio, "read_wave", sometimes(infer.audio.read_wave, is_wide, IndexError("odd")))
+    is_halved = lambda self, items: any(len(item.input.samples) == 8000 for item in items)  # noqa: E731
+    monkeypatch.setattr(infer._Run, "_decode", sometimes(infer._Run._decode, is_halved, RuntimeError("a\nb")))
+    is_last = lambda path, rate: str(path) == "4.wav"  # noqa: E731
+    monkeypatch.setattr(infer.audio, "write_wave", sometimes(infer.audio.write_wave, is_last, TypeError()))
+    soundfile.write(files / "half.wav", noise(0.5), 16000)
+    sources = ("good", "wide", "half", "good", "good")
+    write_list(
+        files / "jobs.jsonl", *({"source": f"{name}.wav", "output": f"{i}.wav"} for i, name in enumerate(sources))
+    )
+    status, _, err = run("--task=se", "--list=jobs.jsonl")
+    assert status == 1 and sorted(path.name for path in files.glob("?.wav")) == ["0.wav", "3.wav"]
+    assert err == [
+        "infer: line 2: IndexError: odd",
+        "infer: line 3: RuntimeError: a b",
+        "infer: line 5: TypeError",
+    ]
 
 
 def test_a_list_without_failures(run, files):

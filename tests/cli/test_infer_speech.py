@@ -108,7 +108,7 @@ BAD = {
         ("--task=tts", "--prompt=voice.wav", f"--prompt_phones={PHONES}" + 70 * "|a", "--output=out.wav", "--phones=a"),
         "does not fit the prompt",
     ),
-    "lexicon": ((*SPOKEN, "--phones=a", "--lexicon=none.tsv"), "lexicon: none.tsv: can not be read (No such"),
+    "lexicon": ((*SPOKEN, "--phones=a", "--lexicon=none.tsv"), "lexicon: none.tsv: No such file"),
     "source": ((*SPOKEN, "--phones=a", "--source=voice.wav"), "task tts takes no source"),
     "long guided source": (
         ("--task=tse", "--source=long.wav", "--prompt=voice.wav", "--output=out.wav", "--phones=a"),

@@ -14,6 +14,7 @@ import soundfile
 from synthetic_voice import voice
 
 from metis_jax.cli import prepare as command
+from metis_jax.data import prepare as preparing
 from metis_jax.data.corpora import ManifestError, list_items
 from metis_jax.data.prepare import PrepareConfig, prepare
 from metis_jax.data.sources import Corpus
@@ -215,7 +216,7 @@ def test_another_input_may_not_use_the_same_folder(tmp_path, capsys):
     [
         ("", "empty manifest"),
         ("\n\n", "empty manifest"),
-        ('{"path": "a.wav"}\n{"path": ', "line 2: not JSON"),
+        ('{"path": ', "line 1: not valid JSON"),
         ("[1]", "line 1: a list"),
         ('{"speaker": "s"}', "line 1: field 'path' is missing"),
         ('{"path": 5}', "line 1: field 'path' is 5"),
@@ -234,6 +235,54 @@ def test_a_bad_manifest_is_named_before_any_work(tmp_path, text, message, capsys
     assert command.main([f"--input={path}", f"--output={tmp_path / 'out'}"]) == 2
     assert capsys.readouterr().err.count("\n") == 1
     assert not (tmp_path / "out").exists()
+
+
+def test_a_bad_line_of_a_manifest_refuses_itself_alone(tmp_path):
+    soundfile.write(tmp_path / "a.flac", voice(0, 1.0), 16_000)
+    lines = ['{"path": "a.flac", "text": "gut"}', '{"path": ', "5", '{"path": "b.flac", "speaker": 3}', 3000 * "["]
+    lines.append('{"path": "\\u0000.wav"}')
+    (tmp_path / "manifest.jsonl").write_text("\n".join(lines))
+    report = prepare(tmp_path / "manifest.jsonl", tmp_path / "out")
+    assert report["records"] == 1 and report["refused"] == {"unreadable": 5}
+    rows = [json.loads(line) for line in (tmp_path / "out" / "refused.jsonl").read_text().splitlines()]
+    assert [row["id"] for row in rows[:4]] == [f"manifest.jsonl line {number}" for number in (2, 3, 4, 5)]
+    assert "field 'speaker' is 3" in rows[2]["detail"] and "nested too deeply" in rows[3]["detail"]
+
+
+def test_no_file_of_a_folder_ends_the_run(tmp_path, monkeypatch):
+    """Names and transcripts that are no text, kinds that are not read, and whatever a decoder raises."""
+    (tmp_path / "in" / "elsewhere").mkdir(parents=True)
+    for index, name in enumerate(("good", "caf\udce9", "latin", "wide", "raises")):
+        soundfile.write(os.fsencode(tmp_path / "in" / f"{name}.wav"), voice(index, 1.0), 16_000)
+    (tmp_path / "in" / "good.txt").write_text("\ufeffGrüße", encoding="utf-8")
+    (tmp_path / "in" / "latin.txt").write_text("Grüße", encoding="latin-1")
+    (tmp_path / "in" / "wide.txt").write_text("Grüße", encoding="utf-16")
+    (tmp_path / "in" / "phone.m4a").write_bytes(b"ftyp")
+    (tmp_path / "in" / "good.m4a").write_bytes(b"ftyp")  # what good.wav was made of
+    soundfile.write(tmp_path / "linked.flac", voice(7, 1.0), 16_000)
+    (tmp_path / "in" / "elsewhere" / "link").symlink_to(tmp_path)  # and so also to itself
+
+    def read(data, name, real=preparing.read_wave):
+        wave, rate = real(data, name)
+        if np.allclose(wave, voice(4, 1.0), atol=1e-3):
+            raise TypeError("No default subtype")
+        return wave, rate
+
+    monkeypatch.setattr(preparing, "read_wave", read)
+    report = prepare(tmp_path / "in", tmp_path / "out")
+    rows = [json.loads(line) for line in (tmp_path / "out" / "refused.jsonl").read_text().splitlines()]
+    assert {row["id"]: row["detail"].partition("(")[0].strip() for row in rows} == {
+        "caf\\udce9": "its name is not UTF-8; rename it",
+        "latin": f"{tmp_path}/in/latin.txt: is not UTF-8 text",
+        "wide": f"{tmp_path}/in/wide.txt: is not UTF-8 text",
+        "phone": ".m4a is not read; convert it to .wav or .flac",
+        "raises": "TypeError: No default subtype",
+    }
+    corpus = Corpus([tmp_path / "out"])
+    assert {corpus[index].id: corpus[index].text for index in range(report["records"])} == {
+        "good": "Grüße",
+        "elsewhere/link/linked": "",
+    }
 
 
 def test_nothing_left_after_refusals_is_an_error(tmp_path, capsys):
@@ -269,7 +318,7 @@ def test_source_audio_that_can_not_be_one_refuses_its_line(tmp_path):
     assert details["short"] == "source_audio has 0.75 seconds, the recording 1.00; keep the timing"
     assert "source_audio has 1.25 seconds" in details["long"] and details["silent"].startswith("source_audio: peak -7")
     assert "source_audio: is not audio that libsndfile can read" in details["text"]
-    assert details["missing"] == "source_audio: No such file or directory"
+    assert details["missing"].endswith("missing.source.flac: No such file or directory")
     assert Corpus([tmp_path / "out"])[0].source_audio == (tmp_path / "good.source.flac").read_bytes()
 
 

@@ -50,6 +50,18 @@ def write(tmp_path):
     return write_wave
 
 
+def test_whatever_an_example_raises_is_its_reason(fake_models, write, monkeypatch):
+    class Strange(_Recognizer):
+        def transcribe(self, wave, rate):
+            raise IndexError("no segments\nat all")
+
+    monkeypatch.setattr(measure, "Recognizer", Strange)
+    example = Example(name="x", output=write("o.wav"), reference=write("r.wav"), text="One two three four!")
+    values = Evaluator().measure(example, measures_of(["wer", "dwer", "si_sdr"], ["reference"]))
+    assert values["wer"].reason == values["dwer"].reason == "IndexError: no segments at all"
+    assert values["si_sdr"].value is not None
+
+
 def test_error_rates_weigh_words(fake_models, write):
     example = Example(name="x", output=write("o.wav", 16001), reference=write("r.wav"), text="One two three four!")
     values = Evaluator().measure(example, measures_of(["wer", "cer", "dwer"], ["reference"]))

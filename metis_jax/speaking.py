@@ -7,6 +7,7 @@ predictor comes before the bytes where the bundle has one, and what is too long 
 
 import dataclasses
 import re
+import unicodedata
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -15,6 +16,7 @@ from metis_jax.data.audio import FRAME_RATE
 from metis_jax.decoding.buckets import PHONE_BUCKETS
 from metis_jax.text import vocabulary
 from metis_jax.text.errors import TextError
+from metis_jax.text.forms import one_form
 from metis_jax.text.frontend import TextFrontEnd
 from metis_jax.text.languages import AUTO
 from metis_jax.text.lexicon import Lexicon
@@ -33,9 +35,13 @@ LENGTH_RULES = {
 
 # Sounds in a second of any speech; people say 8 to 20.
 SLOWEST, FASTEST = 2.0, 35.0
+# How many times as fast as the prompt a text may be by its bytes; beyond, it is longer to say than to write ("$12.50").
+HURRIED = 1.5
+LEAST_FRAMES = 12  # of a text, at the tempo of the prompt: about the shortest of words
 # Longer parts would still fit, but training has few utterances of that length.
 PART_FRAMES = 20 * FRAME_RATE
 
+_REPEATED = re.compile(r"([^\w\s])\1{3,}")
 _SILENT = frozenset(vocabulary.symbols().index(mark) for mark in (",", ".", "?", "!", "_", ":", ";", "'", "…"))
 
 
@@ -103,18 +109,15 @@ class Plan:
 
 @dataclasses.dataclass(frozen=True)
 class _Piece:
-    """Words with their phones; without words where the phones were given."""
+    """Words with their phones, and the bytes of what is said of them; without words where the phones were given."""
 
     text: str
     phones: Phones
+    bytes: int
 
     @property
     def sounds(self) -> int:
         return sum(int(phone) not in _SILENT for phone in self.phones)
-
-    @property
-    def bytes(self) -> int:
-        return len(self.text.encode("utf-8", "ignore"))
 
 
 class Reader:
@@ -146,11 +149,32 @@ class Reader:
             raise ValueError("length is 'predictor'; the bundle has no duration predictor")
         if rule == "bytes" and not (whole.text and prompt.text):
             raise ValueError("length is 'bytes', which needs text and prompt_text; use phones or predictor")
+        pieces, frames = self._cut(script, rule, whole, prompt, prompt_frames, room)
+        if rule == "bytes" and not script.length and any(_is_hurried(piece, prompt) for piece in pieces):
+            rule = "phones"
+            pieces, frames = self._cut(script, rule, whole, prompt, prompt_frames, room)
+        for piece, count in zip(pieces, frames, strict=True):
+            if piece.sounds > FASTEST * max(count, 1) / FRAME_RATE:
+                raise ValueError(
+                    f"{piece.sounds} sounds in {count / FRAME_RATE:.2f} s are too many; "
+                    "give more seconds, or a lower speed"
+                )
+        parts = [
+            Part(np.concatenate([prompt.phones, piece.phones]), count)
+            for piece, count in zip(pieces, frames, strict=True)
+        ]
+        return Plan(tuple(parts), rule)
+
+    def _cut(
+        self, script: Script, rule: str, whole: _Piece, prompt: _Piece, prompt_frames: int, room: int
+    ) -> tuple[list[_Piece], list[int]]:
+        """The passes that a text takes, and the frames of each by one of the rules."""
 
         def frames_of(pieces: Sequence[_Piece]) -> list[int]:
             if rule == "seconds":
                 return _shares(pieces, int(script.seconds * FRAME_RATE))
-            return [int(self._frames(rule, piece, prompt, prompt_frames) / script.speed) for piece in pieces]
+            own = [max(LEAST_FRAMES, self._frames(rule, piece, prompt, prompt_frames)) for piece in pieces]
+            return [int(count / script.speed) for count in own]
 
         def passes(pieces: Sequence[_Piece], frames: Sequence[int], most: int) -> float:
             """How many passes the longest piece would need; at most 1 where all fit."""
@@ -171,17 +195,7 @@ class Reader:
                 f"text of {len(whole.phones)} phones and {frames[0] / FRAME_RATE:.1f} s is too long for one pass, in "
                 f"which {room / FRAME_RATE:.1f} s fit behind the prompt; let it be split, or give it in parts"
             )
-        for piece, count in zip(pieces, frames, strict=True):
-            if piece.sounds > FASTEST * max(count, 1) / FRAME_RATE:
-                raise ValueError(
-                    f"{piece.sounds} sounds in {count / FRAME_RATE:.2f} s are too many; "
-                    "give more seconds, or a lower speed"
-                )
-        parts = [
-            Part(np.concatenate([prompt.phones, piece.phones]), count)
-            for piece, count in zip(pieces, frames, strict=True)
-        ]
-        return Plan(tuple(parts), rule)
+        return pieces, frames
 
     def guide(self, script: Script, prompt_frames: int) -> Phones:
         """Phones of what a mixture says, behind those of a prompt of `prompt_frames` where the script tells them."""
@@ -211,13 +225,14 @@ class Reader:
 
     def _read(self, text: str, phones: str, language: str) -> _Piece:
         if phones:
-            ids = _given_ids(phones)
+            ids, said = _given_ids(phones), 0
         else:
-            ids = self._front_end.read(text, language).ids
+            reading = self._front_end.read(text, language)
+            ids, said = reading.ids, _bytes_said(text, reading.unsupported)
         for one in ids:
             if not 0 <= one < self._vocabulary:
                 raise TextError(f"phone ids: {one} is out of range; ids go from 0 to {self._vocabulary - 1}")
-        piece = _Piece(text, np.array(ids, np.int32))
+        piece = _Piece(text, np.array(ids, np.int32), said)
         if not piece.sounds:
             raise TextError("text: nothing in it can be said; give at least one word")
         return piece
@@ -245,6 +260,23 @@ class Reader:
         if rule == "phones":
             return prompt_frames * piece.sounds // prompt.sounds
         return round(prompt_frames * self._durations(piece.phones) / self._durations(prompt.phones))
+
+
+def _is_hurried(piece: _Piece, prompt: _Piece) -> bool:
+    """Whether a text would be said much faster than the prompt if it took the time of its bytes."""
+    return piece.sounds * prompt.bytes > HURRIED * prompt.sounds * piece.bytes
+
+
+def _bytes_said(text: str, left_out: Sequence[str]) -> int:
+    """UTF-8 bytes of what is said of a text: those of the text, but for layout and what can not be read.
+
+    Of white space one space counts, and of a mark that is repeated three.
+    """
+    text = one_form(text)
+    for what in left_out:
+        text = text.replace(what, "")
+    text = "".join(char for char in text if char.isspace() or unicodedata.category(char) not in ("Cc", "Cf"))
+    return len(_REPEATED.sub(r"\1\1\1", " ".join(text.split())).encode())
 
 
 def _shares(pieces: Sequence[_Piece], total: int) -> list[int]:

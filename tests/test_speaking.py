@@ -67,6 +67,57 @@ def test_released_length_is_by_bytes():
     assert plan(**words, frames=77, speed=1.5).parts[0].frames == int(77 * 17 // 18 / 1.5)
 
 
+ENGLISH = {"language": "en", "prompt_text": "I never saw the city in such a light before."}
+
+
+@needs_text
+@pytest.mark.parametrize(
+    ("text", "as_if"),
+    [
+        ("Hello world, how are you?" + 200 * " ", "Hello world, how are you?"),
+        ("\n\n    Hello world,\n    how are you?\t", "Hello world, how are you?"),
+        ("Great, really great! " + 8 * "🎉", "Great, really great!"),
+        ("Great,\u200b really" + 10 * "\u200b" + " great!\ufeff", "Great, really great!"),
+        ("Yes, I do" + 60 * ".", "Yes, I do..."),
+        ("Oh, is it so" + 20 * "!" + 20 * "?", "Oh, is it so!!!???"),
+        ("Never－１２ times", "Never－12 times"),
+    ],
+)
+def test_what_is_not_said_takes_no_time(text, as_if):
+    found, expected = plan(text=text, **ENGLISH), plan(text=as_if, **ENGLISH)
+    assert found.rule == expected.rule == "bytes"
+    assert [part.frames for part in found.parts] == [part.frames for part in expected.parts]
+    spaced = ENGLISH | {"prompt_text": ENGLISH["prompt_text"].replace(" ", "  \n ") + 50 * " "}
+    assert plan(text=as_if, **spaced).parts[0].frames == expected.parts[0].frames
+
+
+@needs_text
+@pytest.mark.parametrize(
+    ("text", "language", "seconds"),
+    [
+        ("$12.50", "en", 1.4),
+        ("100%", "en", 0.8),
+        ("1234567890", "en", 4.0),
+        ("In 1999 we paid $1,234,567.89.", "en", 6.0),
+        ("WWW", "en", 1.0),
+        ("Wir sahen 3.456.789 Leute.", "de", 3.0),
+        ("13800138000", "zh", 1.5),
+        ("It was so. " * 30 + "Call 1234567890 or 9876543210 now. " + "It was so. " * 30, "en", 30.0),
+    ],
+)
+def test_what_takes_longer_to_say_than_to_write_is_measured_by_its_phones(text, language, seconds):
+    found = plan(text=text, **ENGLISH | {"language": language, "prompt_language": "en"})
+    assert found.rule == "phones" and sum(part.frames for part in found.parts) >= seconds * 50
+
+
+@needs_text
+def test_the_shortest_texts_have_the_time_of_a_word():
+    for text in ("Hi.", "A.", "So?"):
+        assert plan(text=text, **ENGLISH).parts[0].frames == 12
+        assert plan(text=text, speed=2.0, **ENGLISH).parts[0].frames == 6
+    assert plan(phones="h|aɪ", seconds=0.1, **PROMPT).parts[0].frames == 5
+
+
 @needs_text
 def test_long_text_is_cut_at_sentence_ends():
     sentence = "This is a sentence of some length, and here it ends."

@@ -81,7 +81,10 @@ def test_words_are_spoken(run, files):
     assert status == 0 and not err
     assert f"out.wav: {49 * 10 // 13 / 50:.2f} s, length by the bytes of both texts, as released" in out
     (files / "words.tsv").write_text("Tag\ta|a|a|a|a|a|a|a|a|a|a|a|a|a|a|a|a|a|a|a|a|a|a|a|a|a|a|a|a|a|a|a\n")
-    status, _, err = run("--task=tts", "--prompt=voice.wav", "--output=out.wav", "--lexicon=words.tsv", *words)
+    spelled = ("--task=tts", "--prompt=voice.wav", "--output=out.wav", "--lexicon=words.tsv", *words)
+    status, out, err = run(*spelled)
+    assert status == 0 and "length by the number of phones in the prompt" in out[0]
+    status, _, err = run(*spelled, "--length=bytes")
     assert status == 2 and "sounds in 0.74 s are too many" in err[-1]
 
 

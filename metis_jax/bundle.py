@@ -11,7 +11,7 @@ import contextlib
 import dataclasses
 import json
 import os
-import shutil
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from importlib import resources
 from pathlib import Path
@@ -24,7 +24,9 @@ import numpy as np
 
 from metis_jax import config as configs
 from metis_jax.encoders import ENCODERS, Identity, identity, joined
+from metis_jax.inputs import InputError, read_json
 from metis_jax.models.abstract import abstract_variables
+from metis_jax.outputs import new_folder
 from metis_jax.tensor_files import TensorFile, TensorSpec, WeightsError, different_shape, spec_of, write_tensor_file
 from metis_jax.types import Variables
 
@@ -47,6 +49,11 @@ class TaskAdapterConfig:
     condition: str = "gated"
     condition_width: int = 1024
     phone_vocabulary: int = 0
+
+    def __post_init__(self):
+        configs.check_sizes(self, zero=("phone_vocabulary",))
+        if self.condition not in configs.CONDITION_KINDS:
+            raise ValueError(f"condition is {self.condition!r}; use one of {', '.join(configs.CONDITION_KINDS)}")
 
     @property
     def parts(self) -> tuple[str, ...]:
@@ -149,29 +156,31 @@ class Bundle:
         where = self.path / CONFIG_FILE
         try:
             for name, entry in self.info["components"].items():
+                check_name(name)
                 if entry["kind"] not in KINDS:
-                    raise WeightsError(f"{where}: component {name!r} is of unknown kind {entry['kind']!r}")
-                cls = KINDS[entry["kind"]]
-                self.components[name] = configs.from_config_dict(cls, entry["config"], where=f"{where}: {name}")
+                    raise ValueError(f"component {name!r} is of unknown kind {entry['kind']!r}")
+                self.components[name] = configs.from_config_dict(KINDS[entry["kind"]], entry["config"], where=name)
                 if "encoders" in entry:
                     self.encoders[name] = dict(entry["encoders"])
-            self.tasks = {name: Task(**entry) for name, entry in self.info["tasks"].items()}
+            self.tasks = {
+                name: configs.from_config_dict(Task, entry, where=f"task {name!r}")
+                for name, entry in self.info["tasks"].items()
+            }
             self.decoding = dict(self.info.get("decoding", {}).items())
+            check_parts(self.components, self.tasks)
         except (KeyError, TypeError, AttributeError) as error:
             raise WeightsError(f"{where}: damaged ({error})") from None
-        for task, parts in self.tasks.items():
-            for name in (parts.generator, parts.adapter):
-                if name is not None and name not in self.components:
-                    raise WeightsError(f"{where}: task {task!r} needs component {name!r}, which is not listed")
+        except ValueError as error:
+            raise WeightsError(f"{where}: {error}") from None
 
     def _read_info(self) -> dict[str, Any]:
         path = self.path / CONFIG_FILE
-        if not path.is_file():
+        if not os.path.lexists(path):
             raise WeightsError(f"{self.path}: not a bundle, {CONFIG_FILE} is missing")
         try:
-            info = json.loads(path.read_text(encoding="utf-8"))
-        except ValueError as error:
-            raise WeightsError(f"{path}: not valid JSON ({error})") from None
+            info = read_json(path)
+        except InputError as error:
+            raise WeightsError(str(error)) from None
         if not isinstance(info, dict) or info.get("format") != FORMAT:
             found = info.get("format") if isinstance(info, dict) else type(info).__name__
             raise WeightsError(f"{path}: not a bundle, expected format {FORMAT!r}, found {found!r}")
@@ -190,7 +199,7 @@ class Bundle:
         """The open file of a component."""
         self._require(name)
         path = self.path / f"{name}.safetensors"
-        if not path.is_file():
+        if not os.path.lexists(path):
             raise WeightsError(f"{path}: file is missing")
         return TensorFile(path)
 
@@ -205,13 +214,15 @@ class Bundle:
         base = self.components.get(config.base) if isinstance(config, TaskAdapterConfig) else None
         file = self.file(name)
         expected = stored_shapes(config, base)
-        check_shapes(file.path, expected, file.shapes)
+        check_specs(file.path, expected, file.specs)
         flat = {}
         for path, shape in _run_shapes(config, expected).items():
             array = file.read(path, None if shape == expected[path] else shape[0])
-            is_float = array.dtype == ml_dtypes.bfloat16 or np.issubdtype(array.dtype, np.floating)
-            if path.startswith("params/") and is_float:
-                array = array.astype(dtype, copy=False)
+            if path.startswith("params/"):
+                with np.errstate(over="ignore"):
+                    array = array.astype(dtype, copy=False)
+            if not np.isfinite(array).all():
+                raise WeightsError(f"{file.path}: tensor {path!r} holds numbers that are not finite in {dtype}")
             flat[path] = array
         if isinstance(config, configs.SslEncoderConfig):
             config = dataclasses.replace(config, num_layers=config.hidden_layer)
@@ -248,33 +259,63 @@ def _run_shapes(config: Any, stored: Mapping[str, tuple[int, ...]]) -> Mapping[s
     return {path: leaf.shape for path, leaf in abstract_variables(config).items()}
 
 
-def check_shapes(path: Path, expected: Mapping[str, tuple[int, ...]], found: Mapping[str, tuple[int, ...]]) -> None:
-    """Raises WeightsError for the first missing, misshapen or extra tensor."""
+def check_specs(path: Path, expected: Mapping[str, tuple[int, ...]], found: Mapping[str, TensorSpec]) -> None:
+    """Raises WeightsError for the first tensor that is missing, misshapen, extra, or not of floating-point numbers."""
     for name, shape in expected.items():
         if name not in found:
             raise WeightsError(f"{path}: tensor {name!r} is missing, expected shape {list(shape)}")
-        if tuple(found[name]) != tuple(shape):
-            raise different_shape(path, name, shape, found[name])
-    for name, shape in found.items():
+        if tuple(found[name].shape) != tuple(shape):
+            raise different_shape(path, name, shape, found[name].shape)
+        dtype = found[name].dtype
+        if not (dtype == ml_dtypes.bfloat16 or np.issubdtype(dtype, np.floating)):
+            raise WeightsError(f"{path}: tensor {name!r} is of {dtype}; expected floating-point numbers")
+    for name, spec in found.items():
         if name not in expected and not name.startswith(f"{UNUSED}/"):
-            raise WeightsError(f"{path}: tensor {name!r} of shape {list(shape)} is not expected")
+            raise WeightsError(f"{path}: tensor {name!r} of shape {list(spec.shape)} is not expected")
+
+
+def check_name(name: str) -> None:
+    """ValueError unless `name` can be a component's: its file lies in the bundle, whatever the file system."""
+    if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_-]{0,99}", name):
+        raise ValueError(f"component name is {name[:120]!r}; use up to 100 letters, digits, - and _")
+
+
+def check_parts(components: Mapping[str, Any], tasks: Mapping[str, Task]) -> None:
+    """ValueError for a task or an adapter whose components are not there, or of another kind than is asked of them."""
+
+    def find(name: str, kind: type, where: str) -> Any:
+        if name not in components:
+            raise ValueError(f"{where} needs component {name!r}, which is not listed")
+        if not isinstance(components[name], kind):
+            raise ValueError(f"{where} needs a {_KIND_OF[kind]}, but {name!r} is a {kind_of(components[name])}")
+        return components[name]
+
+    for name, config in components.items():
+        if isinstance(config, TaskAdapterConfig):
+            find(config.base, configs.SemanticGeneratorConfig, f"adapter {name!r}")
+    for task, parts in tasks.items():
+        config = find(parts.generator, configs.SemanticGeneratorConfig, f"task {task!r}")
+        if parts.adapter is not None:
+            adapter = find(parts.adapter, TaskAdapterConfig, f"task {task!r}")
+            if adapter.base != parts.generator:
+                raise ValueError(
+                    f"task {task!r} joins adapter {parts.adapter!r} to {parts.generator!r}; it is for {adapter.base!r}"
+                )
+            config = adapter.adapted(config)
+        if not (config.phone_vocabulary if task == "tts" else config.condition != "none"):
+            raise ValueError(f"task {task!r}: its generator has no {'phones' if task == 'tts' else 'condition'}")
 
 
 @contextlib.contextmanager
 def new_directory(path: str | os.PathLike) -> Iterator[Path]:
     """A directory that appears under `path` when the block ends, and not at all when it raises."""
-    path = Path(path)
-    if path.exists():
+    if os.path.lexists(path):
         raise WeightsError(f"{path}: exists already; remove it or choose another name")
-    partial = path.with_name(f".{path.name}.partial-{os.getpid()}")
     try:
-        partial.mkdir(parents=True)
-        yield partial
-        os.rename(partial, path)
+        with new_folder(path) as partial:
+            yield partial
     except OSError as error:
         raise WeightsError(f"{path}: cannot be written ({error.strerror or error})") from None
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
 
 
 class BundleWriter:
@@ -321,9 +362,12 @@ class BundleWriter:
         encoders: Mapping[str, str] = MappingProxyType({}),
     ) -> None:
         """Adds a component whose tensors arrive one by one, in the order of `specs`."""
+        check_name(name)
+        if name in self._components:
+            raise ValueError(f"two components are called {name!r}")
         base = self._components.get(config.base) if isinstance(config, TaskAdapterConfig) else None
         shapes = {path: spec.shape for path, spec in specs.items()}
-        check_shapes(Path(name), stored_shapes(config, base), shapes)
+        check_specs(Path(name), stored_shapes(config, base), specs)
         own, run = Identity(), _run_shapes(config, shapes)
 
         def noted() -> Iterator[tuple[str, np.ndarray]]:
@@ -343,6 +387,7 @@ class BundleWriter:
         self._tasks[task] = Task(generator, adapter)
 
     def finish(self) -> None:
+        check_parts(self._components, self._tasks)
         for name, encoders in self._encoders.items():
             joined(encoders, self._identities, "the encoders of this bundle", f"tokens of {name}")
         built = self._components.values()

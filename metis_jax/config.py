@@ -1,11 +1,14 @@
 """Frozen configurations, one per model.  Defaults are the authors' published sizes; `SIZES` names the others.
 
-`from_config_dict` is the one door from `ml_collections` (or JSON) into these: it is strict, so that a misspelt key
-fails at start-up with the name of the field.
+`from_config_dict` is the one door from `ml_collections` (or JSON) into these: it is strict, so that a misspelt key or
+a value of another kind fails at start-up with the name of the field.  Sizes that no model can have are refused by the
+configurations themselves.
 """
 
+import collections.abc
 import dataclasses
 import math
+import types
 import typing
 from collections.abc import Mapping
 from typing import Any, TypeVar
@@ -13,23 +16,76 @@ from typing import Any, TypeVar
 T = TypeVar("T")
 
 
-def from_config_dict(cls: type[T], section: Mapping[str, Any], *, where: str = "") -> T:
-    """Builds dataclass `cls` from a mapping; an unknown or missing key raises ValueError with the field's name."""
+def from_config_dict(cls: type[T], section: Any, *, where: str = "") -> T:
+    """Builds dataclass `cls` from a mapping of its fields.
+
+    A key that is unknown or missing raises ValueError with the field's name, and so does a value that is not of the
+    kind that the field is annotated with.  Where a field may be of several dataclasses, it is of the one that has just
+    the keys given, else of the first.
+    """
     where = where or cls.__name__
+    if not isinstance(section, Mapping):
+        raise ValueError(f"{where} is {_shown(section)}; expected fields by name")
     fields = {field.name: field for field in dataclasses.fields(cls)}
     unknown = sorted(set(section) - set(fields))
     if unknown:
         raise ValueError(f"{where} has no field {unknown[0]!r}; known fields: {', '.join(sorted(fields))}")
     values = {}
     for name, value in section.items():
-        for kind in typing.get_args(fields[name].type) or (fields[name].type,):
-            if dataclasses.is_dataclass(kind) and isinstance(value, Mapping):
-                value = from_config_dict(kind, value, where=f"{where}.{name}")
-        values[name] = tuple(value) if isinstance(value, list) else value
+        if isinstance(value, float) and math.isinf(value) and value != fields[name].default:
+            raise ValueError(f"{where}.{name} is {value}; expected a finite number")
+        values[name] = _of_kind(value, fields[name].type, f"{where}.{name}")
     try:
         return cls(**values)
-    except TypeError as error:
-        raise ValueError(f"{where}: {error}") from None
+    except (TypeError, ValueError) as error:
+        said = str(error)
+        raise ValueError(said if said.startswith(where) else f"{where}: {said}") from None
+
+
+_KINDS = {int: "an integer", float: "a number", str: "a text", bool: "true or false"}
+
+
+def _of_kind(value: Any, kind: Any, where: str) -> Any:
+    """The value as a field with the annotation `kind` holds it."""
+    choices = typing.get_args(kind) if isinstance(kind, types.UnionType) else (kind,)
+    sections = [one for one in choices if isinstance(one, type) and dataclasses.is_dataclass(one)]
+    if sections and isinstance(value, Mapping):
+        exact = [one for one in sections if {field.name for field in dataclasses.fields(one)} == set(value)]
+        return from_config_dict((exact or sections)[0], value, where=where)
+    for one in choices:
+        origin, inner = typing.get_origin(one), typing.get_args(one)
+        if origin is tuple and isinstance(value, list | tuple):
+            if inner[-1] is not ... and len(inner) != len(value):
+                raise ValueError(f"{where} is {_shown(value)}; expected {len(inner)} values")
+            each = inner[:1] * len(value) if inner[-1] is ... else inner
+            pairs = enumerate(zip(value, each, strict=True))
+            return tuple(_of_kind(item, own, f"{where}[{i}]") for i, (item, own) in pairs)
+        if _fits(value, origin or one):
+            return tuple(value) if isinstance(value, list) else float(value) if one is float else value
+    raise ValueError(f"{where} is {_shown(value)}; expected {' or '.join(map(_kind_name, choices))}")
+
+
+def _fits(value: Any, kind: Any) -> bool:
+    if kind is Any:
+        return True
+    if kind in (int, float):
+        is_number = isinstance(value, int | kind) and not isinstance(value, bool)
+        return is_number and not math.isnan(value)
+    return isinstance(value, kind)
+
+
+def _kind_name(kind: Any) -> str:
+    origin = typing.get_origin(kind) or kind
+    if origin in (tuple, list):
+        return "a list"
+    if dataclasses.is_dataclass(origin) or origin in (dict, collections.abc.Mapping):
+        return "fields by name"
+    return _KINDS.get(origin, "nothing" if origin is types.NoneType else str(origin))
+
+
+def _shown(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 80 else f"{text[:80]}…"
 
 
 def to_dict(config: Any) -> dict[str, Any]:
@@ -40,6 +96,27 @@ def to_dict(config: Any) -> dict[str, Any]:
 def _require(condition: bool, message: str) -> None:
     if not condition:
         raise ValueError(message)
+
+
+_LARGEST_SIZE = 1 << 20
+_MOST_LAYERS = 1000
+
+
+def check_sizes(config: Any, *, zero: tuple[str, ...] = ()) -> None:
+    """ValueError for a size that no model has; integers are at least 1, or 0 where `zero` names them, as are numbers.
+
+    Larger ones than any machine computes with are refused here too, before anything is allocated or traced for them.
+    """
+    for field in dataclasses.fields(config):
+        value = getattr(config, field.name)
+        sizes = value if isinstance(value, tuple) else (value,)
+        for size in sizes:
+            if isinstance(size, bool) or not isinstance(size, int | float):
+                continue
+            least = 0 if field.name in zero or isinstance(size, float) else 1
+            most = _MOST_LAYERS if field.name.endswith("layers") else _LARGEST_SIZE
+            _require(least <= size <= most, f"{field.name} is {value}; expected {least} to {most}")
+        _require(sizes != (), f"{field.name} is empty; expected at least one size")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -68,6 +145,7 @@ class SslEncoderConfig:
     has_readout: bool = False
 
     def __post_init__(self):
+        check_sizes(self, zero=("hidden_layer", "left_context", "right_context"))
         _require(
             self.width % self.num_heads == 0, f"width {self.width} is not a multiple of num_heads {self.num_heads}"
         )
@@ -114,6 +192,7 @@ class WhisperEncoderConfig:
     mlp_width: int = 1536
 
     def __post_init__(self):
+        check_sizes(self, zero=("hidden_layer",))
         _require(
             self.width % self.num_heads == 0, f"width {self.width} is not a multiple of num_heads {self.num_heads}"
         )
@@ -148,6 +227,9 @@ class SemanticCodecConfig:
     reconstruction_weight: float = 32.0
     commitment_weight: float = 0.15
     codebook_weight: float = 1.0
+
+    def __post_init__(self):
+        check_sizes(self)
 
 
 ACOUSTIC_ENCODERS = ("wave", "spectrum")
@@ -189,6 +271,8 @@ class AcousticCodecConfig:
     residual_weight: float = 0.0
 
     def __post_init__(self):
+        check_sizes(self, zero=("encoder_layers",))
+        _require(self.hop <= _LARGEST_SIZE, f"strides multiply to {self.hop}; expected at most {_LARGEST_SIZE}")
         _require(self.encoder in ACOUSTIC_ENCODERS, f"encoder is {self.encoder!r}; use one of {ACOUSTIC_ENCODERS}")
         _require(self.decoder in ACOUSTIC_DECODERS, f"decoder is {self.decoder!r}; use one of {ACOUSTIC_DECODERS}")
         _require(
@@ -222,6 +306,7 @@ class TransformerConfig:
     norm_epsilon: float = 1e-6
 
     def __post_init__(self):
+        check_sizes(self)
         _require(
             self.width % self.num_heads == 0, f"width {self.width} is not a multiple of num_heads {self.num_heads}"
         )
@@ -261,10 +346,12 @@ class SemanticGeneratorConfig:
     spread_phones: bool = False
 
     def __post_init__(self):
+        check_sizes(self, zero=("phone_vocabulary", "table_rank"))
         _require(
             self.condition in CONDITION_KINDS,
             f"condition is {self.condition!r}; use one of {', '.join(CONDITION_KINDS)}",
         )
+        _ = self.transformer  # which refuses what does not fit
 
     @property
     def transformer(self) -> TransformerConfig:
@@ -290,6 +377,10 @@ class AcousticGeneratorConfig:
     semantic_codebook_size: int = 8192
     semantic_rank: int = 0
 
+    def __post_init__(self):
+        check_sizes(self, zero=("semantic_rank",))
+        _ = self.transformer  # which refuses what does not fit
+
     @property
     def transformer(self) -> TransformerConfig:
         return TransformerConfig(
@@ -307,6 +398,8 @@ class LoraConfig:
 
     def __post_init__(self):
         _require(self.rank > 0, f"lora.rank is {self.rank}; use a positive rank")
+        check_sizes(self)
+        _require(self.dropout < 1, f"lora.dropout is {self.dropout}; expected less than 1")
 
     @property
     def scale(self) -> float:
@@ -325,6 +418,12 @@ class VisualEncoderConfig:
     mlp_width: int = 3072
     conv_width: int = 31
 
+    def __post_init__(self):
+        check_sizes(self)
+        _require(
+            self.width % self.num_heads == 0, f"width {self.width} is not a multiple of num_heads {self.num_heads}"
+        )
+
     @property
     def head_width(self) -> int:
         return self.width // self.num_heads
@@ -339,6 +438,9 @@ class DurationPredictorConfig:
     mlp_width: int = 1024
     num_layers: int = 4
 
+    def __post_init__(self):
+        check_sizes(self)
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class DiscriminatorConfig:
@@ -349,6 +451,9 @@ class DiscriminatorConfig:
     window_lengths: tuple[int, ...] = (2048, 1024, 512)
     bands: tuple[tuple[float, float], ...] = ((0.0, 0.1), (0.1, 0.25), (0.25, 0.5), (0.5, 0.75), (0.75, 1.0))
     band_channels: int = 32
+
+    def __post_init__(self):
+        check_sizes(self)
 
 
 _TINY_GENERATOR = {"width": 64, "num_layers": 3, "num_heads": 4, "mlp_width": 256}

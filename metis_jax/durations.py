@@ -5,9 +5,11 @@ import functools
 import jax
 import numpy as np
 
-from metis_jax.bundle import Bundle
+from metis_jax.bundle import Bundle, kind_of
+from metis_jax.config import DurationPredictorConfig
 from metis_jax.decoding.buckets import PHONE_BUCKETS, bucket
 from metis_jax.models.duration_predictor import DurationPredictor, total_frames
+from metis_jax.tensor_files import WeightsError
 from metis_jax.types import Array, Float, Int, Variables
 
 COMPONENT = "duration_predictor"
@@ -25,6 +27,8 @@ class Durations:
 
     def __init__(self, bundle: Bundle):
         config, self._variables = bundle.load(COMPONENT)
+        if not isinstance(config, DurationPredictorConfig):
+            raise WeightsError(f"{bundle.path}: {COMPONENT} is a {kind_of(config)}")
         self._model = DurationPredictor(config)
 
     def __call__(self, phones: Int[np.ndarray, " p"]) -> float:

@@ -15,6 +15,7 @@ import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from metis_jax.bundle import Bundle
+from metis_jax.chain import check_generator, check_models
 from metis_jax.config import SemanticGeneratorConfig
 from metis_jax.data.audio import CODEC_HOP, ssl_frames, ssl_samples
 from metis_jax.decoding import stages
@@ -106,6 +107,9 @@ class Engine:
     def generator_config(self, task: str) -> SemanticGeneratorConfig:
         """Of the generator of a task, its adapter joined in."""
         self.require(task)
+        return self._generator_config(task)
+
+    def _generator_config(self, task: str) -> SemanticGeneratorConfig:
         parts = self.bundle.tasks[task]
         config = self.bundle.components[parts.generator]
         return config if parts.adapter is None else self.bundle.components[parts.adapter].adapted(config)
@@ -121,14 +125,15 @@ class Engine:
         return Durations(self.bundle) if DURATIONS in self.bundle.components else None
 
     def require(self, task: str) -> None:
-        """Raises WeightsError unless the bundle has everything that a task needs; reads no weights."""
+        """Raises WeightsError unless the bundle has all that a task needs, and it fits together; reads no weights."""
         if task not in self.bundle.tasks:
             known = ", ".join(sorted(self.bundle.tasks)) or "none"
             raise WeightsError(f"{self.bundle.path}: the bundle has no model for task {task!r}; it has: {known}")
         parts = self.bundle.tasks[task]
-        for name in (parts.generator, parts.adapter, *_MODELS):
-            if name is not None:
-                self.bundle.file(name)
+        for name in filter(None, (parts.generator, parts.adapter)):
+            self.bundle.file(name)
+        check_models(self.bundle, tuple(_MODELS))
+        check_generator(self.bundle, task, self._generator_config(task))
 
     def load(self, task: str) -> None:
         """Loads everything that a task needs, which otherwise happens at first use."""

@@ -52,17 +52,16 @@ def read_bytes(path: str | os.PathLike, largest: int = LARGEST) -> bytes:
     return data
 
 
-def parse_json(text: str | bytes, where: str) -> Any:
+def parse_json(text: str | bytes, where: str, *, finite: bool = True) -> Any:
     """The value of a JSON text; `where` begins the message of an InputError.
 
-    Stricter than the standard library: a key stands once in its object, numbers are finite and fit 64 bits, text is
-    Unicode.  What passes can be computed with, and written again.
+    Stricter than the standard library: a key stands once in its object, numbers are finite (unless `finite` is false,
+    for files of our own) and fit 64 bits, text is Unicode.  What passes can be computed with, and written again.
     """
     try:
         text = text.decode("utf-8-sig") if isinstance(text, bytes) else text
-        value = json.loads(
-            text, object_pairs_hook=_object, parse_int=_integer, parse_float=_float, parse_constant=_constant
-        )
+        numbers = {"parse_float": _float, "parse_constant": _constant} if finite else {}
+        value = json.loads(text, object_pairs_hook=_object, parse_int=_integer, **numbers)
         if "\\u" in text:
             json.dumps(value, ensure_ascii=False).encode()
     except RecursionError:
@@ -76,9 +75,9 @@ def parse_json(text: str | bytes, where: str) -> Any:
     return value
 
 
-def read_json(path: str | os.PathLike) -> Any:
-    """The value in a JSON file."""
-    return parse_json(read_bytes(path, _LARGEST_DOCUMENT), str(path))
+def read_json(path: str | os.PathLike, *, finite: bool = True) -> Any:
+    """The value in a JSON file; see `parse_json`."""
+    return parse_json(read_bytes(path, _LARGEST_DOCUMENT), str(path), finite=finite)
 
 
 def _object(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:

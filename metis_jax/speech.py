@@ -14,6 +14,7 @@ from metis_jax.types import Float, Int
 
 # Stage-1 steps and guidance as released.
 _RELEASED = {"tts": (25, 2.5), "vc": (20, 1.0), "tse": (10, 0.0), "se": (10, 0.0), "l2s": (25, 0.0)}
+TASKS = tuple(_RELEASED)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -6,6 +6,7 @@ memory at once; this one needs one.  Reading checks the header against the file,
 reported in one line before anything is allocated.
 """
 
+import itertools
 import json
 import math
 import os
@@ -15,6 +16,8 @@ from typing import NamedTuple
 
 import ml_dtypes
 import numpy as np
+
+from metis_jax.inputs import InputError, check_regular, parse_json
 
 _DTYPES = {
     "BOOL": np.dtype(bool),
@@ -60,9 +63,11 @@ class TensorFile:
         self.specs: dict[str, TensorSpec] = {}
         self._starts: dict[str, int] = {}
         try:
-            size = self.path.stat().st_size
+            size = check_regular(self.path)
             with open(self.path, "rb") as file:
                 self._read_header(file, size)
+        except InputError as error:
+            raise WeightsError(str(error)) from None
         except OSError as error:
             raise WeightsError(f"{self.path}: cannot be read ({error.strerror})") from None
 
@@ -76,20 +81,29 @@ class TensorFile:
                 f"{self.path}: truncated or not a safetensors file, its header needs {8 + length} bytes "
                 f"and the file has {size}"
             )
+        begin = 8 + length
         try:
-            header = json.loads(file.read(length))
+            header = parse_json(file.read(length), str(self.path))
             header.pop("__metadata__", None)
             for name, entry in header.items():
-                spec = TensorSpec(tuple(map(int, entry["shape"])), _DTYPES[entry["dtype"]])
-                start, stop = entry["data_offsets"]
-                if stop - start != spec.nbytes or start < 0:
+                spec = TensorSpec(tuple(map(_count, entry["shape"])), _DTYPES[entry["dtype"]])
+                start, stop = map(_count, entry["data_offsets"])
+                if stop - start != spec.nbytes:
                     raise ValueError(name)
-                self.specs[name], self._starts[name] = spec, 8 + length + start
-        except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
+                self.specs[name], self._starts[name] = spec, begin + start
+        except (ValueError, TypeError, KeyError, AttributeError):
             raise WeightsError(f"{self.path}: not a safetensors file (the header is damaged)") from None
-        end = max((self._starts[name] + spec.nbytes for name, spec in self.specs.items()), default=8 + length)
+        starts = self._starts.items()
+        parts = sorted((start, start + self.specs[name].nbytes, name) for name, start in starts)
+        end = max((stop for _, stop, _ in parts), default=begin)
         if end != size:
             raise WeightsError(f"{self.path}: truncated or damaged, expected {end} bytes, found {size}")
+        for (_, stop, name), (start, _, other) in itertools.pairwise([(begin, begin, "the header"), *parts]):
+            if start != stop:
+                raise WeightsError(
+                    f"{self.path}: damaged, {other!r} begins {abs(start - stop)} bytes "
+                    f"{'before' if start < stop else 'after'} the end of {name!r}"
+                )
 
     @property
     def shapes(self) -> dict[str, tuple[int, ...]]:
@@ -138,6 +152,12 @@ def write_tensor_file(
             raise ValueError(f"{path}: tensor {left[0]!r} was not written")
         file.flush()
         os.fsync(file.fileno())
+
+
+def _count(value: object) -> int:
+    if type(value) is not int or value < 0:
+        raise ValueError(value)
+    return value
 
 
 def spec_of(array: np.ndarray) -> TensorSpec:

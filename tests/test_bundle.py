@@ -2,6 +2,8 @@
 
 import dataclasses
 import json
+import os
+import shutil
 
 import flax
 import jax
@@ -124,6 +126,30 @@ def test_wrong_variables_are_refused_when_writing(tmp_path):
         bundle.add("adapter", ADAPTER, variables(ADAPTER, GENERATOR))
 
 
+@pytest.mark.parametrize("name", ["../evil", "/tmp/evil", "a/b", "", ".", ".hidden", "a\0b", "é", "x" * 101])
+def test_a_component_lies_in_its_bundle(tmp_path, name):
+    with (
+        pytest.raises(ValueError, match="^component name is "),
+        write_bundle(tmp_path / "b", license="x", provenance="y") as bundle,
+    ):
+        bundle.add(name, CODEC, variables(CODEC))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_two_components_of_one_name_and_tasks_without_any_are_refused(tmp_path):
+    with (
+        pytest.raises(ValueError, match="two components are called 'codec'"),
+        write_bundle(tmp_path / "b", license="x", provenance="y") as bundle,
+    ):
+        bundle.add("codec", CODEC, variables(CODEC))
+        bundle.add("codec", CODEC, variables(CODEC))
+    with (
+        pytest.raises(ValueError, match="task 'se' needs component 'generator', which is not listed"),
+        write_bundle(tmp_path / "b", license="x", provenance="y") as bundle,
+    ):
+        bundle.task("se", "generator")
+
+
 def _info(**changes):
     def damage(path):
         info = json.loads((path / "config.json").read_text())
@@ -137,6 +163,34 @@ def _component(key, value):
         info = json.loads((path / "config.json").read_text())
         info["components"]["codec"][key] = value
         (path / "config.json").write_text(json.dumps(info))
+
+    return damage
+
+
+def _configured(**fields):
+    """The generator with other sizes."""
+
+    def damage(path):
+        info = json.loads((path / "config.json").read_text())
+        info["components"]["generator"]["config"] |= fields
+        (path / "config.json").write_text(json.dumps(info))
+
+    return damage
+
+
+def _renamed(name):
+    def damage(path):
+        info = json.loads((path / "config.json").read_text())
+        info["components"][name] = info["components"].pop("codec")
+        (path / "config.json").write_text(json.dumps(info))
+
+    return damage
+
+
+def _pipe(name):
+    def damage(path):
+        (path / name).unlink()
+        os.mkfifo(path / name)
 
     return damage
 
@@ -163,6 +217,44 @@ BAD = {
     "newer": (_info(version=99), "expected format version 1 or older, found 99; update metis_jax"),
     "version text": (_info(version="1"), "expected a format version up to 1, found '1'"),
     "no components": (_info(components=None), "damaged"),
+    "deep": (lambda path: (path / "config.json").write_text('{"a":' * 10_000), "not valid JSON (nested too deeply)"),
+    "huge": (lambda path: (path / "config.json").write_text("1" * 5000), "does not fit 64 bits"),
+    "pipe": (_pipe("config.json"), "config.json: is not a regular file"),
+    "pipe of tensors": (_pipe("codec.safetensors"), "codec.safetensors: is not a regular file"),
+    "name above": (_renamed("../codec"), "component name is '../codec'; use up to 100 letters"),
+    "absolute name": (_renamed("/codec"), "component name is '/codec'"),
+    "long name": (_renamed("c" * 300), "component name is 'ccc"),
+    "config list": (_component("config", []), "codec is []; expected fields by name"),
+    "width zero": (_configured(width=0), "generator: width is 0; expected 1 to"),
+    "width negative": (_configured(width=-64), "generator: width is -64; expected 1 to"),
+    "width huge": (_configured(width=10**12), "generator: width is 1000000000000; expected 1 to"),
+    "width float": (_configured(width=64.0), "generator.width is 64.0; expected an integer"),
+    "width true": (_configured(width=True), "generator.width is True; expected an integer"),
+    "layers": (_configured(num_layers=10**6), "generator: num_layers is 1000000; expected 1 to 1000"),
+    "heads zero": (_configured(num_heads=0), "num_heads is 0; expected 1 to"),
+    "heads odd": (_configured(num_heads=7), "width 64 is not a multiple of num_heads 7"),
+    "condition list": (_configured(condition=["gated"]), "generator.condition is ['gated']; expected a text"),
+    "task list": (_info(tasks={"se": {"generator": ["generator"]}}), "generator is ['generator']; expected a text"),
+    "task text": (_info(tasks={"se": "generator"}), "task 'se' is 'generator'; expected fields by name"),
+    "task of a codec": (_info(tasks={"se": {"generator": "codec"}}), "needs a semantic_generator, but 'codec' is a"),
+    "task plain": (_info(tasks={"se": {"generator": "generator"}}), "task 'se': its generator has no condition"),
+    "task mute": (_info(tasks={"tts": {"generator": "generator"}}), "task 'tts': its generator has no phones"),
+    "no adapter": (
+        _info(tasks={"se": {"generator": "generator", "adapter": "codec"}}),
+        "task 'se' needs a task_adapter, but 'codec' is a semantic_codec",
+    ),
+    "integers": (
+        _tensors(lambda t: t.update({"params/quantizer/codebook": np.ones((128, 4), np.int32)})),
+        "tensor 'params/quantizer/codebook' is of int32; expected floating-point numbers",
+    ),
+    "not finite": (
+        _tensors(lambda t: t["params/quantizer/codebook"].__setitem__((3, 1), np.nan)),
+        "tensor 'params/quantizer/codebook' holds numbers that are not finite in float32",
+    ),
+    "too large": (
+        _tensors(lambda t: t.update({"params/quantizer/codebook": np.full((128, 4), 1e200)})),
+        "holds numbers that are not finite in float32",
+    ),
     "unknown kind": (_component("kind", "vocoder"), "component 'codec' is of unknown kind 'vocoder'"),
     "unknown field": (_component("config", {"depth": 3}), "codec has no field 'depth'"),
     "dangling task": (_info(tasks={"se": {"generator": "gone"}}), "task 'se' needs component 'gone'"),
@@ -182,9 +274,9 @@ BAD = {
 
 
 @pytest.mark.parametrize("case", BAD)
-def test_bad_bundles_are_told_in_one_line(tmp_path, case):
+def test_bad_bundles_are_told_in_one_line(written, tmp_path, case):
     damage, message = BAD[case]
-    damage(write(tmp_path / "b"))
+    damage(shutil.copytree(written, tmp_path / "b"))
     with pytest.raises(ValueError) as caught:
         Bundle(tmp_path / "b").load("codec")
     assert message in str(caught.value) and str(tmp_path) in str(caught.value) and "\n" not in str(caught.value)

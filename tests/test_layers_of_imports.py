@@ -20,7 +20,7 @@ LEVELS = (
     ("models",),
     ("objectives", "decoding", "sharding", "data", "text", "video"),
     ("audio", "bundle"),
-    ("durations", "speaking", "speech"),
+    ("chain", "durations", "speaking", "speech"),
     ("engine",),
     ("synthesis",),
     ("training", "convert", "evaluation"),

@@ -60,12 +60,34 @@ def _append(data):
     return data + b"\0"
 
 
-def _wrong_offsets(data):
+def _with_header(data, text):
     n = int.from_bytes(data[:8], "little")
-    header = json.loads(data[8 : 8 + n])
-    header["half"]["data_offsets"][1] -= 2
-    text = json.dumps(header).encode()
     return len(text).to_bytes(8, "little") + text + data[8 + n :]
+
+
+def _claim(**fields):
+    """The header with another entry of the last tensor, five numbers in ten bytes."""
+
+    def damage(data):
+        header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
+        header["half"] |= fields
+        return _with_header(data, json.dumps(header).encode())
+
+    return damage
+
+
+def _overlap(data):
+    """A tensor on the bytes of another one."""
+    header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
+    header["is_set"]["data_offsets"] = [place - 2 for place in header["is_set"]["data_offsets"]]
+    return _with_header(data, json.dumps(header).encode())
+
+
+def _hole(data):
+    """Two bytes that belong to no tensor."""
+    header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
+    header["half"]["data_offsets"] = [place + 2 for place in header["half"]["data_offsets"]]
+    return _with_header(data, json.dumps(header).encode()) + b"  "
 
 
 @pytest.mark.parametrize(
@@ -73,11 +95,21 @@ def _wrong_offsets(data):
     [
         (_truncate, "truncated or damaged, expected"),
         (_append, "truncated or damaged, expected"),
-        (_wrong_offsets, "the header is damaged"),
+        (_claim(shape=[4]), "the header is damaged"),
+        (_overlap, "damaged, .* begins 2 bytes before the end of"),
+        (_hole, "damaged, 'half' begins 2 bytes after the end of"),
         (lambda data: b"", "no header"),
         (lambda data: data[:40], "truncated or not a safetensors file"),
         (lambda data: b"PK\3\4" + b"\x80\2}q\0." * 30, "not a safetensors file"),
         (lambda data: (2).to_bytes(8, "little") + b"[]", "the header is damaged"),
+        (_claim(shape=[float("inf")]), "the header is damaged"),
+        (_claim(shape=[-5]), "the header is damaged"),
+        (_claim(shape=[2.5]), "the header is damaged"),
+        (_claim(data_offsets=[0.0, 10.0]), "the header is damaged"),
+        (_claim(data_offsets=[-10, 0]), "the header is damaged"),
+        (_claim(data_offsets=[0, 10]), "truncated or damaged, expected"),
+        (lambda data: _with_header(data, b"[" * 100_000), "the header is damaged"),
+        (lambda data: _with_header(data, b'{"a": {}, "a": {}}'), "the header is damaged"),
     ],
 )
 def test_damage_is_told_in_one_line(tmp_path, damage, message):
@@ -90,7 +122,7 @@ def test_damage_is_told_in_one_line(tmp_path, damage, message):
 
 
 def test_missing_file_and_tensor_are_named(tmp_path):
-    with pytest.raises(WeightsError, match="nowhere.safetensors: cannot be read"):
+    with pytest.raises(WeightsError, match="nowhere.safetensors: No such file"):
         TensorFile(tmp_path / "nowhere.safetensors")
     write(tmp_path / "x.safetensors", TENSORS)
     with pytest.raises(WeightsError, match="tensor 'b' is missing"):

@@ -11,35 +11,41 @@ Licence, provenance and decoding settings are those of the sources unless they a
 """
 
 import argparse
-import json
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-import jax
 import numpy as np
 
 from metis_jax import lineage
-from metis_jax.bundle import Bundle, TaskAdapterConfig, write_bundle
+from metis_jax.bundle import Bundle, BundleWriter, TaskAdapterConfig, check_name, write_bundle
 from metis_jax.cli.command import exit_status
-from metis_jax.speech import Settings
-from metis_jax.types import Variables
+from metis_jax.inputs import parse_json
+from metis_jax.speech import TASKS, Settings
+from metis_jax.tensor_files import TensorSpec
 
 DTYPES = ("float32", "float16")
 GENERATOR = "semantic_generator"
 
 
-def stored_as(variables: Variables, dtype: str) -> Variables:
-    """Variables with their parameters in the dtype they are to be stored in."""
+def _add(writer: BundleWriter, name: str, bundle: Bundle, there: str, dtype: str) -> None:
+    """Adds a component tensor by tensor, also those that no model reads, its parameters in `dtype`."""
+    file = bundle.file(there)
 
-    def cast(leaf: np.ndarray) -> np.ndarray:
-        with np.errstate(over="ignore"):
-            result = np.asarray(leaf).astype(dtype)
-        if not np.all(np.isfinite(result)):
-            raise ValueError(f"a parameter of shape {list(result.shape)} does not fit {dtype}; use --dtype=float32")
-        return result
+    def kept_in(path: str) -> np.dtype:
+        return np.dtype(dtype) if path.startswith("params/") else file.specs[path].dtype
 
-    return {name: jax.tree.map(cast, tree) if name == "params" else tree for name, tree in variables.items()}
+    def tensors() -> Iterator[tuple[str, np.ndarray]]:
+        for path in file.specs:
+            with np.errstate(over="ignore"):
+                array = file.read(path).astype(kept_in(path), copy=False)
+            if not np.isfinite(array).all():
+                raise ValueError(f"{file.path}: tensor {path!r} does not fit {array.dtype}; use --dtype=float32")
+            yield path, array
+
+    specs = {path: TensorSpec(spec.shape, kept_in(path)) for path, spec in file.specs.items()}
+    encoders = bundle.encoders.get(there, {})
+    writer.stream(name, bundle.components[there], specs, tensors(), encoders=encoders)
 
 
 def assemble(
@@ -62,7 +68,7 @@ def assemble(
     places = {name: (path, there or name) for name, (path, _, there) in parts.items()}
     sources = [Bundle(path) for path in dict.fromkeys(path for path, _ in places.values())]
     decoding = _common_decoding(sources) if decoding is None else decoding
-    for task in tasks:
+    for task in (*tasks, *TASKS):
         Settings.of(task, preferred=decoding)
     configs = {name: _config(path, there) for name, (path, there) in places.items()}
     _check_tasks(tasks, configs)
@@ -74,9 +80,7 @@ def assemble(
         # An adapter is checked against its base.
         for name in sorted(places, key=lambda name: isinstance(configs[name], TaskAdapterConfig)):
             path, there = places[name]
-            config, variables = Bundle(path).load(there)
-            encoders = Bundle(path).encoders.get(there, {})
-            writer.add(name, config, stored_as(variables, dtype), encoders=encoders)
+            _add(writer, name, Bundle(path), there, dtype)
         for task, adapter in tasks.items():
             writer.task(task, GENERATOR, adapter)
         writer.decoding = decoding
@@ -134,11 +138,11 @@ def _run(flags: argparse.Namespace) -> None:
     for name, _, place in pairs:
         if not name or not place:
             raise ValueError(f"--component is {name!r}; expected NAME=BUNDLE")
+        check_name(name)
+        if [other for other, _, _ in pairs].count(name) > 1:
+            raise ValueError(f"--component={name}=… is given twice")
     wanted = [text.partition("=") for text in flags.task.split(",") if text]
-    try:
-        decoding = None if flags.decoding is None else json.loads(flags.decoding)
-    except ValueError as error:
-        raise ValueError(f"--decoding is not JSON ({error})") from None
+    decoding = None if flags.decoding is None else parse_json(flags.decoding, "--decoding")
     assemble(
         flags.output,
         {name: place for name, _, place in pairs},

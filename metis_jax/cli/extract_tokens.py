@@ -1,7 +1,6 @@
 """`extract_tokens`: shards of audio to shards with SSL tokens, acoustic tokens and SSL features."""
 
 import argparse
-import json
 import os
 import sys
 from collections.abc import Sequence
@@ -9,11 +8,13 @@ from collections.abc import Sequence
 import jax
 
 from metis_jax.bundle import CONFIG_FILE, Bundle
+from metis_jax.chain import check_models
 from metis_jax.cli.command import CACHE_HELP, exit_status
 from metis_jax.cli.runtime import use_compilation_cache
 from metis_jax.config import from_config_dict
 from metis_jax.data.extract import ARRAYS, ExtractConfig, extract
 from metis_jax.engine import Engine
+from metis_jax.inputs import parse_json
 from metis_jax.types import Policy
 
 _NEEDS = {"ssl_features": ("ssl_encoder",), "ssl_tokens": ("ssl_encoder", "semantic_codec")}
@@ -50,10 +51,7 @@ def _config(flags: argparse.Namespace) -> ExtractConfig:
     given = {"arrays": tuple(flags.arrays.split(",")), "keep_audio": not flags.drop_audio}
     for name in ("degrade", "noise"):
         if text := getattr(flags, name):
-            try:
-                given[name] = json.loads(text)
-            except json.JSONDecodeError as error:
-                raise ValueError(f"--{name} is not JSON ({error})") from None
+            given[name] = parse_json(text, f"--{name}")
     if "noise" in given:
         if "degrade" not in given:
             raise ValueError("--noise says what --degrade takes; give --degrade too")
@@ -64,9 +62,8 @@ def _config(flags: argparse.Namespace) -> ExtractConfig:
 def _run(flags: argparse.Namespace) -> None:
     config = _config(flags)
     bundle = Bundle(flags.bundle)
-    components = [part for name in config.arrays for part in _NEEDS[name]]
-    for name in components:
-        bundle.file(name)
+    components = list(dict.fromkeys(part for name in config.arrays for part in _NEEDS[name]))
+    check_models(bundle, components)
     on_cpu = jax.default_backend() == "cpu"
     dtype = flags.dtype or ("float32" if on_cpu else "bfloat16")
     engine = Engine(

@@ -1,7 +1,6 @@
 """What `infer.py` is asked to do: one job from flags, or many from the lines of a list, checked before computing."""
 
 import dataclasses
-import json
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -9,6 +8,7 @@ import numpy as np
 
 from metis_jax import audio
 from metis_jax.audio import AudioError
+from metis_jax.inputs import finite_floats, parse_json, read_array
 from metis_jax.speaking import Script
 from metis_jax.text_files import read_lines
 
@@ -58,10 +58,7 @@ def read_list(path: str) -> list[str]:
 
 def parse_job(line: str, task: str, shared: Mapping[str, Any]) -> Job:
     """The job in a line of a list."""
-    try:
-        entry = json.loads(line)
-    except ValueError as error:
-        raise ValueError(f"not valid JSON ({error})") from None
+    entry = parse_json(line, "the job")
     if not isinstance(entry, dict):
         raise ValueError(f"a job is a JSON object, not {type(entry).__name__}")
     if "seconds" in entry:
@@ -106,12 +103,4 @@ def make_job(entry: Mapping[str, Any], task: str, named: Callable[[str], str] = 
 
 def read_features(path: str) -> np.ndarray:
     """The lip features in an `.npy` file."""
-    try:
-        array = np.load(path, allow_pickle=False)
-    except FileNotFoundError:
-        raise ValueError(f"{path}: no such file") from None
-    except (OSError, ValueError, EOFError) as error:
-        raise ValueError(f"{path}: is not an .npy file of numbers ({error})") from None
-    if not isinstance(array, np.ndarray):
-        raise ValueError(f"{path}: is an archive of arrays; give one .npy file")
-    return array.astype(np.float32) if array.dtype.kind == "f" else array
+    return finite_floats(read_array(path), path).astype(np.float32)

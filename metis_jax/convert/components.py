@@ -1,7 +1,6 @@
 """Components between the two layouts: which rules, which configuration, and are the tensors all there."""
 
 import os
-import zipfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
@@ -21,6 +20,7 @@ from metis_jax.convert import (
 )
 from metis_jax.convert.published import BASE
 from metis_jax.convert.rules import UNUSED, Match, Rule, match_rules
+from metis_jax.inputs import InputError, finite_floats, read_arrays
 from metis_jax.tensor_files import TensorSpec, WeightsError, different_shape, spec_of
 
 # Called with (component, bytes) as tensors are written.
@@ -47,10 +47,9 @@ class StatisticsFile:
     def __init__(self, path: str | os.PathLike):
         self.path = Path(path)
         try:
-            with np.load(self.path, allow_pickle=False) as arrays:
-                self._arrays = {name: arrays[name] for name in arrays.files}
-        except (OSError, ValueError, EOFError, AttributeError, zipfile.BadZipFile):
-            raise WeightsError(f"{self.path}: not an .npz file with the arrays mean and var") from None
+            self._arrays = {name: finite_floats(x, f"{path}: {name}") for name, x in read_arrays(path).items()}
+        except InputError as error:
+            raise WeightsError(f"{error}; expected an .npz file with the arrays mean and var") from None
         self.specs = {name: spec_of(array) for name, array in self._arrays.items()}
 
     def read(self, name: str) -> np.ndarray:

@@ -10,9 +10,7 @@ Exit status: 0; 1 when an array is outside tolerance; 2 when a file is missing, 
 
 import dataclasses
 import fnmatch
-import json
 import sys
-import zipfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -22,6 +20,7 @@ from absl import flags
 
 from metis_jax.convert.parity_models import CHECKS, Arrays, Found, Golden
 from metis_jax.convert.parity_reference import Reference
+from metis_jax.inputs import InputError, read_arrays, read_json
 from metis_jax.tensor_files import WeightsError
 
 # Arrays of a golden that are only inputs.
@@ -93,9 +92,9 @@ def read_goldens(directory: Path) -> Iterator[Golden]:
     if not index_path.is_file():
         raise WeightsError(f"{directory}: not a folder of goldens, index.json is missing")
     try:
-        index = json.loads(index_path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise WeightsError(f"{index_path}: not valid JSON ({error})") from None
+        index = read_json(index_path)
+    except InputError as error:
+        raise WeightsError(str(error)) from None
     unlisted = sorted(path.stem for path in directory.glob("*.npz") if path.stem not in index)
     for name in [*index, *unlisted]:
         if name not in CHECKS:
@@ -116,10 +115,9 @@ def read_goldens(directory: Path) -> Iterator[Golden]:
 
 def _read_arrays(path: Path) -> Arrays:
     try:
-        with np.load(path, allow_pickle=False) as arrays:
-            return {name: arrays[name] for name in arrays.files}
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile):
-        raise WeightsError(f"{path}: missing or not an .npz file") from None
+        return read_arrays(path)
+    except InputError as error:
+        raise WeightsError(str(error)) from None
 
 
 def main(argv: Sequence[str] | None = None) -> int:

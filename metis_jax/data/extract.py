@@ -43,6 +43,7 @@ from metis_jax.data.records import Record, RecordError, decode_record
 from metis_jax.data.sources import BadRecordGuard, BadRecordLimit, Corpus, Selection
 from metis_jax.encoders import ENCODERS, OtherEncoder
 from metis_jax.faults import in_one_line
+from metis_jax.inputs import InputError, read_json
 
 log = logging.getLogger(__name__)
 
@@ -245,7 +246,11 @@ def _claim(output: pathlib.Path, settings: dict) -> None:
     path = output / _SETTINGS
     output.mkdir(parents=True, exist_ok=True)
     if path.exists():
-        found = json.loads(path.read_text(encoding="utf-8"))
+        try:
+            found = dict(read_json(path, finite=False))
+        except (InputError, TypeError, ValueError) as error:
+            reason = error if isinstance(error, InputError) else f"{path}: not the settings of a run"
+            raise shards.ShardError(f"{reason}; remove {output} and start again") from None
         different = sorted(name for name in {*found, *settings} if found.get(name) != settings.get(name))
         if different:
             raise shards.ShardError(f"{output}: holds tokens of other {', '.join(different)}; use a new folder")

@@ -4,6 +4,7 @@ import numpy as np
 
 from metis_jax.data.corpora import Item
 from metis_jax.data.records import RecordError
+from metis_jax.inputs import InputError, finite_floats, read_array
 
 PHONES = 1024  # entries of the phone embedding
 FEATURE_RATE = 25  # video frames a second
@@ -18,21 +19,16 @@ def _phones(item: Item) -> np.ndarray:
 
 def _visual_features(path: str, seconds: float) -> np.ndarray:
     try:
-        with open(path, "rb") as file:
-            features = np.lib.format.read_array(file, allow_pickle=False)
-    except OSError as error:
-        raise RecordError(f"visual_features: {path}: {error.strerror or error}") from error
-    except ValueError as error:
-        raise RecordError(f"visual_features: {path}: not a .npy array: {error}") from error
-    if features.dtype.kind != "f" or features.ndim != 2 or not features.size:
+        features = finite_floats(read_array(path), path)
+    except InputError as error:
+        raise RecordError(f"visual_features: {error}") from None
+    if features.ndim != 2 or not features.size:
         raise RecordError(f"visual_features: {path}: {features.dtype}{list(features.shape)}; expected floats [t, d]")
-    if not np.isfinite(features).all():
-        raise RecordError(f"visual_features: {path}: values that are not finite")
     if abs(len(features) / FEATURE_RATE - seconds) > 0.2 + 0.05 * seconds:
         raise RecordError(
             f"visual_features: {path}: {len(features)} frames at {FEATURE_RATE} a second for {seconds:.2f} s of sound"
         )
-    return features if features.dtype == np.float16 else features.astype(np.float32)
+    return features
 
 
 def given_arrays(item: Item, seconds: float) -> dict[str, np.ndarray]:

@@ -11,6 +11,9 @@ from metis_jax.types import Array, Float, Int
 # Numbers that are folded into a random key one after the other: the user's seed, the window, the stage.
 Seed = tuple[int, ...]
 
+MOST_STEPS = 128  # of a level
+MOST = 100.0  # of guidance and temperatures: beyond it logits lose what they say in float32
+
 
 @dataclasses.dataclass(frozen=True)
 class SemanticJob:
@@ -53,6 +56,12 @@ class StageSettings:
     by_mean: bool = False
 
     def __post_init__(self):
+        if not self.steps or not all(1 <= count <= MOST_STEPS for count in self.steps):
+            raise ValueError(f"steps is {list(self.steps)}; expected numbers from 1 to {MOST_STEPS}")
+        for name in ("guidance", "temperature", "choice_temperature"):
+            value = getattr(self, name)
+            if not 0 <= value <= MOST:
+                raise ValueError(f"{name} is {value}; expected a number from 0 to {MOST:g}")
         if self.by_mean and self.temperature:
             raise ValueError(f"by_mean takes tokens without noise, but temperature is {self.temperature}; set it to 0")
 

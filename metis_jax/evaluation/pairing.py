@@ -8,14 +8,13 @@ A place is a folder, an audio file, or a list: a text file with one path per lin
 """
 
 import dataclasses
-import json
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from metis_jax.data.corpora import files_under
 from metis_jax.evaluation.errors import EvaluationError
-from metis_jax.inputs import InputError
+from metis_jax.inputs import InputError, parse_json
 from metis_jax.text_files import read_lines
 
 AUDIO_SUFFIXES = (".wav", ".flac", ".ogg", ".opus", ".mp3")
@@ -115,12 +114,14 @@ def read_texts(manifest: str | os.PathLike) -> dict[str, str]:
         if not line.strip():
             continue
         try:
-            fields = json.loads(line)
-        except json.JSONDecodeError as error:
-            raise EvaluationError(f"--texts={manifest}: line {number} is not JSON ({error})") from None
+            fields = parse_json(line, f"--texts={manifest}: line {number}")
+        except InputError as error:
+            raise EvaluationError(str(error)) from None
         names = [fields[key] for key in _NAME_FIELDS if fields.get(key)] if isinstance(fields, dict) else []
         if not names:
             raise EvaluationError(f"--texts={manifest}: line {number} has none of {', '.join(_NAME_FIELDS)}")
+        if not _parts(str(names[0])):
+            raise EvaluationError(f"--texts={manifest}: line {number} names {names[0]!r}, which is no file")
         if fields.get("text"):
             texts[str(names[0])] = str(fields["text"])
     if not texts:

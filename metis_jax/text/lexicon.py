@@ -1,11 +1,10 @@
 """A user's own pronunciations, which win over every rule of every language."""
 
-import json
 import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from metis_jax.inputs import InputError
+from metis_jax.inputs import InputError, parse_json
 from metis_jax.text import vocabulary
 from metis_jax.text.errors import TextError
 from metis_jax.text.forms import one_form
@@ -45,9 +44,9 @@ class Lexicon:
             raise TextError(f"lexicon: {error}") from None
         if path.suffix == ".json":
             try:
-                words = json.loads(text)
-            except json.JSONDecodeError as error:
-                raise TextError(f"lexicon: {path} is not JSON: {error}") from None
+                words = parse_json(text, f"lexicon: {path}")
+            except InputError as error:
+                raise TextError(str(error)) from None
             if not isinstance(words, dict):
                 raise TextError(f'lexicon: {path} should hold one object, {{"word": "p|h|o|n"}}')
             return cls(words)

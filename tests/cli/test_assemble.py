@@ -161,11 +161,19 @@ def test_a_task_that_nothing_can_serve_is_refused(tmp_path, capsys, task, messag
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        ({"task": "se", "decoding": "{'a'}"}, "not JSON"),
+        ({"task": "se", "decoding": "{'a'}"}, "--decoding: not valid JSON (Exp"),
         ({"task": "se", "decoding": '{"third_level": {}}'}, "no stage 'third_level'"),
         ({"task": "se", "decoding": '{"semantic": {"heat": 1}}'}, "decoding.semantic has no field 'heat'"),
         ({"task": "se", "decoding": '{"semantic": 6}'}, "decoding.semantic is 6"),
         ({"task": "vc", "decoding": '{"match_pitch": "yes"}'}, "decoding.match_pitch is 'yes'; use true or false"),
+        ({"decoding": '{"semantic": {"temperature": NaN}}'}, "NaN is no number of JSON"),
+        (
+            {"decoding": '{"semantic": {"steps": [0]}}'},
+            "decoding.semantic: steps is [0]; expected numbers from 1",
+        ),
+        ({"decoding": '{"first_level": {"steps": 3}}'}, "decoding.first_level.steps is 3; expected a list"),
+        ({"decoding": '{"l2s": {"semantic": {"guidance": -1}}}'}, "decoding.l2s.semantic: guidance is -1.0; expected"),
+        ({"decoding": "[" * 10_000}, "nested too deeply"),
         ({"task": "se"}, "no component semantic_generator"),
         ({"dtype": "float16"}, "does not fit float16"),
     ],

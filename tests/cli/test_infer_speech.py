@@ -121,9 +121,12 @@ BAD = {
     "text of a list": (("--task=tts", "--list=jobs.jsonl", "--text=a"), "--list stands instead of --text"),
     "language of an se list": (("--task=se", "--list=jobs.jsonl", "--language=en"), "--list stands instead of"),
     "no features": (("--task=l2s", "--output=out.wav"), "task l2s needs --features=…"),
-    "missing features": (("--task=l2s", "--features=none.npy", "--output=out.wav"), "none.npy: no such file"),
-    "bad features": (("--task=l2s", "--features=text.npy", "--output=out.wav"), "text.npy: is not an .npy file"),
-    "archive": (("--task=l2s", "--features=many.npz", "--output=out.wav"), "many.npz: is an archive"),
+    "missing features": (
+        ("--task=l2s", "--features=none.npy", "--output=out.wav"),
+        "none.npy: No such file",
+    ),
+    "bad features": (("--task=l2s", "--features=text.npy", "--output=out.wav"), "text.npy: not an .npy file"),
+    "archive": (("--task=l2s", "--features=many.npz", "--output=out.wav"), "many.npz: not an .npy file"),
     "wide features": (("--task=l2s", "--features=wide.npy", "--output=out.wav"), "expected floats [frames, 4]"),
 }
 

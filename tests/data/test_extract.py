@@ -89,7 +89,7 @@ def test_processes_that_start_alike_may_write_one_file(tmp_path):
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        (["--degrade={"], "--degrade is not JSON"),
+        (["--degrade={"], "--degrade: not valid JSON"),
         (['--noise={"split": "train"}'], "--noise says what --degrade takes; give --degrade too"),
         (['--degrade={"snr": 1}'], "--degrade and --noise.degrade has no field 'snr'"),
         (["--arrays=acoustic_tokens", '--degrade={"gain_db": [0, 0]}'], "degrade changes SSL arrays alone"),

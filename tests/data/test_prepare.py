@@ -225,6 +225,10 @@ def test_another_input_may_not_use_the_same_folder(tmp_path, capsys):
         ('{"path": "a.wav", "sample_rate": "16k"}', "field 'sample_rate'"),
         ('{"path": "a.wav", "kind": "music"}', "field 'kind' is 'music'"),
         ('{"path": "a.wav"}\n{"path": "a.flac"}', "id 'a' names both"),
+        ("[" * 10_000, "line 1: not valid JSON .nested too deeply"),
+        (f'{{"path": "a.wav", "seconds": {"9" * 400}}}', "line 1: not valid JSON .the integer 999"),
+        ('{"path": "a.wav", "seconds": 1e999}', "line 1: not valid JSON .the number 1e999"),
+        ('{"path": "a.wav", "text": "\\ud800"}', "line 1: not valid JSON .half of a surrogate pair"),
     ],
 )
 def test_a_bad_manifest_is_named_before_any_work(tmp_path, text, message, capsys):
@@ -301,6 +305,20 @@ def test_a_video_is_represented_by_its_sound(tmp_path):
     assert report["records"] == 1 and list(report["hours"]) == ["video"]
 
 
+def test_recordings_that_are_no_regular_files_are_refused(tmp_path):
+    os.mkfifo(tmp_path / "pipe.wav")
+    soundfile.write(tmp_path / "good.wav", voice(0, 1.0), 16_000)
+    places = {"good": "good.wav", "pipe": "pipe.wav", "endless": "/dev/zero", "zero": "a\0b.wav"}
+    rows = [{"id": name, "path": place} for name, place in places.items()]
+    report = prepare(write_manifest(tmp_path, rows), tmp_path / "out")
+    assert report["records"] == 1 and report["refused"] == {"unreadable": 3}
+    lines = (tmp_path / "out" / "refused.jsonl").read_text().splitlines()
+    refused = {row["id"]: row["detail"] for row in map(json.loads, lines)}
+    assert refused["pipe"].endswith("pipe.wav: is not a regular file")
+    assert refused["endless"].endswith("/dev/zero: is not a regular file")
+    assert refused["zero"].endswith("embedded null byte")
+
+
 def test_source_audio_that_can_not_be_one_refuses_its_line(tmp_path):
     wave = voice(0, 1.0)
     waves = {"short": wave[:12_000], "long": np.pad(wave, (0, 4_000)), "silent": 0.001 * wave, "good": voice(1, 1.02)}
@@ -326,11 +344,12 @@ def test_phones_and_lip_features_of_a_manifest(tmp_path):
     """Good ones land in the record; a bad one refuses its line and says why."""
     features = np.random.default_rng(0).standard_normal((25, 6))
     arrays = {"good": features, "ints": features.astype(int), "flat": features[:, 0], "short": features[:5]}
-    arrays |= {"nan": np.full((25, 6), np.nan), "pickled": np.array([{}])}
+    arrays |= {"nan": np.full((25, 6), np.nan), "pickled": np.array([{}]), "large": 1e200 * features}
     for name, array in arrays.items():
         np.save(tmp_path / f"{name}.npy", array)
     (tmp_path / "text.npy").write_text("not an array")
-    lines = {name: {"visual_features": f"{name}.npy"} for name in (*arrays, "text", "missing")}
+    os.mkfifo(tmp_path / "pipe.npy")
+    lines = {name: {"visual_features": f"{name}.npy"} for name in (*arrays, "text", "pipe", "missing")}
     lines |= {"wide": {"phones": [5, 1024]}, "negative": {"phones": [-1]}, "word": {"phones": "a b"}}
     lines |= {"real": {"phones": [1.0]}, "true": {"phones": [True]}, "plain": {"phones": [], "visual_features": None}}
     lines["good"]["phones"] = [0, 1023, 7]
@@ -342,8 +361,14 @@ def test_phones_and_lip_features_of_a_manifest(tmp_path):
 
     assert report["records"] == 2 and report["refused"] == {"bad array": len(lines) - 2}
     refused = {row["id"]: row for row in map(json.loads, (tmp_path / "out" / "refused.jsonl").read_text().splitlines())}
-    details = {"ints": "int64[25, 6]; expected floats", "flat": "float64[25]", "short": "5 frames", "nan": "not finite"}
-    details |= {"pickled": "not a .npy array", "text": "not a .npy array", "missing": "No such file"}
+    details = {
+        "ints": "ints.npy: holds int64",
+        "flat": "float32[25]",
+        "short": "5 frames",
+        "nan": "not finite",
+    }
+    details |= {"pickled": "holds object", "text": "not an .npy file", "missing": "No such file"}
+    details |= {"large": "too large for float32", "pipe": "is not a regular file"}
     details |= {"wide": "phones hold 1024", "negative": "hold -1", "word": "hold 'a b'", "real": "hold 1.0"}
     for name, detail in (details | {"true": "hold True"}).items():
         assert detail in refused.pop(name)["detail"]

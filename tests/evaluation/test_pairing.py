@@ -101,7 +101,12 @@ def test_ambiguous_texts_are_refused(files):
 
 @pytest.mark.parametrize(
     ("line", "message"),
-    [("{", "line 1 is not JSON"), ('{"text": "x"}', "none of"), ('{"path": "a"}', "no line has a text")],
+    [
+        ("{", "line 1: not valid JSON"),
+        ('{"path": ".", "text": "x"}', "names '.', which is no file"),
+        ('{"text": "x"}', "none of"),
+        ('{"path": "a"}', "no line has a text"),
+    ],
 )
 def test_bad_manifests_say_what_is_wrong(tmp_path, line, message):
     with pytest.raises(EvaluationError, match=message):

@@ -166,7 +166,7 @@ def test_the_lexicon_wins(front_end):
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("a.json", "{", "is not JSON"),
+        ("a.json", "{", "a.json: not valid JSON"),
         ("a.json", "[]", "should hold one object"),
         ("a.json", '{"a": "zz"}', "word 'a': phonemes: 'zz' not in the table"),
         ("a.txt", "hello h|ə", "line 1: expected a word, a tab"),

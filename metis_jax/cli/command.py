@@ -1,5 +1,6 @@
 """What every command does alike: flags in a registry of its own, `--help`, and failure as one line and exit code 2."""
 
+import contextlib
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -58,6 +59,9 @@ def run(
 
 def exit_status(name: str, body: Callable[[], int | None], *, refusals: tuple[type[Exception], ...] = ()) -> int:
     """That of `body`, None for 0; or 2 with one line on stderr.  METIS_TRACEBACK=1 shows where an error came from."""
+    with contextlib.suppress(AttributeError):  # a stand-in for the stream, which takes anything
+        # Consoles of another encoding, and names that are no text, are no reason to fail after all the work.
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         return body() or 0
     except (*REFUSALS, *refusals) as error:

@@ -31,11 +31,14 @@ def use_compilation_cache(folder: str | None) -> None:
     if folder == "off":
         jax.config.update("jax_enable_compilation_cache", False)
         return
-    path = Path(folder) if folder else default_cache()
     try:
+        path = Path(folder) if folder else default_cache()
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         print(f"{path}: no compilation cache there ({error.strerror})", file=sys.stderr)
+        return
+    except RuntimeError:  # a user whom the system does not know, as in containers
+        print("no compilation cache: there is no home folder; set HOME or XDG_CACHE_HOME", file=sys.stderr)
         return
     jax.config.update("jax_compilation_cache_dir", str(path))
     # Every program counts: by default only those are kept that took a second to compile.

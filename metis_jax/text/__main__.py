@@ -28,6 +28,13 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _standard_input() -> str:
+    try:
+        return sys.stdin.buffer.read().decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise TextError(f"text: standard input is not UTF-8 (byte {error.start})") from None
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command; 0, or 2 with one line on standard error."""
     parser = _parser()
@@ -40,12 +47,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
             phonemes, ids = options.phonemes, frontend.ids_of(options.phonemes)
         else:
             lexicon = Lexicon.from_file(options.lexicon) if options.lexicon else None
-            text = sys.stdin.read() if options.text == "-" else options.text
+            text = _standard_input() if options.text == "-" else options.text
             reading = frontend.TextFrontEnd(lexicon, han=options.han).read(text, options.language)
             phonemes, ids = reading.phonemes, reading.ids
     except (TextError, MissingTextExtra) as error:
         parser.error(str(error))
-    print(json.dumps({"phonemes": phonemes, "ids": list(ids)}, ensure_ascii=False))
+    is_unicode = (sys.stdout.encoding or "").lower().startswith("utf")
+    print(json.dumps({"phonemes": phonemes, "ids": list(ids)}, ensure_ascii=not is_unicode))
     return 0
 
 

@@ -11,9 +11,10 @@ import logging
 import os
 import pathlib
 import re
+import shutil
 import sys
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import orbax.checkpoint as ocp
@@ -22,7 +23,7 @@ from metis_jax.training.state import TrainState
 
 
 class CheckpointError(ValueError):
-    """A checkpoint that could not be written: names the folder and what the system said."""
+    """A checkpoint that could not be written, with what the system said, or that can not be read: names the folder."""
 
 
 @functools.cache
@@ -94,19 +95,42 @@ class Checkpoints:
 
     def read_about(self, step: int) -> dict[str, Any]:
         """What was said of the run; readable without knowing its state."""
-        return dict(self._manager.restore(step, args=ocp.args.Composite(about=ocp.args.JsonRestore()))["about"])
+        with self._reading(step):
+            return dict(self._manager.restore(step, args=ocp.args.Composite(about=ocp.args.JsonRestore()))["about"])
 
     def read_data(self, step: int) -> dict[str, Any]:
         """Where the data goes on; readable alike."""
-        return dict(self._manager.restore(step, args=ocp.args.Composite(data=ocp.args.JsonRestore()))["data"])
+        with self._reading(step):
+            return dict(self._manager.restore(step, args=ocp.args.Composite(data=ocp.args.JsonRestore()))["data"])
 
     def restore(self, step: int, target: TrainState) -> Restored:
         """Into shapes and shardings of `target`, whatever mesh the checkpoint was written on."""
         items = ocp.args.Composite(
             state=ocp.args.StandardRestore(target), data=ocp.args.JsonRestore(), about=ocp.args.JsonRestore()
         )
-        found = self._manager.restore(step, args=items)
-        return Restored(step, found["state"], dict(found["data"]), dict(found["about"]))
+        with self._reading(step):
+            found = self._manager.restore(step, args=items)
+            return Restored(step, found["state"], dict(found["data"]), dict(found["about"]))
+
+    @contextlib.contextmanager
+    def _reading(self, step: int) -> Iterator[None]:
+        try:
+            yield
+        except Exception as error:  # its files are read by three libraries, each with errors of its own
+            before = [one for one in self.steps() if one < step]
+            then = f"go on from step {before[-1]}" if before else "begin again"
+            raise CheckpointError(f"{self._folder / str(step)}: is damaged; remove it to {then}") from error
+
+    def set_aside(self, steps: Sequence[int]) -> None:
+        """Moves checkpoints to a folder beside, where they are in nobody's way."""
+        if not steps:
+            return
+        aside = self._folder.with_name(f"{self._folder.name}_damaged")
+        aside.mkdir(exist_ok=True)
+        for step in steps:
+            shutil.rmtree(aside / str(step), ignore_errors=True)
+            os.rename(self._folder / str(step), aside / str(step))
+        self._manager.reload()
 
     def wait(self) -> None:
         with self._writing():

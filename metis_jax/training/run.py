@@ -27,7 +27,7 @@ from metis_jax.sharding import activate, batch_parts, make_mesh, to_devices, to_
 from metis_jax.text.frontend import TextFrontEnd
 from metis_jax.text.languages import AUTO
 from metis_jax.training import code_vectors
-from metis_jax.training.checkpoint import Checkpoints, Restored
+from metis_jax.training.checkpoint import CheckpointError, Checkpoints, Restored
 from metis_jax.training.config import TrainConfig, check_same_run, defining
 from metis_jax.training.stage import LooksFirst, Params, Stage
 from metis_jax.training.stages.registry import make_stage
@@ -243,15 +243,36 @@ def _last_checkpoint(config: TrainConfig, own: Checkpoints, target: TrainState) 
             if not pathlib.Path(folder).is_dir():
                 raise ValueError(f"config.resume is {folder!r}: no such folder")
             checkpoints = Checkpoints(pathlib.Path(folder))
-        step = checkpoints.latest()
-        if step is not None:
-            check_same_run(checkpoints.read_about(step)["config"], same, f"checkpoint {step}")
-            return checkpoints.restore(step, target), folder
+        restored = _newest_whole(checkpoints, same, target)
+        if restored is not None:
+            if checkpoints is own:
+                own.set_aside([step for step in own.steps() if step > restored.step])
+            return restored, folder
     if config.resume:
         raise ValueError(
             f"config.resume is {config.resume!r}: no checkpoint in it; give a run's folder {CHECKPOINTS!r}"
         )
     return None, ""
+
+
+def _newest_whole(checkpoints: Checkpoints, same: Mapping[str, Any], target: TrainState) -> Restored | None:
+    """The last checkpoint; where it is damaged, and one before it is not, that one."""
+    damage = None
+    for step in reversed(checkpoints.steps()):
+        try:
+            check_same_run(checkpoints.read_about(step)["config"], same, f"checkpoint {step}")
+            restored = checkpoints.restore(step, target)
+        except CheckpointError as error:
+            damage = damage or error
+            if jax.process_count() > 1:  # the others may have read their parts of it
+                break
+            continue
+        if damage:
+            log.warning("%s; goes on from step %d", str(damage).partition(";")[0], step)
+        return restored
+    if damage:
+        raise damage
+    return None
 
 
 def start_run(config: TrainConfig, workdir: pathlib.Path, encoders: Mapping[str, str] = MappingProxyType({})) -> Run:

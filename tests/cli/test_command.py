@@ -1,5 +1,7 @@
 """What commands have in common: flags and nothing else, help, one line for whatever the user can mend."""
 
+import io
+
 import pytest
 from absl import flags
 
@@ -49,6 +51,15 @@ def test_words_and_unknown_flags_are_refused(capsys):
     assert run(["word"]) == 2 and run(["--sise=3"]) == 2
     word, flag = capsys.readouterr().err.splitlines()
     assert "unexpected argument 'word'" in word and "'sise'" in flag
+
+
+def test_a_console_of_another_encoding_takes_what_is_printed(monkeypatch):
+    for encoding in ("ascii", "cp1252", "utf-8"):
+        console = io.TextIOWrapper(io.BytesIO(), encoding=encoding)
+        monkeypatch.setattr("sys.stdout", console)
+        assert run([], lambda given: print("語\udce9.wav")) == 0
+        console.flush()
+        assert console.buffer.getvalue().decode(encoding).endswith("\\udce9.wav\n")
 
 
 def test_our_own_mistakes_are_not_hidden(monkeypatch):

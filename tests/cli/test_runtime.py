@@ -1,3 +1,5 @@
+import os
+
 import jax
 import jax.numpy as jnp
 import pytest
@@ -42,6 +44,16 @@ def test_a_cache_that_can_not_be_written_is_reported(tmp_path, capsys, settings)
     before = jax.config.jax_compilation_cache_dir
     runtime.use_compilation_cache(str(tmp_path / "file" / "cache"))
     assert "no compilation cache there" in capsys.readouterr().err
+    assert jax.config.jax_compilation_cache_dir == before
+
+
+def test_a_user_without_a_home_has_no_cache(monkeypatch, capsys, settings):
+    for name in ("HOME", "XDG_CACHE_HOME", "JAX_COMPILATION_CACHE_DIR"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(os, "getuid", lambda: 2**31 - 5)  # nobody of the password file
+    before = jax.config.jax_compilation_cache_dir
+    runtime.use_compilation_cache(None)
+    assert "no home folder; set HOME or XDG_CACHE_HOME" in capsys.readouterr().err
     assert jax.config.jax_compilation_cache_dir == before
 
 

@@ -1,5 +1,7 @@
 """The front end as a whole: language, lexicon, reports, refusals, a missing extra, and no text that breaks it."""
 
+import io
+import json
 import logging
 import subprocess
 import sys
@@ -212,6 +214,27 @@ def test_no_text_breaks_it(front_end, language):
 @pytest.mark.parametrize("unit", ["1", "1,", "word. ", "不", "一", "ー", "あ", "안녕 ", "שלום ", "😀", "'"])
 def test_very_long_text(front_end, language, unit):
     front_end.read(unit * 3000, language)
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "cp1252", "utf-8", "utf-16"])
+def test_the_command_prints_json_on_any_console(monkeypatch, encoding):
+    from metis_jax.text.__main__ import main
+
+    console = io.TextIOWrapper(io.BytesIO(), encoding=encoding)
+    monkeypatch.setattr(sys, "stdout", console)
+    assert main(["--phonemes=h|ə|l|oʊ"]) == 0
+    console.flush()
+    assert json.loads(console.buffer.getvalue().decode(encoding))["phonemes"] == "h|ə|l|oʊ"
+
+
+def test_standard_input_is_read_as_utf_8(monkeypatch, capsys):
+    from metis_jax.text.__main__ import main
+
+    given = io.TextIOWrapper(io.BytesIO("Grüße".encode("latin-1")), encoding="ascii")
+    monkeypatch.setattr(sys, "stdin", given)
+    with pytest.raises(SystemExit) as ended:
+        main(["--language=de", "-"])
+    assert ended.value.code == 2 and "standard input is not UTF-8 (byte 2)" in capsys.readouterr().err
 
 
 BLOCKED = "import sys; sys.modules.update(dict.fromkeys({packages!r}));"

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import os
+import shutil
 import signal
 
 import flax.linen as nn
@@ -129,6 +130,35 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_batch(tmp_path, m
     checkpoints = Checkpoints(tmp_path / "checkpoints")
     assert (checkpoints.latest() or 0) < step
     checkpoints.close()
+
+
+DAMAGE = {
+    "files of zero bytes": lambda folder: [p.write_bytes(b"") for p in folder.rglob("*") if p.is_file()],
+    "no data": lambda folder: [shutil.rmtree(folder / "data"), (folder / "data").mkdir()],
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGE.values(), ids=DAMAGE)
+def test_a_damaged_checkpoint_is_set_aside_for_the_one_before(straight, tmp_path, caplog, damage):
+    workdir = tmp_path / "run"
+    shutil.copytree(straight, workdir)
+    damage(workdir / "checkpoints" / "8")
+    run = start_run(config(), workdir)
+    assert int(run.state.step) == 6
+    assert f"{workdir}/checkpoints/8: is damaged; goes on from step 6" in caplog.text
+    run.checkpoints.save(8, run.state, run.data_state, run.about)  # nothing is in its way
+    run.checkpoints.close()
+    assert [path.name for path in (workdir / "checkpoints_damaged").iterdir()] == ["8"]
+
+
+def test_where_every_checkpoint_is_damaged_the_newest_is_named(straight, tmp_path):
+    workdir = tmp_path / "run"
+    shutil.copytree(straight, workdir)
+    for step in ("6", "8"):
+        DAMAGE["files of zero bytes"](workdir / "checkpoints" / step)
+    with pytest.raises(ValueError, match=r"checkpoints/8: is damaged; remove it to go on from step 6$"):
+        start_run(config(), workdir)
+    assert sorted(path.name for path in (workdir / "checkpoints").iterdir()) == ["6", "8"]
 
 
 def test_a_checkpoint_of_another_config_is_refused(straight):

@@ -38,6 +38,7 @@ SLOWEST, FASTEST = 2.0, 35.0
 # How many times as fast as the prompt a text may be by its bytes; beyond, it is longer to say than to write ("$12.50").
 HURRIED = 1.5
 LEAST_FRAMES = 12  # of a text, at the tempo of the prompt: about the shortest of words
+MOST_SECONDS = 86_400.0
 # Longer parts would still fit, but training has few utterances of that length.
 PART_FRAMES = 20 * FRAME_RATE
 
@@ -77,8 +78,8 @@ class Script:
         ):
             if words and phones:
                 raise ValueError(f"{what} and phones of it were both given; give one")
-        if self.seconds is not None and not 0 < self.seconds < float("inf"):
-            raise ValueError(f"seconds is {self.seconds}; it must be positive")
+        if self.seconds is not None and not 0 < self.seconds <= MOST_SECONDS:
+            raise ValueError(f"seconds is {self.seconds}; it must be positive, and at most {MOST_SECONDS:g}")
         if not 0.1 <= self.speed <= 10:
             raise ValueError(f"speed is {self.speed}; it must lie between 0.1 and 10")
         if self.seconds is not None and self.speed != 1:

@@ -2,8 +2,12 @@
 
 import contextlib
 import os
+import signal
 import sys
-from collections.abc import Callable, Sequence
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from types import FrameType
+from typing import NoReturn
 
 from absl import flags
 
@@ -13,6 +17,8 @@ from metis_jax.faults import in_one_line
 REFUSALS = (ValueError, OSError, flags.Error)
 
 CACHE_HELP = "Folder that keeps compiled programs for later runs, or `off`; by default in the user's cache folder."
+
+_AGAIN_SECONDS = 5
 
 # A flag belongs to the command that asked for it, not to this file.
 flags.disclaim_key_flags()
@@ -58,14 +64,60 @@ def run(
 
 
 def exit_status(name: str, body: Callable[[], int | None], *, refusals: tuple[type[Exception], ...] = ()) -> int:
-    """That of `body`, None for 0; or 2 with one line on stderr.  METIS_TRACEBACK=1 shows where an error came from."""
+    """That of `body`, None for 0; or 2 with one line on stderr.  METIS_TRACEBACK=1 shows where an error came from.
+
+    After Ctrl-C or SIGTERM what was half written is removed, and the status is that of the signal, 130 or 143.
+    """
     with contextlib.suppress(AttributeError):  # a stand-in for the stream, which takes anything
         # Consoles of another encoding, and names that are no text, are no reason to fail after all the work.
         sys.stdout.reconfigure(errors="backslashreplace")
     try:
-        return body() or 0
+        with _told_to_stop():
+            return body() or 0
+    except Stopped as stop:
+        print(f"{name}: stopped by {stop.signal.name}", file=sys.stderr)
+        return 128 + stop.signal
     except (*REFUSALS, *refusals) as error:
         if os.environ.get("METIS_TRACEBACK"):
             raise
         print(f"{name}: {in_one_line(error)}", file=sys.stderr)
         return 2
+
+
+class Stopped(BaseException):
+    """Raised where a signal met the main thread; `signal` is which."""
+
+    def __init__(self, number: int):
+        super().__init__()
+        self.signal = signal.Signals(number)
+
+
+@contextlib.contextmanager
+def _told_to_stop() -> Iterator[None]:
+    """Inside the block Ctrl-C and SIGTERM raise `Stopped`, unless somebody else has taken them over."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    first: list[int] = []
+
+    def stop(number: int, _: FrameType | None) -> NoReturn:
+        first.append(number)
+        # A callback of JAX may swallow what is raised in it: it is raised again until the block has ended.
+        signal.alarm(_AGAIN_SECONDS)
+        raise Stopped(first[0])
+
+    defaults = {signal.SIGINT: signal.default_int_handler, signal.SIGTERM: signal.SIG_DFL}
+    taken = {number: default for number, default in defaults.items() if signal.getsignal(number) == default}
+    before = {number: signal.signal(number, stop) for number in (*taken, signal.SIGALRM)}
+    try:
+        yield
+    finally:
+        signal.alarm(0)
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def check_range(flag: str, value: int, least: int, most: int) -> None:
+    """ValueError unless the value of a flag lies in a range."""
+    if not least <= value <= most:
+        raise ValueError(f"--{flag} is {value}; expected {least} to {most}")

@@ -64,6 +64,8 @@ def _run(given: flags.FlagValues) -> None:
         name: make_examples(find_audio(location, "--outputs"), places, texts)
         for name, location in _systems(given.outputs).items()
     }
+    if not given.metrics:
+        raise EvaluationError(f"--metrics is empty; give some of {', '.join(GROUPS)}")
     measures = measures_of(given.metrics, places)
     paths = report_paths(given.report) if given.report else []
     if given.recognizer:

@@ -9,7 +9,7 @@ import jax
 
 from metis_jax.bundle import CONFIG_FILE, Bundle
 from metis_jax.chain import check_models
-from metis_jax.cli.command import CACHE_HELP, exit_status
+from metis_jax.cli.command import CACHE_HELP, check_range, exit_status
 from metis_jax.cli.runtime import use_compilation_cache
 from metis_jax.config import from_config_dict
 from metis_jax.data.extract import ARRAYS, ExtractConfig, extract
@@ -43,7 +43,6 @@ def _parser() -> argparse.ArgumentParser:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     flags = _parser().parse_args(arguments)
-    use_compilation_cache(flags.compilation_cache)
     return exit_status("extract_tokens", lambda: _run(flags))
 
 
@@ -52,6 +51,8 @@ def _config(flags: argparse.Namespace) -> ExtractConfig:
     for name in ("degrade", "noise"):
         if text := getattr(flags, name):
             given[name] = parse_json(text, f"--{name}")
+            if not isinstance(given[name], dict):
+                raise ValueError(f"--{name}: a {type(given[name]).__name__}; expected an object")
     if "noise" in given:
         if "degrade" not in given:
             raise ValueError("--noise says what --degrade takes; give --degrade too")
@@ -60,6 +61,11 @@ def _config(flags: argparse.Namespace) -> ExtractConfig:
 
 
 def _run(flags: argparse.Namespace) -> None:
+    use_compilation_cache(flags.compilation_cache)
+    check_range("rows", flags.rows, 0, 4096)
+    check_range("threads", flags.threads, 1, 1024)
+    check_range("process_count", flags.process_count, 1, 1_000_000)
+    check_range("process_index", flags.process_index, 0, flags.process_count - 1)
     config = _config(flags)
     bundle = Bundle(flags.bundle)
     components = list(dict.fromkeys(part for name in config.arrays for part in _NEEDS[name]))

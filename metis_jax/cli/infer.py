@@ -184,6 +184,12 @@ class _Run:
                     if first != where:
                         raise ValueError(f"{job.output}: is the output of {first} too; name another")
                     jobs.append((where, job))
+        read = {os.path.realpath(place): where for where, job in jobs for place in job.inputs}
+        for where, job in jobs:
+            with self._item(where):
+                if (reader := read.get(os.path.realpath(job.output))) is not None:
+                    raise ValueError(f"{job.output}: is read by {reader}; name another output")
+        jobs = [(where, job) for where, job in jobs if os.path.realpath(job.output) not in read]
         size = 4 * self._metis.engine.largest_batch
         with tqdm(total=len(jobs), unit="item", disable=None) as bar:
             for start in range(0, len(jobs), size):

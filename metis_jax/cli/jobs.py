@@ -1,6 +1,7 @@
 """What `infer.py` is asked to do: one job from flags, or many from the lines of a list, checked before computing."""
 
 import dataclasses
+import os
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -34,6 +35,7 @@ TASKS = {
     "tts": _Task("text to speech", ("output", "prompt"), tuple(_SCRIPT)),
     "l2s": _Task("lip to speech", ("features", "output"), ("prompt",)),
 }
+INPUTS = ("source", "prompt", "features")
 KEYS = tuple(dict.fromkeys(key for task in TASKS.values() for key in (*task.needs, *task.may_have)))
 
 
@@ -46,6 +48,11 @@ class Job:
     source: str | None = None
     script: Script | None = None
     features: str | None = None
+
+    @property
+    def inputs(self) -> list[str]:
+        """The files that it reads."""
+        return [place for key in INPUTS if (place := getattr(self, key))]
 
 
 def read_list(path: str) -> list[str]:
@@ -86,9 +93,14 @@ def make_job(entry: Mapping[str, Any], task: str, named: Callable[[str], str] = 
         wanted = _SCRIPT.get(key, str)
         if not isinstance(value, wanted):
             raise ValueError(f"{key} is {value!r}; expected {wanted.__name__}")
+        if isinstance(value, str) and "\0" in value:
+            raise ValueError(f"{key} has a zero byte")
     if task == "tts" and not (entry.get("text") or entry.get("phones")):
         raise ValueError(f"task tts needs {named('text')}" if "text" not in entry else "text is empty")
     audio.check_output(entry["output"])
+    for key in INPUTS:
+        if key in entry and os.path.realpath(entry[key]) == os.path.realpath(entry["output"]):
+            raise ValueError(f"{entry['output']}: is the {key} too; name another output")
     if "source" in entry and audio.seconds(entry["source"]) < audio.MINIMUM_SECONDS:
         found = audio.seconds(entry["source"])
         raise AudioError(f"{entry['source']}: {found:.3f} s of audio; at least {audio.MINIMUM_SECONDS} s are needed")

@@ -5,6 +5,7 @@ import os
 import sys
 from collections.abc import Sequence
 
+from metis_jax.cli.command import check_range, exit_status
 from metis_jax.data.corpora import LAYOUTS
 from metis_jax.data.prepare import PrepareConfig, prepare
 
@@ -20,19 +21,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--min_seconds", type=float, default=defaults.min_seconds)
     parser.add_argument("--max_seconds", type=float, default=defaults.max_seconds)
     flags = parser.parse_args(arguments)
-    try:
-        config = PrepareConfig(
-            shard_records=flags.shard_records, min_seconds=flags.min_seconds, max_seconds=flags.max_seconds
-        )
-        report = prepare(flags.input, flags.output, config, layout=flags.layout, processes=flags.processes)
-    except (ValueError, OSError) as error:
-        print(f"prepare: {error}", file=sys.stderr)
-        return 2
+    return exit_status("prepare", lambda: _run(flags))
+
+
+def _run(flags: argparse.Namespace) -> None:
+    check_range("processes", flags.processes, 1, 1024)
+    config = PrepareConfig(
+        shard_records=flags.shard_records, min_seconds=flags.min_seconds, max_seconds=flags.max_seconds
+    )
+    report = prepare(flags.input, flags.output, config, layout=flags.layout, processes=flags.processes)
     refused = ", ".join(f"{count} {reason}" for reason, count in report["refused"].items()) or "none"
     hours = ", ".join(f"{value:.2f} h {kind}" for kind, value in report["hours"].items())
     print(f"{report['records']} of {report['files']} files in {report['shards']} shards: {hours}")
     print(f"refused: {refused}{' (see refused.jsonl)' if report['refused'] else ''}")
-    return 0
 
 
 if __name__ == "__main__":

@@ -31,12 +31,15 @@ CODECS: dict[str, tuple[str, str, int, Range | None]] = {
 }
 
 
-def check_probability(section: str, value: float) -> None:
+LOUDEST_DB = 120.0  # either way
+
+
+def check_probability(section: str, value: float, field: str = "probability") -> None:
     if not 0 <= value <= 1:
-        raise ValueError(f"{section}.probability is {value}; it must lie in [0, 1]")
+        raise ValueError(f"{section}.{field} is {value}; it must lie in [0, 1]")
 
 
-def check_range(name: str, value: Range, low: float | int = -np.inf, high: float | int = np.inf) -> None:
+def check_range(name: str, value: Range, low: float | int, high: float | int) -> None:
     if len(value) != 2 or not low <= value[0] <= value[1] <= high:
         raise ValueError(f"{name} is {tuple(value)}; expected (low, high) with {low} <= low <= high <= {high}")
 
@@ -52,8 +55,9 @@ class NoiseConfig:
 
     def __post_init__(self):
         check_probability("noise", self.probability)
-        check_range("noise.snr_db", self.snr_db)
-        check_range("noise.color", self.color)
+        check_probability("noise", self.synthetic, "synthetic")
+        check_range("noise.snr_db", self.snr_db, -LOUDEST_DB, LOUDEST_DB)
+        check_range("noise.color", self.color, -10.0, 10.0)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -68,8 +72,10 @@ class RoomConfig:
 
     def __post_init__(self):
         check_probability("room", self.probability)
-        check_range("room.rt60", self.rt60, 1e-3)
-        check_range("room.first_reflection", self.first_reflection, 0.0)
+        check_probability("room", self.simulated, "simulated")
+        check_range("room.rt60", self.rt60, 1e-3, 20.0)
+        check_range("room.direct_db", self.direct_db, -LOUDEST_DB, LOUDEST_DB)
+        check_range("room.first_reflection", self.first_reflection, 0.0, 1.0)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -81,7 +87,7 @@ class ClipConfig:
 
     def __post_init__(self):
         check_probability("clip", self.probability)
-        check_range("clip.below_peak_db", self.below_peak_db, 0.0)
+        check_range("clip.below_peak_db", self.below_peak_db, 0.0, LOUDEST_DB)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -96,9 +102,10 @@ class BandConfig:
 
     def __post_init__(self):
         check_probability("band", self.probability)
-        check_range("band.cutoff_hz", self.cutoff_hz, 1.0)
-        check_range("band.high_pass_hz", self.high_pass_hz, 1.0)
-        check_range("band.order", self.order, 1)
+        check_probability("band", self.high_pass, "high_pass")
+        check_range("band.cutoff_hz", self.cutoff_hz, 1.0, 1e6)
+        check_range("band.high_pass_hz", self.high_pass_hz, 1.0, 1e6)
+        check_range("band.order", self.order, 1, 20)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -128,8 +135,9 @@ class PacketConfig:
     def __post_init__(self):
         check_probability("packets", self.probability)
         check_range("packets.loss", self.loss, 0.0, 0.9)
-        if self.burst < 1 or self.packet_seconds <= 0:
-            raise ValueError(f"packets.burst is {self.burst}, packet_seconds {self.packet_seconds}; need >= 1 and > 0")
+        check_probability("packets", self.concealed, "concealed")
+        check_range("packets.burst", (1.0, self.burst), 1.0, 1e4)
+        check_range("packets.packet_seconds", (1e-3, self.packet_seconds), 1e-3, 10.0)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -145,7 +153,7 @@ class DegradeConfig:
     packets: PacketConfig = PacketConfig()
 
     def __post_init__(self):
-        check_range("gain_db", self.gain_db)
+        check_range("gain_db", self.gain_db, -LOUDEST_DB, LOUDEST_DB)
 
 
 def colored_noise(rng: Rng, samples: int, color: float) -> Float[np.ndarray, " l"]:

@@ -90,6 +90,8 @@ class ExtractConfig:
         unknown = sorted(set(self.arrays) - set(ARRAYS))
         if unknown or not self.arrays:
             raise ValueError(f"arrays is {self.arrays}; use some of {', '.join(ARRAYS)}")
+        if len(set(self.arrays)) < len(self.arrays):
+            raise ValueError(f"arrays is {self.arrays}; name each once")
         if self.chunk < 1:
             raise ValueError(f"chunk is {self.chunk}; it must be positive")
         if self.degrade and not {"ssl_tokens", "ssl_features"} & set(self.arrays):
@@ -300,6 +302,8 @@ def extract(
         raise ValueError(f"process_index is {process_index} of {process_count} processes")
     output = pathlib.Path(output)
     paths = shards.find_shards([source])
+    if os.path.realpath(output) in {os.path.realpath(path.parent) for path in paths}:
+        raise shards.ShardError(f"{output}: holds the shards that are read; use a new folder")
     names = [path.name for path in paths]
     if len(set(names)) < len(names):
         raise shards.ShardError(f"{source}: two shards of one name")

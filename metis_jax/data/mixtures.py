@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import numpy as np
 from jaxtyping import Float
 
-from metis_jax.data.degrade import Range, Rng, check_range
+from metis_jax.data.degrade import LOUDEST_DB, Range, Rng, check_range
 
 _FRAME = 320  # samples over which a level is one, 20 ms
 
@@ -30,8 +30,8 @@ class MixtureConfig:
     overlap: Range = (0.8, 1.0)
 
     def __post_init__(self):
-        check_range("mixture.interferers", self.interferers, 1)
-        check_range("mixture.loudness_db", self.loudness_db, high=0.0)
+        check_range("mixture.interferers", self.interferers, 1, 100)
+        check_range("mixture.loudness_db", self.loudness_db, -LOUDEST_DB, 0.0)
         check_range("mixture.overlap", self.overlap, 0.0, 1.0)
 
     def count(self, rng: Rng) -> int:

@@ -7,6 +7,7 @@ the bytes that an undisturbed run would have written.
 """
 
 import concurrent.futures
+import concurrent.futures.process
 import dataclasses
 import hashlib
 import json
@@ -17,6 +18,7 @@ import os
 import pathlib
 import re
 import shutil
+import signal
 import threading
 import time
 from collections import Counter
@@ -63,8 +65,8 @@ class PrepareConfig:
     def __post_init__(self):
         if not 0 <= self.min_seconds < self.max_seconds:
             raise ValueError(f"min_seconds is {self.min_seconds}, max_seconds {self.max_seconds}; need 0 <= min < max")
-        if self.shard_records < 1:
-            raise ValueError(f"shard_records is {self.shard_records}; it must be positive")
+        if not 1 <= self.shard_records <= 1_000_000:
+            raise ValueError(f"shard_records is {self.shard_records}; expected 1 to 1000000")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -182,7 +184,11 @@ def _write_one(path: pathlib.Path, accepted: Sequence[tuple[Item, Verdict]]) -> 
 
 
 def exit_with_parent() -> None:
-    """Ends this worker when its parent is killed: an orphan would go on writing beside the restarted run."""
+    """Ends this worker when its parent is killed: an orphan would go on writing beside the restarted run.
+
+    Ctrl-C ends it without a word: the parent says it once.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
     parent = multiprocessing.parent_process()
 
     def watch() -> None:
@@ -207,6 +213,16 @@ def run_jobs(jobs: Sequence[tuple], work: Callable[..., int], processes: int, la
             futures = [pool.submit(work, *job) for job in jobs]
             for future in concurrent.futures.as_completed(futures):
                 bar.update(future.result())
+        except concurrent.futures.process.BrokenProcessPool:
+            raise shards.ShardError(
+                f"{label}: a worker was ended from outside, as where memory is short; the same command goes on, and "
+                "takes less memory with a smaller --processes"
+            ) from None
+        except BaseException as error:
+            if not isinstance(error, Exception):  # told to stop: nobody waits for the files under way
+                for worker in multiprocessing.active_children():
+                    worker.terminate()
+            raise
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
 
@@ -274,8 +290,10 @@ def prepare(
 ) -> dict:
     """Prepares a manifest or folder into `output`; the report, which is also written there."""
     started = time.monotonic()
-    items = list_items(source, layout)
     output = pathlib.Path(output)
+    if os.path.realpath(source) in {os.path.realpath(output / name) for name in ("report.json", "refused.jsonl")}:
+        raise shards.ShardError(f"{source}: would be overwritten, as it lies in {output}; use a new folder")
+    items = list_items(source, layout)
     fingerprint = _fingerprint(items, config)
     work = _claim(output, fingerprint)
 

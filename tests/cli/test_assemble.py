@@ -9,7 +9,7 @@ from safetensors.numpy import load_file
 
 from metis_jax.bundle import Bundle, TaskAdapterConfig, stored_shapes, write_bundle
 from metis_jax.cli import assemble
-from metis_jax.config import SIZES, AcousticCodecConfig, LoraConfig, SemanticGeneratorConfig
+from metis_jax.config import SIZES, AcousticCodecConfig, LoraConfig, SemanticGeneratorConfig, SslEncoderConfig
 from metis_jax.synthesis import Metis, Settings
 
 CODEC = SIZES["tiny"][AcousticCodecConfig]
@@ -57,6 +57,34 @@ def test_parameters_are_halved_and_the_rest_is_not(tmp_path):
     for name, leaf in before.items():
         assert after[name].dtype == np.float32
         np.testing.assert_allclose(after[name], leaf, rtol=1e-3, atol=1e-7)
+
+
+def test_an_encoder_that_runs_fewer_layers_than_it_has_is_kept_whole(tmp_path):
+    encoder = SIZES["tiny"][SslEncoderConfig]
+    assert encoder.hidden_layer < encoder.num_layers
+    one = write(tmp_path / "one", ssl_encoder=encoder)
+    assert assemble.main(command(tmp_path, f"ssl_encoder={one}")) == 0
+    assert Bundle(tmp_path / "all").components["ssl_encoder"] == encoder
+    before, after = (load_file(place / "ssl_encoder.safetensors") for place in (one, tmp_path / "all"))
+    assert before.keys() == after.keys()
+    for name, leaf in before.items():
+        np.testing.assert_array_equal(after[name], leaf)
+
+
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [
+        (["../evil"], "component name is '../evil'"),
+        (["/tmp/evil"], "component name is '/tmp/evil'"),
+        (["acoustic_codec", "acoustic_codec"], "--component=acoustic_codec=… is given twice"),
+    ],
+)
+def test_names_that_would_write_elsewhere_or_over_another_are_refused(tmp_path, capsys, names, message):
+    codec = write(tmp_path / "one", acoustic_codec=CODEC)
+    before = sorted(tmp_path.rglob("*"))
+    assert assemble.main(command(tmp_path, *(f"{name}={codec}:acoustic_codec" for name in names))) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert message in line and sorted(tmp_path.rglob("*")) == before
 
 
 def test_decoding_settings_travel_with_the_bundle(tmp_path):

@@ -1,6 +1,9 @@
 """What commands have in common: flags and nothing else, help, one line for whatever the user can mend."""
 
 import io
+import os
+import signal
+import time
 
 import pytest
 from absl import flags
@@ -60,6 +63,38 @@ def test_a_console_of_another_encoding_takes_what_is_printed(monkeypatch):
         assert run([], lambda given: print("語\udce9.wav")) == 0
         console.flush()
         assert console.buffer.getvalue().decode(encoding).endswith("\\udce9.wav\n")
+
+
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_is_one_line_and_its_status(capsys, number, status):
+    before = signal.getsignal(number)
+    ended = []
+
+    def body(given):
+        try:
+            os.kill(os.getpid(), number)
+            time.sleep(60)
+        finally:
+            ended.append(True)
+
+    assert run([], body) == status and ended
+    assert capsys.readouterr().err.splitlines() == [f"name: stopped by {number.name}"]
+    assert signal.getsignal(number) == before
+
+
+def test_a_signal_that_a_callback_swallows_comes_again(capsys, monkeypatch):
+    monkeypatch.setattr(command, "_AGAIN_SECONDS", 1)
+
+    def body(given):
+        try:
+            os.kill(os.getpid(), signal.SIGINT)
+            time.sleep(60)
+        except BaseException:
+            pass
+        time.sleep(60)
+
+    assert run([], body) == 130
+    assert capsys.readouterr().err.splitlines() == ["name: stopped by SIGINT"]
 
 
 def test_our_own_mistakes_are_not_hidden(monkeypatch):

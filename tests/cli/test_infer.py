@@ -1,6 +1,7 @@
 """The command line of inference: what it refuses and how, lists, and one run with real models."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -37,6 +38,8 @@ def files(tmp_path):
         rate = 48000 if name == "wide" else 16000
         soundfile.write(tmp_path / f"{name}.wav", samples, rate, subtype="FLOAT")
     (tmp_path / "text.wav").write_text("no audio")
+    (tmp_path / "link.wav").symlink_to("good.wav")
+    os.mkfifo(tmp_path / "pipe.wav")
     (tmp_path / "empty.jsonl").write_text("\n")
     return tmp_path
 
@@ -96,6 +99,26 @@ BAD = {
     "bad suffix": ("--task=se --source=good.wav --output=out.doc", "audio is not written as '.doc'"),
     "steps": ("--task=se --source=good.wav --output=out.wav --steps=0", "steps"),
     "guidance": ("--task=se --source=good.wav --output=out.wav --guidance=-1", "guidance"),
+    "guidance nan": (
+        "--task=se --source=good.wav --output=out.wav --guidance=nan",
+        "guidance is nan; expected",
+    ),
+    "guidance inf": (
+        "--task=se --source=good.wav --output=out.wav --guidance=1e400",
+        "guidance is inf; expected",
+    ),
+    "output is source": (
+        "--task=se --source=good.wav --output=./good.wav",
+        "./good.wav: is the source too",
+    ),
+    "output is prompt": (
+        "--task=vc --source=good.wav --prompt=wide.wav --output=wide.wav",
+        "wide.wav: is the prompt too",
+    ),
+    "output is a link": ("--task=se --source=good.wav --output=link.wav", "link.wav: is the source too"),
+    "zero byte": ("--task=se --source=good.wav --output=a\0b.wav", "output has a zero byte"),
+    "pipe": ("--task=se --source=pipe.wav --output=out.wav", "pipe.wav: is not a"),
+    "endless list": ("--task=se --list=/dev/zero", "/dev/zero: is"),
     "pitch of se": ("--task=se --source=good.wav --output=out.wav --match_pitch", "match_pitch is for task vc, not se"),
     "list and source": ("--task=se --source=good.wav --list=jobs.jsonl", "--list stands instead of"),
     "missing list": ("--task=se --list=none.jsonl", "none.jsonl: No such file"),
@@ -174,6 +197,36 @@ def test_two_lines_of_a_list_share_no_output(run, files):
         "infer: line 2: ./a.wav: is the output of line 1 too; name another",
         "infer: line 4: x/../b.wav: is the output of line 3 too; name another",
     ]
+
+
+def test_a_list_overwrites_nothing_that_it_reads(run, files):
+    before = {name: (files / f"{name}.wav").read_bytes() for name in ("good", "wide", "long")}
+    write_list(
+        files / "jobs.jsonl",
+        {"source": "good.wav", "prompt": "wide.wav", "output": "good.wav"},
+        {"source": "good.wav", "prompt": "wide.wav", "output": "long.wav"},
+        {"source": "good.wav", "prompt": "wide.wav", "output": "a.wav"},
+        {"source": "good.wav", "prompt": "./long.wav", "output": "b\0.wav"},
+        {"source": "long.wav", "prompt": "good.wav", "output": "link.wav"},
+        {"source": "long.wav", "prompt": "good.wav", "output": "c.wav"},
+    )
+    status, _, err = run("--task=vc", "--list=jobs.jsonl")
+    assert status == 1 and sorted(path.name for path in files.glob("?.wav")) == ["a.wav", "c.wav"]
+    assert err == [
+        "infer: line 1: good.wav: is the source too; name another output",
+        "infer: line 4: output has a zero byte",
+        "infer: line 5: link.wav: is the prompt too; name another output",
+        "infer: line 2: long.wav: is read by line 6; name another output",
+    ]
+    assert {name: (files / f"{name}.wav").read_bytes() for name in before} == before
+
+
+@pytest.mark.parametrize("job", ["[" * 10_000, '{"source": "good.wav", "output": "a.wav", "steps": ' + "9" * 400 + "}"])
+def test_a_job_that_no_reader_of_json_survives_is_one_line(run, files, job):
+    write_list(files / "jobs.jsonl", job, {"source": "good.wav", "output": "b.wav"})
+    status, _, err = run("--task=se", "--list=jobs.jsonl")
+    assert status == 1 and (files / "b.wav").exists()
+    assert len(err) == 1 and err[0].startswith("infer: line 1: the job: not valid JSON (")
 
 
 def test_an_item_of_a_list_may_raise_anything(run, files, monkeypatch):

@@ -4,6 +4,7 @@ import concurrent.futures
 import dataclasses
 import json
 import pathlib
+import shutil
 import signal
 import subprocess
 import sys
@@ -93,11 +94,47 @@ def test_processes_that_start_alike_may_write_one_file(tmp_path):
         (['--noise={"split": "train"}'], "--noise says what --degrade takes; give --degrade too"),
         (['--degrade={"snr": 1}'], "--degrade and --noise.degrade has no field 'snr'"),
         (["--arrays=acoustic_tokens", '--degrade={"gain_db": [0, 0]}'], "degrade changes SSL arrays alone"),
+        (['--degrade={"gain_db": [0, 1e300]}'], "gain_db is (0.0, 1e+300); expected (low, high) with -120.0"),
+        (['--degrade={"noise": {"probability": 2}}'], "noise.probability is 2.0; it must lie in [0, 1]"),
+        (['--degrade={"room": {"simulated": -1}}'], "room.simulated is -1.0; it must lie in [0, 1]"),
+        (['--degrade={"room": {"rt60": [0.1, 1e9]}}'], "room.rt60 is (0.1, 1000000000.0); expected"),
+        (['--degrade={"clip": []}'], "--degrade and --noise.degrade.clip is []; expected fields by name"),
+        (['--degrade={"codec": {"kinds": "opus"}}'], "codec.kinds is 'opus'; expected a list"),
+        (['--degrade={"band": {"order": [2.5, 8]}}'], "band.order[0] is 2.5; expected an integer"),
+        (["--degrade={}", '--noise={"split": 3}'], "noise.split is 3; expected a text"),
+        (["--degrade={}", "--noise=[]"], "--noise: a list; expected an object"),
+        (["--degrade=" + "[" * 10_000], "nested too deeply"),
+        (["--arrays=ssl_tokens,ssl_tokens"], "name each once"),
+        (["--arrays="], "arrays is"),
+        (["--rows=-1"], "--rows is -1; expected 0 to 4096"),
+        (["--threads=0"], "--threads is 0; expected 1 to 1024"),
+        (["--process_count=0"], "--process_count is 0; expected 1"),
+        (["--process_index=2", "--process_count=2"], "--process_index is 2; expected 0 to 1"),
     ],
 )
-def test_bad_degradations_are_named(tmp_path, capsys, flags, message):
-    assert command.main(["--bundle=b", "--input=i", f"--output={tmp_path}", *flags]) == 2
-    assert message in capsys.readouterr().err
+def test_bad_flags_are_named(tmp_path, capsys, flags, message):
+    arguments = ["--bundle=b", "--input=i", f"--output={tmp_path}", "--compilation_cache=off"]
+    assert command.main([*arguments, *flags]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("extract_tokens: ") and message in line
+
+
+def test_the_input_is_not_overwritten(audio_shards, tmp_path):
+    shutil.copytree(audio_shards, tmp_path / "in")
+    before = {path: path.read_bytes() for path in (tmp_path / "in").iterdir()}
+    (tmp_path / "link").symlink_to("in")
+    for place in (tmp_path / "in", tmp_path / "link"):
+        with pytest.raises(shards.ShardError, match="holds the shards that are read; use a new folder"):
+            extract(tmp_path / "in", place, FakeEncoder())
+    assert {path: path.read_bytes() for path in (tmp_path / "in").iterdir()} == before
+
+
+@pytest.mark.parametrize("text", ["", "[1]", "{", "5", "[" * 10_000])
+def test_damaged_settings_say_what_to_do(audio_shards, tmp_path, text):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "extract.json").write_text(text)
+    with pytest.raises(shards.ShardError, match=f"^{tmp_path}/out/extract.json: .*; remove {tmp_path}/out and start"):
+        extract(audio_shards, tmp_path / "out", FakeEncoder())
 
 
 def test_long_recordings_are_encoded_in_windows(tmp_path):

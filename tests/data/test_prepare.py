@@ -163,6 +163,54 @@ def test_killed_while_an_index_is_written_it_leaves_nothing_behind(tmp_path):
     assert contents(tmp_path / "out") == contents(tmp_path / "whole")
 
 
+def _dies(*job):
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def test_a_worker_that_is_killed_is_one_line(tmp_path, capsys, monkeypatch):
+    small_corpus(tmp_path / "in", 2)
+    monkeypatch.setattr("metis_jax.data.prepare._CHUNK", 1)
+    monkeypatch.setattr("metis_jax.data.prepare._scan_chunk", _dies)
+    arguments = [f"--input={tmp_path / 'in'}", f"--output={tmp_path / 'out'}", "--processes=2"]
+    assert command.main(arguments) == 2
+    (line,) = (line for line in capsys.readouterr().err.splitlines() if "prepare:" in line)
+    assert line.endswith(
+        "scan: a worker was ended from outside, as where memory is short; the same command goes on, "
+        "and takes less memory with a smaller --processes"
+    )
+    monkeypatch.undo()
+    assert command.main(arguments) == 0 and len(Corpus([tmp_path / "out"])) == 2
+
+
+def test_its_own_report_is_no_input(tmp_path, capsys):
+    small_corpus(tmp_path / "in", 2)
+    prepare(tmp_path / "in", tmp_path / "out")
+    before = (tmp_path / "out" / "refused.jsonl").read_bytes()
+    arguments = [f"--input={tmp_path / 'out' / 'refused.jsonl'}", f"--output={tmp_path / 'out'}"]
+    assert command.main(arguments) == 2
+    assert "refused.jsonl: would be overwritten" in capsys.readouterr().err
+    assert (tmp_path / "out" / "refused.jsonl").read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("flag", "message"),
+    [
+        ("--processes=0", "--processes is 0; expected 1 to 1024"),
+        ("--processes=99999999", "expected 1 to 1024"),
+        ("--shard_records=0", "shard_records is 0; expected 1 to 1000000"),
+        ("--min_seconds=nan", "min_seconds is nan"),
+        ("--max_seconds=nan", "max_seconds nan"),
+        ("--min_seconds=-1", "min_seconds is -1"),
+    ],
+)
+def test_numbers_out_of_range_are_named(tmp_path, capsys, flag, message):
+    small_corpus(tmp_path / "in", 1)
+    assert command.main([f"--input={tmp_path / 'in'}", f"--output={tmp_path / 'out'}", flag]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("prepare: ") and message in line
+    assert not (tmp_path / "out").exists()
+
+
 def test_a_full_disk_is_one_line_and_leaves_no_shard(tmp_path):
     small_corpus(tmp_path / "in", 12)
     arguments = [f"--input={tmp_path / 'in'}", f"--output={tmp_path / 'out'}", "--processes=1"]

@@ -60,9 +60,11 @@ def _of_kind(value: Any, kind: Any, where: str) -> Any:
             each = inner[:1] * len(value) if inner[-1] is ... else inner
             pairs = enumerate(zip(value, each, strict=True))
             return tuple(_of_kind(item, own, f"{where}[{i}]") for i, (item, own) in pairs)
+        if isinstance(value, Mapping) and origin is not None and _fits(value, origin):
+            return {name: _of_kind(item, inner[1], f"{where}.{name}") for name, item in value.items()}
         if _fits(value, origin or one):
             return tuple(value) if isinstance(value, list) else float(value) if one is float else value
-    raise ValueError(f"{where} is {_shown(value)}; expected {' or '.join(map(_kind_name, choices))}")
+    raise ValueError(f"{where} is {_shown(value)}; expected {' or '.join(dict.fromkeys(map(_kind_name, choices)))}")
 
 
 def _fits(value: Any, kind: Any) -> bool:

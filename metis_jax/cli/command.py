@@ -80,7 +80,8 @@ def exit_status(name: str, body: Callable[[], int | None], *, refusals: tuple[ty
     except (*REFUSALS, *refusals) as error:
         if os.environ.get("METIS_TRACEBACK"):
             raise
-        print(f"{name}: {in_one_line(error)}", file=sys.stderr)
+        said = ValueError(str(error)) if isinstance(error, flags.Error) else error  # words for users, of another kind
+        print(f"{name}: {in_one_line(said)}", file=sys.stderr)
         return 2
 
 

@@ -10,18 +10,22 @@ Over several processes, give the command to each of them with --distributed on a
 with --coordinator=HOST:PORT --processes=N --process=I.
 """
 
+import contextlib
 import logging
 import os
 import pathlib
 import re
 import sys
+import traceback
 from collections.abc import Sequence
 
+import ml_collections
 from absl import flags
 from ml_collections import config_flags
 
 from metis_jax.cli import command
 from metis_jax.data.shards import check_is_local
+from metis_jax.outputs import lock
 
 
 class _ConfigFlags(flags.FlagValues):
@@ -37,7 +41,12 @@ class _ConfigFlags(flags.FlagValues):
         if path and not os.path.isfile(path):
             raise flags.IllegalFlagValueError(f"--config={file}: there is no file {path}")
         try:
-            return super().__call__(argv, known_only)
+            rest = super().__call__(argv, known_only)
+            found = self["config"].value
+            if file and not isinstance(found, ml_collections.ConfigDict):
+                kind = type(found).__name__
+                raise flags.IllegalFlagValueError(f"--config={file}: get_config gives a {kind}; expected a ConfigDict")
+            return rest
         except flags.IllegalFlagValueError as error:
             if "Traceback" not in str(error):
                 raise
@@ -53,7 +62,25 @@ class _ConfigFlags(flags.FlagValues):
                 if name.startswith("--config.") and key in name.split("."):
                     hint = f"; did you mean {other[0]!r}?" if other else ""
                     raise flags.IllegalFlagValueError(f"{name}: this experiment has no key {key!r}{hint}") from error
+            raise _of_file(file, error) from error
+        except flags.Error:
             raise
+        except (Exception, SystemExit) as error:
+            raise _of_file(file, error) from error
+
+
+def _of_file(file: str, error: BaseException) -> flags.Error:
+    """What an experiment file raised, and where in it."""
+    path = os.path.realpath(file.partition(":")[0])
+    lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if _is(frame.filename, path)]
+    if isinstance(error, SyntaxError) and error.filename and _is(error.filename, path):
+        lines.append(error.lineno)
+    where = f" line {lines[-1]}:" if lines else ""
+    return flags.IllegalFlagValueError(f"--config={file}:{where} {type(error).__name__}: {error}")
+
+
+def _is(name: str, path: str) -> bool:
+    return os.path.realpath(name) == path
 
 
 def _flags() -> flags.FlagValues:
@@ -130,7 +157,10 @@ def _train(given: flags.FlagValues) -> None:
             print(given.export)
         return
     try:
-        outcome = train(config, workdir)
+        workdir.mkdir(parents=True, exist_ok=True)
+        taken = f"{workdir}: another training runs in this folder; wait for its end, or use another --workdir"
+        with lock(workdir / ".lock", taken) if is_chief else contextlib.nullcontext():
+            outcome = train(config, workdir)
     except OSError as error:
         # A full disk does not say where.
         error.filename = error.filename or given.workdir

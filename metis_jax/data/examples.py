@@ -22,7 +22,7 @@ from metis_jax.data.audio import (
     ssl_samples,
 )
 from metis_jax.data.batching import Row, rng_of
-from metis_jax.data.degrade import DegradeConfig, degrade
+from metis_jax.data.degrade import LOUDEST_DB, DegradeConfig, check_range, degrade
 from metis_jax.data.mixtures import MixtureConfig, mixed_voices
 from metis_jax.data.perturb import PerturbConfig, perturb
 from metis_jax.data.recipes import HEARD, TASKS, Piece
@@ -74,6 +74,7 @@ class ExampleConfig:
         for name in ("degrade_mixture", "degrade_wave", "perturb_wave", "text_guided"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{name} is {getattr(self, name)}; it must lie in [0, 1]")
+        check_range("gain_db", self.gain_db, -LOUDEST_DB, LOUDEST_DB)
         if self.max_phones < 1:
             raise ValueError(f"max_phones is {self.max_phones}; it must be positive")
 

@@ -63,6 +63,12 @@ Batch = dict[str, np.ndarray]
 _EXECUTION = ("rows", "shards", "cached_seconds", "threads", "prefetch", "workers", "bad_records")
 
 
+def _check(values: Sequence[float | int], name: str, least: int, most: int) -> None:
+    for value in values:
+        if not least <= value <= most:
+            raise ValueError(f"{name} is {value}; expected {least} to {most}")
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class PartConfig:
     """One share of the mixture.  `task` is needed for fine-tuning: one of `TASKS`; omni is several parts."""
@@ -70,6 +76,10 @@ class PartConfig:
     task: str = ""
     weight: float = 1.0
     select: Selection = Selection()
+
+    def __post_init__(self):
+        if not 0 < self.weight <= 1e9:
+            raise ValueError(f"weight is {self.weight}; it must be positive, and at most 1e9")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -114,6 +124,17 @@ class PipelineConfig:
         for name in ("shards", "validation_shards"):
             if isinstance(value := getattr(self, name), str):
                 object.__setattr__(self, name, (value,))
+        _check(self.buckets, "buckets", least=1, most=10**6)
+        if not self.buckets or list(self.buckets) != sorted(set(self.buckets)):
+            raise ValueError(f"buckets is {self.buckets}; expected lengths that rise")
+        for name, least, most in (
+            ("block_batches", 1, 10**6),
+            ("cached_seconds", 0, 10**9),
+            ("threads", 0, 1024),
+            ("prefetch", 0, 10**4),
+            ("workers", 0, 1024),
+        ):
+            _check((getattr(self, name),), name, least, most)
         if isinstance(self.rows, int):
             object.__setattr__(self, "rows", (self.rows,) * len(self.buckets))
         # A config file says parts as plain mappings.

@@ -30,6 +30,10 @@ class BadRecordLimit:
     count: int = 20
     share: float = 0.01
 
+    def __post_init__(self):
+        if self.count < 0 or not 0 <= self.share <= 1:
+            raise ValueError(f"bad_records: count is {self.count}, share {self.share}; need 0 or more, and 0 to 1")
+
 
 class BadRecordGuard:
     """Counts what was read and what was skipped, logs each bad record once, and stops a run that skips too many."""
@@ -104,6 +108,8 @@ class Selection:
             raise ValueError(f"selection.held_out_share is {self.held_out_share}; it must lie in [0, 1)")
         if not 0 <= self.min_seconds <= self.max_seconds:
             raise ValueError(f"selection.min_seconds is {self.min_seconds}, max_seconds {self.max_seconds}")
+        if self.min_sample_rate < 0:
+            raise ValueError(f"selection.min_sample_rate is {self.min_sample_rate}; it must not be negative")
 
 
 def _place(name: str, seed: int) -> int:

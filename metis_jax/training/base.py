@@ -10,6 +10,7 @@ from metis_jax.training.config import TrainConfig
 from metis_jax.training.stages.registry import make_stage
 
 GENERATOR, STAGE_2 = "semantic_generator", "acoustic_generator"
+_CHANGED = ("stage", "model", "tasks", "initial", "skip_initial", "code_vectors")
 _ADAPTER = f"{GENERATOR}/params/condition_adapter/.*"
 
 
@@ -17,6 +18,8 @@ def read_config(section: Mapping[str, Any]) -> TrainConfig:
     """The config of an experiment: with a `base`, its models take their sizes and their first weights from there."""
     section = copy.deepcopy(dict(section))
     base = section.pop("base", "")
+    if base and (missing := [name for name in _CHANGED if name not in section]):
+        raise ValueError(f"config.{missing[0]} is missing; a run with config.base has {', '.join(_CHANGED)}")
     return from_config_dict(TrainConfig, _on(Bundle(base), section) if base else section, where="config")
 
 

@@ -8,6 +8,7 @@ from metis_jax.config import from_config_dict, to_dict
 from metis_jax.data.batching import rows_of_buckets
 from metis_jax.data.pipeline import PipelineConfig
 from metis_jax.sharding import MeshConfig
+from metis_jax.speech import TASKS
 from metis_jax.training.optim import OptimizerConfig
 
 
@@ -64,11 +65,14 @@ class TrainConfig:
     license: str = ""
 
     def __post_init__(self):
-        for name in ("steps", "tokens_per_device", "accumulate", "log_every", "checkpoint_every", "keep_checkpoints"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"config.{name} is {getattr(self, name)}; it must be positive")
+        for name, (least, most) in _RANGES.items():
+            if not least <= getattr(self, name) <= most:
+                raise ValueError(f"config.{name} is {getattr(self, name)}; expected {least} to {most}")
         if not 0 <= self.ema_decay < 1:
             raise ValueError(f"config.ema_decay is {self.ema_decay}; it must lie in [0, 1)")
+        for task in self.tasks:
+            if task not in TASKS:
+                raise ValueError(f"config.tasks has {task!r}; use some of {', '.join(TASKS)}")
         if not self.optimizers:
             raise ValueError("config.optimizers is empty; name the component to train")
         if "rows" in self.data:
@@ -91,6 +95,18 @@ class TrainConfig:
         rows = rows_of_buckets(self.tokens_per_device * devices, config.buckets, multiple)
         return dataclasses.replace(config, rows=rows)
 
+
+_MANY = 10**12
+_RANGES = {
+    **{name: (1, _MANY) for name in ("steps", "log_every", "checkpoint_every")},
+    **{name: (0, _MANY) for name in ("eval_every", "sample_every", "keep_period")},
+    "tokens_per_device": (1, 10**8),
+    "accumulate": (1, 10**5),
+    "eval_batches": (1, 10**6),
+    "keep_checkpoints": (1, 10**6),
+    "synthetic": (0, 10**5),
+    "seed": (0, 2**31 - 1),
+}
 
 # What a continued run may change: how far, how often, where.  The data section has its own rules (`data/pipeline.py`).
 FREE = (

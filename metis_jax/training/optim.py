@@ -28,6 +28,19 @@ ADAM_EVERYWHERE = ((r".*", False),)
 Rules = tuple[tuple[str, bool], ...]
 
 
+_RANGES = {
+    "learning_rate": (0.0, 10.0),
+    "warmup_steps": (0, 10**12),
+    "total_steps": (0, 10**12),
+    "final_fraction": (0.0, 1.0),
+    "b1": (0.0, 1 - 1e-9),
+    "b2": (0.0, 1 - 1e-9),
+    "epsilon": (1e-30, 1.0),
+    "weight_decay": (0.0, 10.0),
+    "clip_norm": (0.0, 1e30),
+}
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class OptimizerConfig:
     """How one component is optimized.
@@ -61,6 +74,15 @@ class OptimizerConfig:
     def __post_init__(self):
         if self.schedule not in SCHEDULES:
             raise ValueError(f"optimizer.schedule is {self.schedule!r}; use one of {', '.join(SCHEDULES)}")
+        for name, (least, most) in _RANGES.items():
+            if not least <= getattr(self, name) <= most:
+                raise ValueError(f"optimizer.{name} is {getattr(self, name)}; expected {least:g} to {most:g}")
+        for name in ("trainable", "decay", "descend"):
+            for pattern, _ in getattr(self, name):
+                try:
+                    re.compile(pattern)
+                except re.error as error:
+                    raise ValueError(f"optimizer.{name}: {pattern!r} is no regular expression: {error}") from None
         if self.schedule in ("cosine", "exponential") and self.total_steps <= self.warmup_steps:
             raise ValueError(
                 f"optimizer.total_steps is {self.total_steps}; schedule {self.schedule} needs more than its "

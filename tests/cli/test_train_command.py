@@ -2,6 +2,7 @@
 
 import importlib
 import json
+import math
 import pathlib
 import sys
 
@@ -9,6 +10,7 @@ import pytest
 
 from metis_jax.bundle import Bundle
 from metis_jax.cli.train import main
+from metis_jax.outputs import lock
 from metis_jax.training.base import read_config
 from metis_jax.training.stages.registry import make_stage
 
@@ -69,6 +71,67 @@ def test_bad_input_is_one_line(capsys, tmp_path, flag, message):
     assert message in call(capsys, tmp_path, flag)
 
 
+OUT_OF_RANGE = {
+    "seed": [-1, 2**70, True, 0.5],
+    "steps": [10**30, 2.5],
+    "tokens_per_device": [10**12],
+    "accumulate": [0, 10**9],
+    "ema_decay": [1.0, -0.1, math.nan],
+    "log_every": [0],
+    "eval_every": [-1],
+    "eval_batches": [0],
+    "sample_every": [-1],
+    "checkpoint_every": [0],
+    "keep_period": [-1],
+    "synthetic": [-1, 10**9],
+    "tasks": [("dance",), "se"],
+    "mesh.data": [0, -2],
+    "initial": [{"semantic_generator": 5}],
+    "skip_initial": [5],
+    "data.buckets": [(), (0,), (-5,), (200, 100), (100, 100), (10**30,), (1.5,), 100],
+    "data.block_batches": [0],
+    "data.threads": [-1],
+    "data.prefetch": [-1],
+    "data.workers": [-1],
+    "data.cached_seconds": [math.nan, -1.0],
+    "data.shards": [5, (5,)],
+    "data.parts": [(), ("se",), ({"weight": 0},), ({"weight": math.inf},), ({"wait": 1},)],
+    "data.recipe": [{"min_frames": 0}, {"prompt_frames": (3,)}, 5],
+    "data.example": [{"degrade_wave": 2}, {"gain_db": (math.nan, 0)}, {"gain_db": (0, 1e300)}],
+    "data.bad_records": [{"share": math.nan}, {"count": -1}],
+    "optimizers.semantic_generator.learning_rate": [-1.0, math.inf, math.nan, "fast"],
+    "optimizers.semantic_generator.b1": [1.0, -0.1],
+    "optimizers.semantic_generator.epsilon": [0.0],
+    "optimizers.semantic_generator.weight_decay": [-1.0],
+    "optimizers.semantic_generator.clip_norm": [-1.0],
+    "optimizers.semantic_generator.warmup_steps": [-1],
+    "optimizers.semantic_generator.trainable": [(("(", True),), ("x",), (("x", 1),), 5],
+}
+
+
+@pytest.mark.parametrize("key", OUT_OF_RANGE)
+def test_values_that_no_run_can_have_are_refused_by_name(key):
+    get_config = importlib.import_module("configs.pretrain").get_config
+    *folders, name = key.split(".")
+    for value in OUT_OF_RANGE[key]:
+        section = config = get_config("quicktest").to_dict()
+        for folder in folders:
+            section = section[folder]
+        section[name] = value
+        with pytest.raises(ValueError, match=r"^config\.") as caught:
+            read_config(config)
+        assert name in str(caught.value) and len(str(caught.value)) < 250
+
+
+def test_two_trainings_share_no_folder(capsys, tmp_path):
+    with lock(tmp_path / ".lock", "taken"):
+        error = call(capsys, tmp_path)
+    assert error == (
+        f"train: {tmp_path}: another training runs in this folder; wait for its end, or use another --workdir"
+    )
+    assert [path.name for path in tmp_path.iterdir()] == [".lock"]
+
+
 def test_missing_shards_and_bundles_are_named(capsys, tmp_path):
     assert "nowhere" in call(capsys, tmp_path, "--config.synthetic=0", '--config.data.shards=("nowhere",)')
     code = main(["train.py", "--config=configs/finetune_se.py:tiny", f"--workdir={tmp_path}", "--config.synthetic=24"])
@@ -87,6 +150,29 @@ def test_an_experiment_file_that_fails_is_one_short_line(capsys, tmp_path, monke
     monkeypatch.delitem(sys.modules, "config_config", raising=False)  # or it would keep what files before it defined
     assert main(["train.py", f"--config={file}", f"--workdir={tmp_path}"]) == 2
     assert capsys.readouterr().err == f"train: --config={file}: {message}\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("def get_config(arg=None):\n    return 1 / 0", " line 2: ZeroDivisionError: division by zero"),
+        ("def get_config(arg=None) return 1", " line 1: SyntaxError: expected ':' (own.py, line 1)"),
+        ("import nothing_here", " line 1: ModuleNotFoundError: No module named 'nothing_here'"),
+        ("import sys\nsys.exit(7)", " line 2: SystemExit: 7"),
+        (
+            "def get_config(arg=None):\n    return get_config()",
+            " line 2: RecursionError: maximum recursion depth exceeded",
+        ),
+        ("def get_config(arg=None):\n    return {'steps': 1}", " get_config gives a dict; expected a ConfigDict"),
+        ("def get_config(arg=None):\n    pass", " get_config gives a NoneType; expected a ConfigDict"),
+    ],
+)
+def test_an_experiment_of_ones_own_that_fails_says_where(capsys, tmp_path, monkeypatch, text, message):
+    monkeypatch.delitem(sys.modules, "config_config", raising=False)
+    own = tmp_path / "own.py"
+    own.write_text(text)
+    assert main(["train.py", f"--config={own}", f"--workdir={tmp_path / 'run'}"]) == 2
+    assert capsys.readouterr().err.splitlines()[-1] == f"train: --config={own}:{message}"
 
 
 @pytest.mark.parametrize(

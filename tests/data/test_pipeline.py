@@ -454,6 +454,6 @@ def test_the_data_package_imports_neither_jax_nor_models():
             names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
             for name in names:
                 assert name.split(".")[0] not in ("jax", "flax", "optax", "torch", "tensorflow"), (path.name, name)
-                parts = ("data", "config", "encoders", "inputs", "outputs", "text_files")
+                parts = ("data", "config", "encoders", "faults", "inputs", "outputs", "text_files")
                 allowed = tuple(f"metis_jax.{part}" for part in parts)
                 assert not name.startswith("metis_jax.") or name.startswith(allowed)

@@ -13,7 +13,7 @@ ROOT = Path(__file__).parents[1] / "metis_jax"
 
 # Bottom to top: a part may import from the lines above its own, and from itself.
 LEVELS = (
-    ("faults", "inputs", "outputs"),
+    ("caches", "faults", "inputs", "outputs"),
     ("types", "config", "encoders", "lineage", "tensor_files", "text_files"),
     ("ops",),
     ("layers",),

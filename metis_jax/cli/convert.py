@@ -25,7 +25,7 @@ def _flags() -> flags.FlagValues:
         "official",
         [],
         "Folders that hold the published repositories (amphion/MaskGCT, amphion/metis, facebook/w2v-bert-2.0) or are "
-        "one of them; hub:OWNER/NAME downloads one (extra `hub`).",
+        "one of them; hub:OWNER/NAME[@REVISION] downloads one (extra `hub`).",
         flag_values=values,
     )
     flags.DEFINE_string(

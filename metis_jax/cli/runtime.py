@@ -9,6 +9,8 @@ from pathlib import Path
 
 import jax
 
+from metis_jax.caches import cache_folder, make_private, trim
+
 _COMPILE_EVENTS = frozenset(
     f"/jax/core/compile/{phase}_duration" for phase in ("jaxpr_trace", "jaxpr_to_mlir_module", "backend_compile")
 )
@@ -19,23 +21,28 @@ def default_cache() -> Path:
     chosen = os.environ.get("JAX_COMPILATION_CACHE_DIR")
     if chosen:
         return Path(chosen)
-    home = os.environ.get("XDG_CACHE_HOME")
-    return (Path(home) if home else Path.home() / ".cache") / "metis_jax" / "programs"
+    return cache_folder("programs")
 
 
 def use_compilation_cache(folder: str | None) -> None:
     """Keeps compiled programs in `folder` (None: the default; "off": not at all).
 
-    A folder that can not be written costs time, not the result: it is reported and left alone.
+    A folder that can not be written, or that others can write, costs time, not the result: it is reported and left
+    alone.  The default one stays below `caches.MOST_BYTES`.
     """
     if folder == "off":
         jax.config.update("jax_enable_compilation_cache", False)
         return
     try:
         path = Path(folder) if folder else default_cache()
-        path.mkdir(parents=True, exist_ok=True)
+        make_private(path)
+        if path == cache_folder("programs"):
+            trim(path)
     except OSError as error:
         print(f"{path}: no compilation cache there ({error.strerror})", file=sys.stderr)
+        return
+    except ValueError as error:
+        print(f"no compilation cache: {error}", file=sys.stderr)
         return
     except RuntimeError:  # a user whom the system does not know, as in containers
         print("no compilation cache: there is no home folder; set HOME or XDG_CACHE_HOME", file=sys.stderr)

@@ -80,6 +80,12 @@ TASKS = {
 }
 
 
+_REVISIONS = {
+    "amphion/MaskGCT": "265c6cef07625665d0c28d2faafb1415562379dc",
+    "facebook/w2v-bert-2.0": "da985ba0987f70aaeb84a80f2851cfac8c697a7b",
+}
+
+
 @dataclasses.dataclass(frozen=True)
 class Root:
     """A folder to look in: one published repository (`repository` set), or a folder of several."""
@@ -113,8 +119,12 @@ def find_files(roots: Sequence[Root], statistics: Path | None) -> dict[str, Path
     return found
 
 
-def download(repository: str) -> Root:
-    """Fetches what we read of a repository from the Hugging Face hub (extra `hub`)."""
+def download(name: str) -> Root:
+    """Fetches what we read of a repository, OWNER/NAME or OWNER/NAME@REVISION, from the Hugging Face hub (extra `hub`).
+
+    Without a revision it is the one that was tried, where we know of one: what is published later is other weights.
+    """
+    repository, _, revision = name.partition("@")
     try:
         import huggingface_hub
     except ImportError:
@@ -123,7 +133,9 @@ def download(repository: str) -> Root:
     if not inside:
         raise WeightsError(f"hub:{repository}: not a repository of the release; use {', '.join(_repositories())}")
     try:
-        path = huggingface_hub.snapshot_download(repository, allow_patterns=sorted(set(inside)))
+        path = huggingface_hub.snapshot_download(
+            repository, revision=revision or _REVISIONS.get(repository), allow_patterns=sorted(set(inside))
+        )
     except Exception as error:  # the library raises its own, requests' and httpx's errors
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise WeightsError(f"hub:{repository}: download failed ({reason})") from None

@@ -5,10 +5,13 @@ plainly slips included (each has its comment), because the weights were trained 
 `metis_jax.text.hanzi`: the reference's own word list and polyphone network are not part of this package.
 """
 
+import contextlib
 import functools
 import re
+import tempfile
 import warnings
 
+from metis_jax.caches import private_cache
 from metis_jax.text import hanzi
 from metis_jax.text.bopomofo import Syllable
 from metis_jax.text.errors import require
@@ -30,7 +33,11 @@ _YI_PAUSES = frozenset("：，；。？！“”‘’':,;.?!()（）{}【】[]-
 def _cut():
     jieba = require("jieba")
     jieba.setLogLevel("ERROR")
-    jieba.initialize()
+    # By default its dictionary is unpickled from where everybody can put a file.
+    own = private_cache("jieba")
+    with contextlib.nullcontext(own) if own else tempfile.TemporaryDirectory() as folder:
+        jieba.dt.tmp_dir = str(folder)
+        jieba.initialize()
     return jieba.lcut
 
 

@@ -47,6 +47,15 @@ def test_a_cache_that_can_not_be_written_is_reported(tmp_path, capsys, settings)
     assert jax.config.jax_compilation_cache_dir == before
 
 
+def test_a_cache_that_others_can_write_is_not_used(tmp_path, capsys, settings):
+    (tmp_path / "open").mkdir()
+    (tmp_path / "open").chmod(0o777)
+    before = jax.config.jax_compilation_cache_dir
+    runtime.use_compilation_cache(str(tmp_path / "open"))
+    assert capsys.readouterr().err == f"no compilation cache: {tmp_path / 'open'}: others can write there\n"
+    assert jax.config.jax_compilation_cache_dir == before
+
+
 def test_a_user_without_a_home_has_no_cache(monkeypatch, capsys, settings):
     for name in ("HOME", "XDG_CACHE_HOME", "JAX_COMPILATION_CACHE_DIR"):
         monkeypatch.delenv(name, raising=False)

@@ -212,9 +212,10 @@ def test_conversion_holds_one_stacked_tensor_at_a_time(tmp_path):
 
 
 def test_the_hub_is_asked_for_what_is_read(official, tmp_path, monkeypatch):
-    asked = {}
+    asked, revisions = {}, []
 
-    def snapshot_download(repository, allow_patterns):
+    def snapshot_download(repository, revision, allow_patterns):
+        revisions.append(revision)
         asked[repository] = allow_patterns
         return str(official / repository)
 
@@ -224,6 +225,10 @@ def test_the_hub_is_asked_for_what_is_read(official, tmp_path, monkeypatch):
     assert set(bundle.components) == {"ssl_encoder", "semantic_codec"}
     assert "semantic_codec/model.safetensors" in asked["amphion/MaskGCT"]
     assert asked["facebook/w2v-bert-2.0"] == ["model.safetensors"]
+    download("amphion/MaskGCT@0123")
+    download("amphion/metis")
+    *known, own, newest = revisions
+    assert all(len(revision) == 40 for revision in known) and (own, newest) == ("0123", None)
 
 
 def test_hub_failures_are_one_line(monkeypatch):
@@ -231,7 +236,7 @@ def test_hub_failures_are_one_line(monkeypatch):
     with pytest.raises(WeightsError, match=r"needs huggingface_hub; pip install 'metis_jax\[hub\]'"):
         download("amphion/MaskGCT")
 
-    def fail(repository, allow_patterns):
+    def fail(repository, revision, allow_patterns):
         raise OSError("no route to host\nmore")
 
     monkeypatch.setitem(sys.modules, "huggingface_hub", SimpleNamespace(snapshot_download=fail))

@@ -76,11 +76,15 @@ def _engine():
 
 def _words(number: str | int, **how) -> str:
     """A whole number or an ordinal such as `21st` in words."""
-    engine = _engine()
     digits = re.sub(r"[^0-9]", "", str(number))
     if len(digits) > _LONGEST_NAMED_NUMBER:
-        return " ".join(engine.number_to_words(digit) for digit in digits)
-    return engine.number_to_words(number, **how)
+        return " ".join(map(_named, digits))
+    return _named(number, **how)
+
+
+@functools.lru_cache(maxsize=4096)
+def _named(number: str | int, **how) -> str:
+    return _engine().number_to_words(number, **how)
 
 
 def _dollars(match: re.Match[str]) -> str:

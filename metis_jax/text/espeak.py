@@ -105,6 +105,7 @@ def _pieces(line: str) -> Iterator[str]:
     yield line
 
 
+@functools.lru_cache(maxsize=1024)
 def _speak(line: str, language: str) -> str:
     separator = require("phonemizer.separator").Separator(word="|_|", syllable="-", phone="|")
     if not line.strip():
@@ -114,15 +115,10 @@ def _speak(line: str, language: str) -> str:
         return "\n".join(_backend(language).phonemize([line], separator=separator, strip=True))
 
 
-@functools.lru_cache(maxsize=4096)
-def _is_spoken(char: str, language: str) -> bool:
-    return bool(_speak(char, language))
-
-
 def _unspeakable(line: str, language: str) -> list[str]:
     """Letters and numbers that the library passes over, such as ①."""
     unusual = dict.fromkeys(char for char in line if char > "\u024f" and char.isalnum() and not "가" <= char <= "힣")
-    return [char for char in unusual if not _is_spoken(char, language)]
+    return [char for char in unusual if not _speak(char, language)]
 
 
 def phonemes(text: str, language: str) -> tuple[str, list[str]]:
@@ -133,9 +129,9 @@ def phonemes(text: str, language: str) -> tuple[str, list[str]]:
     line = ascii_punctuation(" ".join(text.split()))
     line = _BETWEEN_NUMBERS.sub(" ", line)
     dropped = dropped_by(_NOT_SPOKEN, line) + _unspeakable(line, language)
-    line = without(_NOT_SPOKEN, line)
+    # One space at most between two marks: the next pattern takes quadratic time on many.
+    line = re.sub(r"\s+", " ", without(_NOT_SPOKEN, line))
     line = _SPACE_AROUND_MARK.sub(r"\1", line)
-    line = re.sub(r"\s+", " ", line)
 
     pieces = list(_pieces(line))
     spoken = _speak(pieces[0], language)

@@ -19,6 +19,8 @@ from metis_jax.text.lexicon import Lexicon
 
 _log = logging.getLogger(__name__)
 
+LONGEST = 100_000  # characters, about two hours; the worst of them take some tenths of a millisecond each
+
 # A hyphen is silent, and a sign is not; Chinese and Japanese say it.
 _MINUS = re.compile(r"(?<![\w.,)\]])[-–](?=[0-9])")
 
@@ -67,6 +69,10 @@ class TextFrontEnd:
     def read(self, text: str, language: str = languages.AUTO) -> Reading:
         """Phonemes and ids of a text."""
         languages.check_language(language)
+        if len(text) > LONGEST:
+            raise TextError(
+                f"text: it has {len(text)} characters; at most {LONGEST} are read at once, give it in parts"
+            )
         text = one_form(text)
         if not text.strip():
             raise TextError("text: it is empty; give at least one word")

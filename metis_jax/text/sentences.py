@@ -1,14 +1,18 @@
 """Long text cut at sentence ends into parts short enough to be spoken in one go."""
 
+import bisect
+import itertools
 import re
 import unicodedata
 
 from metis_jax.text.errors import TextError
 
 # The end of a sentence, with the quotes and brackets that close behind it.
-_END = re.compile(r"[.!?…。！？]+[\"'”’»」』）)\]]*(?=\s|$)|[。！？…]+[\"'”’»」』）)\]]*|\n\s*\n|\n")
+_END = re.compile(r"(?<![.!?…。！？])[.!?…。！？]+[\"'”’»」』）)\]]*(?=\s|$)|[。！？…]+[\"'”’»」』）)\]]*|\n\s*\n|\n")
 _CLAUSE = re.compile(r"[,;:，；：、—–]+[\"'”’»」』）)\]]*\s*")
 _SPACE = re.compile(r"\s+")
+_WORD_FOLLOWS = re.compile(r"\s+\w")
+_LONGEST_ABBREVIATION = 40
 
 # A full stop behind one of these, behind a single letter or between digits ends nothing.
 _ABBREVIATIONS = frozenset(
@@ -26,16 +30,17 @@ def weight(text: str) -> int:
 def _is_end(text: str, match: re.Match[str]) -> bool:
     if not match.group().startswith(".") or match.group().startswith(".."):
         return True
-    before = text[: match.start()].rpartition(" ")[2].casefold().lstrip("\"'(“‘«„[")
+    near = text[max(0, match.start() - _LONGEST_ABBREVIATION) : match.start()]
+    before = near.rpartition(" ")[2].casefold().lstrip("\"'(“‘«„[")
     if before in _ABBREVIATIONS or re.fullmatch(r"\w(\.\w)*", before) and not before.isdigit():
-        return match.end() >= len(text.rstrip())
+        return match.end() == len(text)
     # German dates and ordinals: "am 3. Mai".
-    return not (re.fullmatch(r"[0-9]{1,2}", before) and re.match(r"\s+\w", text[match.end() :]))
+    return not (re.fullmatch(r"[0-9]{1,2}", before) and _WORD_FOLLOWS.match(text, match.end()))
 
 
 def split_sentences(text: str) -> list[str]:
     """The sentences of a text in any of the six languages, each with its marks, without empty ones."""
-    parts, start = [], 0
+    parts, start, text = [], 0, text.rstrip()
     for match in _END.finditer(text):
         if match.group().isspace() or _is_end(text, match):
             parts.append(text[start : match.end()])
@@ -46,25 +51,19 @@ def split_sentences(text: str) -> list[str]:
 
 def _cut(sentence: str, longest: int) -> list[str]:
     """A sentence that is too long, cut behind a mark, else at a space, else anywhere."""
-    pieces = []
-    while weight(sentence) > longest:
-        fits = _fitting(sentence, longest)
-        ends = [match.end() for pattern in (_CLAUSE, _SPACE) for match in pattern.finditer(sentence, 0, fits)]
-        clauses = [match.end() for match in _CLAUSE.finditer(sentence, 0, fits) if match.end() * 3 > fits]
-        cut = (clauses or [end for end in ends if 0 < end <= fits] or [fits])[-1]
-        pieces.append(sentence[:cut].strip())
-        sentence = sentence[cut:].strip()
-    return [piece for piece in (*pieces, sentence) if piece]
-
-
-def _fitting(sentence: str, longest: int) -> int:
-    """How many characters weigh no more than `longest`; at least one."""
-    total = 0
-    for position, char in enumerate(sentence):
-        total += weight(char)
-        if total > longest:
-            return max(position, 1)
-    return len(sentence)
+    totals = list(itertools.accumulate(map(weight, sentence), initial=0))
+    pieces, start = [], 0
+    while totals[-1] - totals[start] > longest:
+        fits = max(bisect.bisect_right(totals, totals[start] + longest) - 1, start + 1)
+        clauses = [match.end() for match in _CLAUSE.finditer(sentence, start, fits)]
+        spaces = [match.end() for match in _SPACE.finditer(sentence, start, fits)]
+        late = [end for end in clauses if 3 * (end - start) > fits - start]
+        cut = (late or spaces or clauses or [fits])[-1]
+        pieces.append(sentence[start:cut].strip())
+        start = cut
+        while start < len(sentence) and sentence[start].isspace():
+            start += 1
+    return [piece for piece in (*pieces, sentence[start:].strip()) if piece]
 
 
 def split_text(text: str, longest: int = 200) -> list[str]:
@@ -75,12 +74,16 @@ def split_text(text: str, longest: int = 200) -> list[str]:
     if longest < 1:
         raise TextError(f"longest: {longest} is too short for any text; use 1 or more, 200 is about 15 seconds")
     parts: list[str] = []
+    total = 0  # of the last part
     for sentence in split_sentences(text):
         for piece in _cut(sentence, longest):
             # Chinese and Japanese run on without a space.
             gap = "" if parts and unicodedata.east_asian_width(parts[-1][-1]) in "WF" else " "
-            if parts and weight(parts[-1] + gap + piece) <= longest:
+            own = weight(piece)
+            if parts and total + len(gap) + own <= longest:
                 parts[-1] += gap + piece
+                total += len(gap) + own
             else:
                 parts.append(piece)
+                total = own
     return parts

@@ -216,6 +216,24 @@ def test_very_long_text(front_end, language, unit):
     front_end.read(unit * 3000, language)
 
 
+def test_a_text_of_a_book_is_refused(front_end):
+    with pytest.raises(TextError, match="has 100001 characters; at most 100000 are read at once, give it in parts"):
+        front_end.read("a" * 100_001, "en")
+
+
+def test_long_runs_reach_the_libraries_in_short_pieces_or_once(front_end, monkeypatch):
+    """`jieba` is quadratic in what it is given, and `inflect` takes most of a millisecond for a number."""
+    from metis_jax.text import english, mandarin
+
+    cut, given = mandarin._cut(), []
+    monkeypatch.setattr(mandarin, "_cut", lambda: lambda text: given.append(len(text)) or cut(text))
+    assert len(front_end.read("我" * 5000 + "，" + "们" * 10, "zh").ids) > 5000
+    assert max(given) <= 500 and sum(given) == 5011
+    english._named.cache_clear()
+    front_end.read("7" * 5000 + " and 12 of 12", "en")
+    assert english._named.cache_info().misses <= 4
+
+
 @pytest.mark.parametrize("encoding", ["ascii", "cp1252", "utf-8", "utf-16"])
 def test_the_command_prints_json_on_any_console(monkeypatch, encoding):
     from metis_jax.text.__main__ import main

@@ -48,3 +48,11 @@ def test_nothing_but_space_is_lost(text, longest):
     parts = split_text(text, longest)
     assert "".join("".join(parts).split()) == "".join(text.split())
     assert all(part and weight(part) <= longest for part in parts)
+
+
+@pytest.mark.parametrize("unit", ["a", "M. ", "我", "a,", "!)", ". ", "\n", "." * 999 + "x"])
+def test_a_text_as_long_as_any_that_is_read(unit):
+    """Work that grows with the square of the length would take minutes here."""
+    text = unit * (100_000 // len(unit))
+    parts = split_text(text, 200)
+    assert "".join("".join(parts).split()) == "".join(text.split()) and max(map(weight, parts), default=0) <= 200

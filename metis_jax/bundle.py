@@ -224,7 +224,7 @@ class Bundle:
             if not np.isfinite(array).all():
                 raise WeightsError(f"{file.path}: tensor {path!r} holds numbers that are not finite in {dtype}")
             flat[path] = array
-        if isinstance(config, configs.SslEncoderConfig):
+        if isinstance(config, _READ_AT_A_LAYER):
             config = dataclasses.replace(config, num_layers=config.hidden_layer)
         return config, flax.traverse_util.unflatten_dict(flat, sep="/")
 

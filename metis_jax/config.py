@@ -182,7 +182,8 @@ class SslEncoderConfig:
 class WhisperEncoderConfig:
     """The encoder of Whisper (arXiv 2212.04356); the defaults are openai/whisper-tiny, 50 frames a second.
 
-    `num_layers` is what a checkpoint holds, `hidden_layer` how many of them are run.
+    `num_layers` is what a checkpoint holds, `hidden_layer` how many of them are run.  It can be an SSL encoder's stead:
+    phonetic features of an encoder that was there, where w2v-BERT is too large.
     """
 
     sample_rate: int = 16000
@@ -204,8 +205,25 @@ class WhisperEncoderConfig:
         )
 
     @property
+    def input_width(self) -> int:
+        return self.mel_bins
+
+    @property
+    def feature_width(self) -> int:
+        return self.width
+
+    @property
     def head_width(self) -> int:
         return self.width // self.num_heads
+
+    @property
+    def hop(self) -> int:
+        """Samples per output frame: two log-mel frames of 10 ms."""
+        return self.sample_rate // 50
+
+
+# What can stand as `ssl_encoder`: 50 frames a second of 16 kHz waves.
+AnySslEncoderConfig = SslEncoderConfig | WhisperEncoderConfig
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -332,8 +350,8 @@ class SemanticGeneratorConfig:
       condition_width: width of the frame-aligned condition features.
       table_rank: of the token embeddings and of the output layer, where thousands of codes must share what little
         speech there is; 0 in the paper, where they have the model's width.
-      spread_phones: the rotary positions of the phones are spread evenly over the frames, so that each begins near
-        where it is spoken (arXiv 2509.11084); in the paper phones and frames are counted through.
+      spread_phones: rotary positions of the phones are spread over the frames (arXiv 2509.11084), to where they are
+        said if that is known, and evenly if not; in the paper phones and frames are counted through.
     """
 
     width: int = 1536

@@ -1,14 +1,15 @@
-"""Lengths of phone sequences by the duration predictor of a bundle."""
+"""How long phones last, by the duration predictor of a bundle."""
 
 import functools
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from metis_jax.bundle import Bundle, kind_of
 from metis_jax.config import DurationPredictorConfig
 from metis_jax.decoding.buckets import PHONE_BUCKETS, bucket
-from metis_jax.models.duration_predictor import DurationPredictor, total_frames
+from metis_jax.models.duration_predictor import DurationPredictor
 from metis_jax.tensor_files import WeightsError
 from metis_jax.types import Array, Float, Int, Variables
 
@@ -16,10 +17,10 @@ COMPONENT = "duration_predictor"
 
 
 @functools.partial(jax.jit, static_argnames="model")
-def _total_frames(
+def _frames(
     model: DurationPredictor, variables: Variables, phones: Int[Array, "b p"], lengths: Int[Array, " b"]
-) -> Float[Array, " b"]:
-    return total_frames(model.apply(variables, phones, lengths), lengths)
+) -> Float[Array, "b p"]:
+    return jnp.exp(model.apply(variables, phones, lengths))
 
 
 class Durations:
@@ -31,9 +32,9 @@ class Durations:
             raise WeightsError(f"{bundle.path}: {COMPONENT} is a {kind_of(config)}")
         self._model = DurationPredictor(config)
 
-    def __call__(self, phones: Int[np.ndarray, " p"]) -> float:
-        """Frames of one sequence of at least one phone."""
+    def __call__(self, phones: Int[np.ndarray, " p"]) -> Float[np.ndarray, " p"]:
+        """Frames of each phone of a sequence of at least one."""
         padded = np.zeros((1, bucket(len(phones), PHONE_BUCKETS)), np.int32)
         padded[0, : len(phones)] = phones
-        [frames] = _total_frames(self._model, self._variables, padded, np.array([len(phones)], np.int32))
-        return float(frames)
+        [frames] = _frames(self._model, self._variables, padded, np.array([len(phones)], np.int32))
+        return np.asarray(frames)[: len(phones)]

@@ -14,7 +14,7 @@ import numpy as np
 ENCODERS = {
     "ssl_encoder": ("ssl_tokens", "ssl_features"),
     "semantic_codec": ("ssl_tokens",),
-    "acoustic_codec": ("acoustic_tokens",),
+    "acoustic_codec": ("acoustic_tokens", "degraded_acoustic_tokens"),
 }
 # A decoder can be trained further without changing a token; windows and unread tensors change none either.
 _LEFT_OUT = ("params/decoder/", "buffers/", "unused/")

@@ -30,8 +30,7 @@ from metis_jax.models.acoustic_codec import AcousticCodec
 from metis_jax.models.acoustic_generator import AcousticGenerator
 from metis_jax.models.semantic_codec import SemanticCodec
 from metis_jax.models.semantic_generator import SemanticGenerator
-from metis_jax.models.ssl_encoder import SslEncoder
-from metis_jax.ops.mel import log_mel
+from metis_jax.models.ssl_features import AnySslEncoder, make_ssl_encoder, wave_features
 from metis_jax.ops.vq import unit_vectors
 from metis_jax.tensor_files import WeightsError
 from metis_jax.types import Array, Float, Int, Policy, Variables
@@ -41,9 +40,9 @@ Progress = Callable[[int], None]
 
 @functools.partial(jax.jit, static_argnames="model")
 def _ssl_features(
-    model: SslEncoder, variables: Variables, wave: Float[Array, "b l"], samples: Int[Array, " b"]
+    model: AnySslEncoder, variables: Variables, wave: Float[Array, "b l"], samples: Int[Array, " b"]
 ) -> Float[Array, "b t c"]:
-    return model.apply(variables, *log_mel(wave, samples, mel_bins=model.config.mel_bins), method="features")
+    return wave_features(model, variables, wave, samples)
 
 
 @functools.partial(jax.jit, static_argnames="model")
@@ -222,6 +221,7 @@ class Engine:
                 lengths=self._put(np.array([job.length for job in own], np.int32)),
                 phones=self._stack([job.phones for job in own], p) if has_phones else None,
                 phone_lengths=self._lengths([job.phones for job in own]) if has_phones else None,
+                phone_positions=self._positions(own, p) if has_phones else None,
                 condition=self._stack([job.condition for job in own], t) if own[0].condition is not None else None,
                 target_frames=bucket(max(job.length - len(job.known) for job in own)),
             )
@@ -296,6 +296,13 @@ class Engine:
                 results[i] = output[row, : lengths[i]]
         return results
 
+    def _positions(self, jobs: Sequence[SemanticJob], p: int) -> Array | None:
+        """Where phones are said; -1 for jobs that do not know, None if no job does."""
+        if all(job.phone_positions is None for job in jobs):
+            return None
+        unknown = np.full(1, -1.0, np.float32)
+        return self._stack([unknown if job.phone_positions is None else job.phone_positions for job in jobs], p)
+
     def _put(self, x: np.ndarray | Array) -> Array:
         """On the devices, split by rows where the rows are enough."""
         spec = PartitionSpec("data") if x.shape[0] % self._mesh.size == 0 else PartitionSpec()
@@ -342,7 +349,7 @@ def _per_example(progress: Progress | None, members: Sequence[int]) -> Progress 
 
 _ACOUSTIC_GENERATORS = ("acoustic_generator_first", "acoustic_generator_full")
 _MODELS = {
-    "ssl_encoder": SslEncoder,
+    "ssl_encoder": make_ssl_encoder,
     "semantic_codec": SemanticCodec,
     "acoustic_codec": AcousticCodec,
     "acoustic_generator_first": AcousticGenerator,

@@ -21,7 +21,7 @@ from metis_jax.text.frontend import TextFrontEnd
 from metis_jax.text.languages import AUTO
 from metis_jax.text.lexicon import Lexicon
 from metis_jax.text.sentences import split_text, weight
-from metis_jax.types import Int
+from metis_jax.types import Float, Int
 
 Phones = Int[np.ndarray, " p"]
 
@@ -94,10 +94,14 @@ class Script:
 
 @dataclasses.dataclass(frozen=True)
 class Part:
-    """What one pass says: the phones of prompt and text, and the frames of the text."""
+    """What one pass says: the phones of prompt and text, and the frames of the text.
+
+    `positions` are the frames at which the phones are said, prompt first, where a duration predictor knows.
+    """
 
     phones: Phones
     frames: int
+    positions: Float[np.ndarray, " p"] | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -126,14 +130,14 @@ class Reader:
 
     Args:
       phone_vocabulary: of the generator.
-      durations: frames of phones at an average tempo, by the duration predictor; None where there is none.
+      durations: frames of each phone at an average tempo, by the duration predictor; None where there is none.
       lexicon: the user's own words.
     """
 
     def __init__(
         self,
         phone_vocabulary: int,
-        durations: Callable[[Phones], float] | None = None,
+        durations: Callable[[Phones], Float[np.ndarray, " p"]] | None = None,
         lexicon: Lexicon | None = None,
     ):
         if not phone_vocabulary:
@@ -161,7 +165,11 @@ class Reader:
                     "give more seconds, or a lower speed"
                 )
         parts = [
-            Part(np.concatenate([prompt.phones, piece.phones]), count)
+            Part(
+                np.concatenate([prompt.phones, piece.phones]),
+                count,
+                self._positions([(prompt, prompt_frames), (piece, count)]),
+            )
             for piece, count in zip(pieces, frames, strict=True)
         ]
         return Plan(tuple(parts), rule)
@@ -206,6 +214,18 @@ class Reader:
         if len(found) > PHONE_BUCKETS[-1]:
             raise ValueError(f"text has {len(found)} phones; at most {PHONE_BUCKETS[-1]} fit")
         return found
+
+    def _positions(self, spoken: Sequence[tuple[_Piece, int]]) -> Float[np.ndarray, " p"] | None:
+        """The middle frame of every phone of pieces that are said one after the other, each in so many frames."""
+        if self._durations is None:
+            return None
+        found, start = [], 0
+        for piece, frames in spoken:
+            durations = self._durations(piece.phones)
+            ends = np.cumsum(durations) * frames / np.sum(durations)
+            found.append(start + ends - durations * frames / np.sum(durations) / 2 - 0.5)
+            start += frames
+        return np.maximum(np.concatenate(found), 0).astype(np.float32)
 
     def _prompt(self, script: Script, frames: int) -> _Piece:
         if not script.prompt_text.strip() and not script.prompt_phones:
@@ -260,7 +280,7 @@ class Reader:
             return prompt_frames * piece.bytes // prompt.bytes
         if rule == "phones":
             return prompt_frames * piece.sounds // prompt.sounds
-        return round(prompt_frames * self._durations(piece.phones) / self._durations(prompt.phones))
+        return round(prompt_frames * np.sum(self._durations(piece.phones)) / np.sum(self._durations(prompt.phones)))
 
 
 def _is_hurried(piece: _Piece, prompt: _Piece) -> bool:

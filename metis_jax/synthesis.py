@@ -190,7 +190,13 @@ class Metis:
         for plan, voice in zip(plans, voices, strict=True):
             for index, part in enumerate(plan.parts):
                 length = len(voice.semantic) + part.frames
-                job = SemanticJob(voice.semantic, length, _seed(settings, index), phones=part.phones)
+                job = SemanticJob(
+                    voice.semantic,
+                    length,
+                    _seed(settings, index),
+                    phones=part.phones,
+                    phone_positions=part.positions,
+                )
                 pieces.append(_Piece(job, voice.acoustic))
         decoded = iter(self._tokens("tts", pieces, settings, progress))
         speech = []

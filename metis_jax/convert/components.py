@@ -9,6 +9,7 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 
 from metis_jax.bundle import BundleWriter, TaskAdapterConfig, kind_of, stored_shapes
+from metis_jax.config import AnySslEncoderConfig
 from metis_jax.convert import (
     acoustic_codec,
     acoustic_generator,
@@ -98,7 +99,7 @@ def rules_for(config: Any) -> list[Rule]:
     kind = kind_of(config)
     module = _MODULES[kind]
     rules = module.rules(config) if hasattr(module, "rules") else module.RULES
-    return [*rules, *STATISTICS_RULES] if kind == "ssl_encoder" else rules
+    return [*rules, *STATISTICS_RULES] if isinstance(config, AnySslEncoderConfig) else rules
 
 
 def config_from_shapes(kind: str, shapes: Mapping[str, tuple[int, ...]], *, file: str) -> Any:

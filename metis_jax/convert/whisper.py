@@ -2,15 +2,37 @@
 
 from pathlib import Path
 
+import numpy as np
+
 from metis_jax.bundle import Bundle, write_bundle
-from metis_jax.convert.components import Progress, Tensors, TensorSource, config_from_shapes, stream
+from metis_jax.convert.components import (
+    Progress,
+    StatisticsFile,
+    Tensors,
+    TensorSource,
+    config_from_shapes,
+    stream,
+)
 from metis_jax.convert.ctranslate2 import CTranslate2File
 from metis_jax.convert.whisper_encoder import PREFIX
-from metis_jax.tensor_files import TensorFile, WeightsError
+from metis_jax.tensor_files import TensorFile, WeightsError, spec_of
 
-COMPONENT = "whisper_encoder"
+KIND, COMPONENT = "whisper_encoder", "ssl_encoder"
 LICENSE = "MIT"
 PROVENANCE = "the encoder of Whisper (OpenAI), converted from its published weights"
+
+
+class NoStatistics:
+    """Mean 0 and variance 1 of features that nobody has measured, in the manner of `TensorFile`."""
+
+    path = "no statistics"
+
+    def __init__(self, width: int):
+        self._arrays = {"mean": np.zeros(width, np.float32), "var": np.ones(width, np.float32)}
+        self.specs = {name: spec_of(array) for name, array in self._arrays.items()}
+
+    def read(self, name: str) -> np.ndarray:
+        return self._arrays[name]
 
 
 class EncoderOf:
@@ -30,11 +52,17 @@ def open_whisper(folder: Path) -> TensorSource:
     raise WeightsError(f"{folder}: no model.safetensors and no model.bin there; expected the folder of a Whisper model")
 
 
-def convert_whisper(folder: Path, output: Path, *, progress: Progress | None = None) -> Bundle:
-    """Writes a bundle, which must not exist, with the component `whisper_encoder`."""
-    tensors = Tensors([open_whisper(folder)])
-    shapes = {name: spec.shape for name, spec in tensors.specs.items()}
-    config = config_from_shapes(COMPONENT, shapes, file=tensors.file)
+def convert_whisper(
+    folder: Path, output: Path, *, statistics: Path | None = None, progress: Progress | None = None
+) -> Bundle:
+    """Writes a bundle, which must not exist, whose `ssl_encoder` is Whisper's.
+
+    `statistics` is a `.npz` with mean and var of its features; without one they stay as they are.
+    """
+    encoder = open_whisper(folder)
+    shapes = {name: spec.shape for name, spec in encoder.specs.items()}
+    config = config_from_shapes(KIND, shapes, file=str(encoder.path))
+    tensors = Tensors([encoder, StatisticsFile(statistics) if statistics else NoStatistics(config.feature_width)])
     with write_bundle(output, license=LICENSE, provenance=PROVENANCE) as bundle:
         stream(bundle, COMPONENT, config, tensors, progress=progress)
     return Bundle(output)

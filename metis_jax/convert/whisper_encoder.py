@@ -30,7 +30,9 @@ RULES: list[Rule] = [
     *norm_rules("layers/mlp_norm", f"{_LAYER}.final_layer_norm"),
     *dense_rules("layers/mlp_in", f"{_LAYER}.fc1"),
     *dense_rules("layers/mlp_out", f"{_LAYER}.fc2"),
-    *norm_rules("final_norm", f"{PREFIX}layer_norm"),
+    # Behind the last layer; states are normalised by statistics instead.
+    Rule(f"{UNUSED}/final_norm/scale", f"{PREFIX}layer_norm.weight"),
+    Rule(f"{UNUSED}/final_norm/bias", f"{PREFIX}layer_norm.bias"),
 ]
 
 

@@ -2,7 +2,8 @@
 
 A manifest is JSON lines.  `path` is required (relative to the manifest); `id`, `kind`, `speaker`, `text`, `language`,
 `license`, `source`, `heldout`, `condition`, `sample_rate`, `seconds`, `audio` (the sound of a video), `source_audio`,
-`phones` and `visual_features` (see `precomputed.py`) are read where they are there; other fields are ignored.
+`phones`, `durations`, `silence` and `visual_features` (see `precomputed.py`) are read where they are there; others are
+ignored.
 """
 
 import dataclasses
@@ -29,9 +30,9 @@ class ManifestError(ValueError):
 class Item:
     """One recording to prepare.
 
-    `sample_rate` and `seconds` are what the list claims (0: nothing), to be checked, as are `phones` and what lies at
-    `features_path`: arrays for which no front end is needed.  `fault` is what keeps the recording from being taken,
-    where its line or what lies beside it can not be read.
+    `sample_rate` and `seconds` are what the list claims (0: nothing), to be checked, as are `phones`, their `durations`
+    behind `silence` in seconds, and what lies at `features_path`: arrays for which no front end is needed.
+    `fault` is what keeps the recording from being taken, where its line or what lies beside it can not be read.
     """
 
     id: str
@@ -46,6 +47,8 @@ class Item:
     condition: str = ""
     source_path: str = ""
     phones: tuple[Any, ...] = ()
+    durations: tuple[Any, ...] = ()
+    silence: float = 0.0
     features_path: str = ""
     sample_rate: int = 0
     seconds: float = 0.0
@@ -87,7 +90,7 @@ def _from_line(line: str, folder: pathlib.Path, where: str) -> Item:
     audio = _field(row, "audio", str, where)
     source_audio = _field(row, "source_audio", str, where)
     features = _field(row, "visual_features", str, where)
-    phones = row.get("phones") or ()
+    phones, durations = row.get("phones") or (), row.get("durations") or ()
     return Item(
         id=_field(row, "id", str, where) or os.path.splitext(name)[0],
         path=str(folder / (audio or name)),
@@ -101,6 +104,8 @@ def _from_line(line: str, folder: pathlib.Path, where: str) -> Item:
         condition=_field(row, "condition", str, where),
         source_path=str(folder / source_audio) if source_audio else "",
         phones=tuple(phones) if isinstance(phones, list | tuple) else (phones,),
+        durations=tuple(durations) if isinstance(durations, list | tuple) else (durations,),
+        silence=_field(row, "silence", float, where),
         features_path=str(folder / features) if features else "",
         # The list describes the video, not its sound, where both are named.
         sample_rate=0 if audio else _field(row, "sample_rate", int, where),

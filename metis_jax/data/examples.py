@@ -11,6 +11,7 @@ from jaxtyping import Float
 from metis_jax.data.audio import (
     CODEC_HOP,
     CODEC_RATE,
+    FRAME_RATE,
     SSL_HOP,
     SSL_RATE,
     fit,
@@ -25,12 +26,25 @@ from metis_jax.data.batching import Row, rng_of
 from metis_jax.data.degrade import LOUDEST_DB, DegradeConfig, check_range, degrade
 from metis_jax.data.mixtures import MixtureConfig, mixed_voices
 from metis_jax.data.perturb import PerturbConfig, perturb
-from metis_jax.data.recipes import HEARD, TASKS, Piece
+from metis_jax.data.recipes import GUIDED, HEARD, TASKS, Piece
 from metis_jax.data.records import Record, RecordError
 from metis_jax.data.sources import Corpus
 
 Example = dict[str, np.ndarray]
 Phonemize = Callable[[str, str], Sequence[int]]
+
+
+@dataclasses.dataclass(frozen=True)
+class Spoken:
+    """Phones [p], and the frames [p + 1] at which each begins and the last one ends; none where nobody knows."""
+
+    phones: np.ndarray
+    bounds: np.ndarray
+
+    def __add__(self, other: "Spoken") -> "Spoken":
+        known = len(self.bounds) and len(other.bounds)
+        bounds = np.concatenate([self.bounds[:-1], other.bounds]) if known else np.zeros(0, np.float32)
+        return Spoken(np.concatenate([self.phones, other.phones]), bounds)
 
 
 class UnusableRecord(RecordError):
@@ -52,7 +66,9 @@ class ExampleConfig:
       perturb: vc, where a record has no `source_audio`; and the wave stages for `perturb_wave` of the rows.
       gain_db: level change of the wave stages.
       random_phase: shifts the phase of all frequencies by one angle, drawn for every row of a wave stage.
-      text_guided: share of tse rows that carry their phones too, behind those of a prompt that is a whole utterance.
+      text_guided: share of se and tse rows that carry their phones too, behind those of a prompt that is a whole
+        utterance.
+      degraded_prompts: share of the rows of stage 2 whose prompt is heard degraded, where a record has such tokens.
       max_phones: a record with more is skipped.
     """
 
@@ -66,12 +82,13 @@ class ExampleConfig:
     gain_db: tuple[float, float] = (0.0, 0.0)
     random_phase: bool = False
     text_guided: float = 0.0
+    degraded_prompts: float = 0.0
     max_phones: int = 512
 
     def __post_init__(self):
         if self.target not in ("tokens", "wave"):
             raise ValueError(f"target is {self.target!r}; use tokens or wave")
-        for name in ("degrade_mixture", "degrade_wave", "perturb_wave", "text_guided"):
+        for name in ("degrade_mixture", "degrade_wave", "perturb_wave", "text_guided", "degraded_prompts"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{name} is {getattr(self, name)}; it must lie in [0, 1]")
         check_range("gain_db", self.gain_db, -LOUDEST_DB, LOUDEST_DB)
@@ -192,7 +209,10 @@ class Examples:
             example = {"tokens": self.waves.array(record, piece.record, "ssl_tokens")[cut].astype(np.int32)}
             if self.stage == "stage2":
                 codes = self.waves.array(record, piece.record, "acoustic_tokens")[cut]
-                example["acoustic_tokens"] = codes.astype(np.int32)
+                example["acoustic_tokens"] = example["prompt_tokens"] = codes.astype(np.int32)
+                name = "degraded_acoustic_tokens"
+                if name in record.arrays and rng.random() < self.config.degraded_prompts:
+                    example["prompt_tokens"] = record.arrays[name][cut].astype(np.int32)
             return example
         if self.stage == "acoustic_codec":
             rate = CODEC_RATE
@@ -259,12 +279,12 @@ class Examples:
             ).astype(np.int32)
         example["prompt_lengths"] = np.asarray(known, np.int32)
         example["target_starts"] = np.asarray(prompt.frames if prompt else 0, np.int32)
-        if task == "tts" or (task == "tse" and rng.random() < self.config.text_guided):
-            example["phones"] = self._phones(record, target.record)
+        if task == "tts" or (task in GUIDED and rng.random() < self.config.text_guided):
+            spoken = self._spoken(record, target, prompt.frames if prompt else 0)
             if recipe.is_whole_prompt and ("phones" in prompt_record.arrays or prompt_record.text):
-                both = np.concatenate([self._phones(prompt_record, prompt.record), example["phones"]])
-                if len(both) <= self.config.max_phones:
-                    example["phones"] = both
+                both = self._spoken(prompt_record, prompt, 0) + spoken
+                spoken = both if len(both.phones) <= self.config.max_phones else spoken
+            example |= {"phones": spoken.phones, "phone_bounds": spoken.bounds}
         if task == "l2s":
             features = self.waves.array(record, target.record, "visual_features")
             start = target.start // 2  # 25 video frames for 50 SSL frames
@@ -303,6 +323,12 @@ class Examples:
         while self.speakers[index] == speaker:
             index = int(pool[rng.integers(len(pool))])
         return self.waves.whole(index, SSL_RATE)
+
+    def _spoken(self, record: Record, piece: Piece, start: int) -> "Spoken":
+        """What a whole recording says, when it begins at frame `start` of the example."""
+        bounds = record.arrays.get("phone_bounds")
+        bounds = np.zeros(0, np.float32) if bounds is None else bounds * np.float32(FRAME_RATE) + np.float32(start)
+        return Spoken(self._phones(record, piece.record), bounds)
 
     def _phones(self, record: Record, index: int) -> np.ndarray:
         if "phones" in record.arrays:

@@ -4,8 +4,9 @@ A process takes every n-th shard.  A shard is written whole or not at all, so a 
 working on, does them again, and neither loses nor doubles a record.  Waves are decoded by threads while the encoder
 works on the ones before.
 
-With `degrade` SSL tokens and features are of a degraded version of each recording and acoustic tokens of the recording
-itself: stage 2 learns from them what tokens that were heard through noise should sound like.
+With `degrade` SSL tokens, features and `degraded_acoustic_tokens` are of a degraded version of each recording, and
+`acoustic_tokens` of the recording itself: stage 2 learns from them what tokens that were heard through noise should
+sound like, and to hear a voice through noise.
 """
 
 import concurrent.futures
@@ -47,13 +48,20 @@ from metis_jax.inputs import InputError, read_json
 
 log = logging.getLogger(__name__)
 
-ARRAYS = ("ssl_tokens", "acoustic_tokens", "ssl_features")
+ARRAYS = ("ssl_tokens", "acoustic_tokens", "ssl_features", "degraded_acoustic_tokens")
+_DEGRADED = {"ssl_tokens", "ssl_features", "degraded_acoustic_tokens"}  # what `degrade` changes
 _KINDS = ("speech", "video", "demo")  # noise and rooms are passed on as they are
 _WINDOW = 30 * FRAME_RATE  # the models were trained on up to 30 s; longer recordings are encoded in windows
 _SETTINGS = "extract.json"
 
 
-WavePair = tuple[np.ndarray, np.ndarray]
+@dataclasses.dataclass(frozen=True)
+class Heard:
+    """The waves of one recording: at 16 and 24 kHz as it is heard, and at 24 kHz as it is."""
+
+    narrow: np.ndarray
+    wide: np.ndarray
+    clean: np.ndarray
 
 
 @runtime_checkable
@@ -94,8 +102,10 @@ class ExtractConfig:
             raise ValueError(f"arrays is {self.arrays}; name each once")
         if self.chunk < 1:
             raise ValueError(f"chunk is {self.chunk}; it must be positive")
-        if self.degrade and not {"ssl_tokens", "ssl_features"} & set(self.arrays):
-            raise ValueError(f"degrade changes SSL arrays alone, and arrays is {self.arrays}; add ssl_tokens")
+        if self.degrade and not _DEGRADED & set(self.arrays):
+            raise ValueError(f"degrade changes {', '.join(sorted(_DEGRADED))}, and arrays is {self.arrays}; add one")
+        if not self.degrade and "degraded_acoustic_tokens" in self.arrays:
+            raise ValueError("arrays has degraded_acoustic_tokens; say how they are degraded by degrade")
 
 
 def _in_windows(
@@ -122,11 +132,11 @@ def _in_windows(
 def encode_records(
     encoder: Encoder,
     records: Sequence[Record],
-    waves: Sequence[WavePair],
+    waves: Sequence[Heard],
     config: ExtractConfig,
     encoders: Mapping[str, str] = MappingProxyType({}),
 ) -> list[Record]:
-    """The records with their arrays, which `encoders` made.  `waves` holds a (16 kHz, 24 kHz) pair for each."""
+    """The records with their arrays, which `encoders` made.  `waves` holds those of each."""
     added: list[dict[str, np.ndarray]] = [dict(record.arrays) for record in records]
 
     def add(name: str, arrays: Sequence[np.ndarray], dtype: type) -> None:
@@ -134,7 +144,7 @@ def encode_records(
             known[name] = np.asarray(array, dtype)
 
     if {"ssl_tokens", "ssl_features"} & set(config.arrays):
-        narrow = [pair[0] for pair in waves]
+        narrow = [own.narrow for own in waves]
         frames = [ssl_frames(len(wave)) for wave in narrow]
         overhang = ssl_samples(_WINDOW) - _WINDOW * SSL_HOP
         features = _in_windows(encoder.ssl_features, narrow, frames, SSL_HOP, overhang)
@@ -142,10 +152,13 @@ def encode_records(
             add("ssl_features", features, np.float16)
         if "ssl_tokens" in config.arrays:
             add("ssl_tokens", _in_windows(encoder.semantic_tokens, features, frames, hop=1), np.uint16)
-    if "acoustic_tokens" in config.arrays:
-        wide = [pair[1] for pair in waves]
-        frames = [len(wave) // CODEC_HOP for wave in wide]
-        add("acoustic_tokens", _in_windows(encoder.acoustic_tokens, wide, frames, CODEC_HOP), np.uint16)
+    for name, wide in (
+        ("acoustic_tokens", [own.clean for own in waves]),
+        ("degraded_acoustic_tokens", [own.wide for own in waves]),
+    ):
+        if name in config.arrays:
+            frames = [len(wave) // CODEC_HOP for wave in wide]
+            add(name, _in_windows(encoder.acoustic_tokens, wide, frames, CODEC_HOP), np.uint16)
     return [
         dataclasses.replace(
             record,
@@ -159,7 +172,7 @@ def encode_records(
 
 
 class _Degraded:
-    """Recordings at 16 kHz, each as the degradation that belongs to its name makes it."""
+    """Recordings at 24 kHz, each as the degradation that belongs to its name makes it."""
 
     def __init__(self, source: str | os.PathLike, config: DegradeConfig, noise: Selection):
         corpus = Corpus([source])
@@ -170,11 +183,11 @@ class _Degraded:
 
     def __call__(self, name: str, wave: Float[np.ndarray, " l"]) -> Float[np.ndarray, " l"]:
         def recorded(own: np.random.Generator) -> Float[np.ndarray, " k"]:
-            return self._waves.whole(int(self._noises[own.integers(len(self._noises))]), SSL_RATE)
+            return self._waves.whole(int(self._noises[own.integers(len(self._noises))]), CODEC_RATE)
 
         rng = np.random.default_rng(zlib.crc32(name.encode()))
         noise = recorded if len(self._noises) else None
-        return degrade(rng, wave, SSL_RATE, self._config, noise=noise).astype(np.float32)
+        return degrade(rng, wave, CODEC_RATE, self._config, noise=noise).astype(np.float32)
 
 
 def _as_it_is(name: str, wave: Float[np.ndarray, " l"]) -> Float[np.ndarray, " l"]:
@@ -184,7 +197,7 @@ def _as_it_is(name: str, wave: Float[np.ndarray, " l"]) -> Float[np.ndarray, " l
 Hear = Callable[[str, np.ndarray], np.ndarray]
 
 
-def _read(reader: Any, position: int, where: str, hear: Hear) -> tuple[Record, WavePair | None] | tuple[str, str]:
+def _read(reader: Any, position: int, where: str, hear: Hear) -> tuple[Record, Heard | None] | tuple[str, str]:
     """A record with its waves (None for kinds that are passed on), or (name, reason) of one that raises anything."""
     try:
         record = decode_record(reader.read([position])[0])
@@ -194,10 +207,13 @@ def _read(reader: Any, position: int, where: str, hear: Hear) -> tuple[Record, W
         wave, rate = read_wave(record.audio, record.id)
         if rate != record.sample_rate:
             raise RecordError(f"{record.id}: audio at {rate} Hz, the record says sample_rate {record.sample_rate}")
-        pair = resample(wave, rate, SSL_RATE), resample(wave, rate, CODEC_RATE)
-        if ssl_frames(len(pair[0])) < 1:
+        if ssl_frames(len(wave) * SSL_RATE // rate) < 1:
             raise RecordError(f"{record.id}: {len(wave)} samples are less than one frame")
-        return record, (hear(record.id, pair[0]), pair[1])
+        clean = resample(wave, rate, CODEC_RATE)
+        if hear is _as_it_is:
+            return record, Heard(resample(wave, rate, SSL_RATE), clean, clean)
+        wide = hear(record.id, clean)
+        return record, Heard(resample(wide, CODEC_RATE, SSL_RATE), wide, clean)
     except MemoryError:
         raise
     except Exception as error:

@@ -9,7 +9,8 @@ of the rows that a batch of this bucket has.  Rows are padded with zeros at the 
                                  wave_lengths (samples); lengths (frames)
     acoustic_codec               wave [b, l] 24 kHz, l = 480 t; wave_lengths (samples); lengths (frames)
     pretrain                     tokens [b, t]; lengths
-    stage2                       tokens [b, t]; acoustic_tokens [b, t, 12]; lengths
+    stage2                       tokens [b, t]; acoustic_tokens [b, t, 12]; lengths; and, if degraded_prompts > 0,
+                                 prompt_tokens [b, t, 12]: acoustic tokens as a prompt has them
     finetune                     lengths (frames of prompt and target together); prompt_lengths (frames of the prompt in
                                  front whose tokens are known: 0 for se; -1 for tts and l2s: the train step draws one
                                  inside the recording); target_starts (the target's first frame);
@@ -23,7 +24,9 @@ of the rows that a batch of this bucket has.  Rows are padded with zeros at the 
                                  source_lengths (samples; 0 in rows of a task without a source);
                                  has_source [b] bool
       if tts is a part, or
-      text_guided > 0            phones [b, max_phones] int32; phone_lengths (0: none)
+      text_guided > 0            phones [b, max_phones] int32; phone_lengths (0: none);
+                                 phone_bounds [b, max_phones + 1] float32: frames at which phones begin, and at which
+                                 the last one ends; all 0 where the recording does not say
       if l2s is a part           visual [b, ceil(t / 2), 768] at 25 fps, for the target frames; visual_lengths
 
 SSL frames of a `source` row are exactly its `lengths`: `ssl_frames(source_lengths) == lengths`; those of a `target` row
@@ -52,7 +55,7 @@ from metis_jax.config import from_config_dict, to_dict
 from metis_jax.data.audio import CODEC_HOP, SSL_HOP, ssl_samples
 from metis_jax.data.batching import WHOLE, Batches, BatchPlan, Places, Row, Share, mixed_order
 from metis_jax.data.examples import Example, ExampleConfig, Examples, Phonemize, UnusableRecord, Waves
-from metis_jax.data.recipes import HEARD, PROMPTED, STAGES, TASKS, NoExamples, Part, RecipeConfig, record_frames
+from metis_jax.data.recipes import GUIDED, HEARD, PROMPTED, STAGES, TASKS, NoExamples, Part, RecipeConfig, record_frames
 from metis_jax.data.sources import BadRecordGuard, BadRecordLimit, Corpus, Selection, Split, TooManyBadRecords
 
 log = logging.getLogger(__name__)
@@ -220,7 +223,7 @@ class Pipeline:
             frames,
             split=part.select.split,
             task=part.task,
-            text=part.task == "tts" or (part.task == "tse" and config.example.text_guided > 0),
+            text=part.task == "tts" or (part.task in GUIDED and config.example.text_guided > 0),
             can_phonemize=self._phonemize is not None,
             config=config.recipe,
             max_frames=config.buckets[-1],
@@ -332,7 +335,10 @@ class Pipeline:
                 levels = {example["acoustic_tokens"].shape[1] for example in examples}
                 if len(levels) != 1:
                     raise ValueError(f"acoustic_tokens with {sorted(levels)} levels in one batch; extract them again")
-                batch["acoustic_tokens"] = pad("acoustic_tokens", frames, np.int32, (levels.pop(),))
+                width = (levels.pop(),)
+                batch["acoustic_tokens"] = pad("acoustic_tokens", frames, np.int32, width)
+                if config.example.degraded_prompts > 0:
+                    batch["prompt_tokens"] = pad("prompt_tokens", frames, np.int32, width)
             return batch
 
         batch["task"] = np.asarray([example["task"] for example in examples], np.int32)
@@ -354,6 +360,7 @@ class Pipeline:
         if "tts" in tasks or config.example.text_guided > 0:
             batch["phones"] = pad("phones", config.example.max_phones, np.int32)
             batch["phone_lengths"] = lengths("phones")
+            batch["phone_bounds"] = pad("phone_bounds", config.example.max_phones + 1, np.float32)
         if "l2s" in tasks:
             widths = {example["visual"].shape[1] for example in examples if "visual" in example} or {768}
             if len(widths) != 1:

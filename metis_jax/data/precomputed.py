@@ -1,4 +1,7 @@
-"""Arrays that a manifest brings along: phones in the line itself, lip features in a `.npy` file named by it."""
+"""Arrays that a manifest brings along: phones and how long they last in the line itself, lip features in a file.
+
+That is a `.npy` file which the line names.
+"""
 
 import numpy as np
 
@@ -15,6 +18,18 @@ def _phones(item: Item) -> np.ndarray:
     if bad:
         raise RecordError(f"phones hold {bad[0]!r}; expected a list of integers from 0 to {PHONES - 1}")
     return np.asarray(item.phones, np.int32)
+
+
+def _phone_bounds(item: Item, seconds: float) -> np.ndarray:
+    """Seconds at which phones begin, and at which the last one ends, from `silence` in front and `durations`."""
+    if len(item.durations) != len(item.phones):
+        raise RecordError(f"durations holds {len(item.durations)} values for {len(item.phones)} phones; give one each")
+    if not all(type(value) in (int, float) and value > 0 for value in item.durations) or not item.silence >= 0:
+        raise RecordError(f"durations and silence {item.silence!r} are seconds; durations are positive numbers")
+    bounds = np.cumsum([item.silence, *item.durations])
+    if not bounds[-1] <= seconds + 0.1:
+        raise RecordError(f"durations and silence add up to {bounds[-1]:.2f} s in {seconds:.2f} s of sound")
+    return bounds.astype(np.float32)
 
 
 def _visual_features(path: str, seconds: float) -> np.ndarray:
@@ -36,6 +51,8 @@ def given_arrays(item: Item, seconds: float) -> dict[str, np.ndarray]:
     arrays = {}
     if item.phones:
         arrays["phones"] = _phones(item)
+    if item.durations:
+        arrays["phone_bounds"] = _phone_bounds(item, seconds)
     if item.features_path:
         arrays["visual_features"] = _visual_features(item.features_path, seconds)
     return arrays

@@ -14,6 +14,7 @@ STAGES = ("ssl_encoder", "semantic_codec", "acoustic_codec", "pretrain", "finetu
 TASKS = ("se", "tse", "vc", "tts", "l2s")
 PROMPTED = ("tse", "vc")  # the prompt is a recording of its own in front of the target
 HEARD = ("se", *PROMPTED)  # the condition is made of the record's wave
+GUIDED = ("se", "tse")  # phones can be given beside what is heard
 
 
 class NoExamples(ValueError):

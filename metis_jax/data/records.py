@@ -1,8 +1,8 @@
 """One training record, and its bytes: a msgpack map whose audio stays compressed.
 
-A record carries one recording (FLAC, Ogg or MP3 bytes as they came), what is known about it, and named arrays that
-later commands add: `ssl_tokens` [t], `acoustic_tokens` [t, 12], `ssl_features` [t, 1024], `phones` [p] and
-`visual_features` [t, 768].  Decoding can not run code and names what is wrong with bad bytes.
+A record carries one recording (FLAC, Ogg or MP3 bytes as they came), what is known about it, and named arrays
+(`ARRAYS`) that other commands add, such as `ssl_tokens` [t].  Decoding can not run code and names what is wrong with
+bad bytes.
 """
 
 import dataclasses
@@ -21,8 +21,10 @@ KINDS = ("speech", "noise", "rir", "video", "demo")
 ARRAYS: dict[str, tuple[tuple[int | None, ...], str]] = {
     "ssl_tokens": ((), "integer"),
     "acoustic_tokens": ((None,), "integer"),
+    "degraded_acoustic_tokens": ((None,), "integer"),  # of a degraded version of the recording
     "ssl_features": ((None,), "float"),
     "phones": ((), "integer"),
+    "phone_bounds": ((), "float"),  # seconds at which each phone begins, and at which the last one ends
     "visual_features": ((None,), "float"),
 }
 

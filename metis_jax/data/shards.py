@@ -40,6 +40,9 @@ class ShardError(ValueError):
     """A shard that can not be written or read as a whole."""
 
 
+_LENGTHS = tuple(f"length_{name}" for name in ARRAYS)
+
+
 def shard_name(index: int, count: int) -> str:
     return f"part-{index:05d}-of-{count:05d}{SUFFIX}"
 
@@ -50,7 +53,7 @@ def index_path(shard: pathlib.Path) -> pathlib.Path:
 
 def index_columns(records: Iterable[Record]) -> dict[str, list]:
     columns: dict[str, list] = {name: [] for name in (*COLUMNS, "has_text", "has_audio", "has_source_audio")}
-    columns |= {f"length_{name}": [] for name in ARRAYS} | {f"identity_{name}": [] for name in ENCODERS}
+    columns |= {name: [] for name in _LENGTHS} | {f"identity_{name}": [] for name in ENCODERS}
     for record in records:
         for name in COLUMNS:
             columns[name].append(getattr(record, name))
@@ -136,6 +139,8 @@ def load_columns(path: pathlib.Path) -> dict[str, list]:
         raise ShardError(f"{path}: broken index ({error}); delete it and it is rebuilt") from error
     if version != INDEX_VERSION:
         raise ShardError(f"{path}: index version {version!r}; this program reads {INDEX_VERSION}")
+    # Indexes that were written before an array was known have shards without it.
+    columns |= {name: [0] * max(lengths) for name in _LENGTHS if name not in columns} if lengths else {}
     missing = set(index_columns(())) - set(columns)
     if missing or len(lengths) != 1:
         problem = f"without {sorted(missing)}" if missing else f"with columns of {sorted(lengths)} entries"

@@ -17,12 +17,16 @@ MOST = 100.0  # of guidance and temperatures: beyond it logits lose what they sa
 
 @dataclasses.dataclass(frozen=True)
 class SemanticJob:
-    """Stage 1: `length` frames, of which the first are known."""
+    """Stage 1: `length` frames, of which the first are known.
+
+    `phone_positions` are the frames at which phones are said, for a generator that wants to be told.
+    """
 
     known: Int[np.ndarray, " k"]
     length: int
     seed: Seed
     phones: Int[np.ndarray, " p"] | None = None
+    phone_positions: Float[np.ndarray, " p"] | None = None
     condition: Float[np.ndarray, "t c"] | None = None
 
 

@@ -46,6 +46,7 @@ class SemanticInputs:
     lengths: Int[Array, " b"]  # prompt and target
     phones: Int[Array, "b p"] | None = None
     phone_lengths: Int[Array, " b"] | None = None
+    phone_positions: Float[Array, "b p"] | None = None
     condition: Float[Array, "b t c"] | None = None
     has_condition: Bool[Array, " b"] | None = None
     target_frames: int | None = flax.struct.field(pytree_node=False, default=None)
@@ -79,6 +80,7 @@ def semantic_steps(
         "lengths": inputs.lengths,
         "phones": inputs.phones,
         "phone_lengths": inputs.phone_lengths,
+        "phone_positions": inputs.phone_positions,
         "condition": inputs.condition,
         "has_condition": inputs.has_condition,
     }

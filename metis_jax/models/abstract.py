@@ -42,7 +42,8 @@ def _init(config: Any, lora: configs.LoraConfig | None) -> dict[str, Any]:
             frames = jnp.zeros((1, 2, config.input_width), jnp.float32)
             return SslEncoder(config).init(key, frames, lengths, method="features")
         case configs.WhisperEncoderConfig():
-            return WhisperEncoder(config).init(key, jnp.zeros((1, 2, config.mel_bins), jnp.float32), lengths)
+            frames = jnp.zeros((1, 2, config.input_width), jnp.float32)
+            return WhisperEncoder(config).init(key, frames, lengths, method="features")
         case configs.SemanticCodecConfig():
             return SemanticCodec(config).init(key, jnp.zeros((1, 2, config.feature_width), jnp.float32), lengths)
         case configs.AcousticCodecConfig():

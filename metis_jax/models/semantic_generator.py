@@ -52,6 +52,7 @@ class SemanticGenerator(nn.Module):
         lengths: Int[Array, " b"],
         phones: Int[Array, "b p"] | None = None,
         phone_lengths: Int[Array, " b"] | None = None,
+        phone_positions: Float[Array, "b p"] | None = None,
         condition: Float[Array, "b t c"] | None = None,
         has_condition: Bool[Array, " b"] | None = None,
         positions: Float[Array, "b pt"] | None = None,
@@ -65,17 +66,18 @@ class SemanticGenerator(nn.Module):
           time: diffusion time in [0, 1]; 1 is fully masked.
           lengths: valid frames, prompt included.
           phones, phone_lengths: phone prefix; a row with `phone_lengths` 0 has none.
+          phone_positions: for a model with `spread_phones` the frame at which each phone is said; a row whose first
+            is negative does not know.
           condition: features aligned with the frames.  A model that has an adapter runs without one, too: that is
             how Omni reads text alone.
           has_condition: rows that have one, in a batch where others do not; by default all.
-          positions: rotary positions of phones then frames, before padding is squeezed out.  By default as
-            `config.spread_phones` says; counted through, the padding of the phones takes none (the reference, which
-            never batches, counts it).
+          positions: rotary positions of phones then frames, before padding is squeezed out, in place of what the config
+            says; counted through, the padding of the phones takes none (the reference, which never batches, counts it).
           deterministic: False draws LoRA dropout from the "dropout" stream.
         """
         phone_lengths = self._phone_lengths(phones, phone_lengths)
         x = self._embed(tokens, is_masked, condition, has_condition)
-        sequence = self._behind_phones(x, lengths, phones, phone_lengths, positions)
+        sequence = self._behind_phones(x, lengths, phones, phone_lengths, phone_positions, positions)
         hidden = self.transformer(sequence, time, deterministic=deterministic)
         return hidden if phones is None else ragged.take(hidden, phone_lengths, tokens.shape[1])
 
@@ -90,6 +92,7 @@ class SemanticGenerator(nn.Module):
         target_frames: int,
         phones: Int[Array, "b p"] | None = None,
         phone_lengths: Int[Array, " b"] | None = None,
+        phone_positions: Float[Array, "b p"] | None = None,
         condition: Float[Array, "b t c"] | None = None,
         has_condition: Bool[Array, " b"] | None = None,
     ) -> tuple[Float[Array, "b t d"], Float[Array, "b u d"]]:
@@ -99,7 +102,7 @@ class SemanticGenerator(nn.Module):
         """
         phone_lengths = self._phone_lengths(phones, phone_lengths)
         x = self._embed(tokens, is_masked, condition, has_condition)
-        full = self._behind_phones(x, lengths, phones, phone_lengths, None)
+        full = self._behind_phones(x, lengths, phones, phone_lengths, phone_positions, None)
         bare = Sequences.one(ragged.take(x, prompt_lengths, target_frames), lengths - prompt_lengths)
         hidden = self.transformer(full.before(bare), time, deterministic=True)
         start = jnp.zeros_like(lengths) if phones is None else phone_lengths
@@ -138,6 +141,7 @@ class SemanticGenerator(nn.Module):
         lengths: Int[Array, " b"],
         phones: Int[Array, "b p"] | None,
         phone_lengths: Int[Array, " b"] | None,
+        phone_positions: Float[Array, "b p"] | None,
         positions: Float[Array, "b pt"] | None,
     ) -> Sequences:
         if phones is None:
@@ -145,7 +149,7 @@ class SemanticGenerator(nn.Module):
         prefix = self.phone_mlp(self.phone_embedding(phones))
         p = phones.shape[1]
         if positions is None and self.config.spread_phones:
-            positions = _spread_positions(phone_lengths, p, lengths, x.shape[1])
+            positions = _aligned_positions(phone_positions, phone_lengths, p, lengths, x.shape[1])
         if positions is not None:
             positions, _ = ragged.join(positions[:, :p], phone_lengths, positions[:, p:], lengths)
         x, total = ragged.join(prefix, phone_lengths, x, lengths)
@@ -176,11 +180,13 @@ class SemanticGenerator(nn.Module):
         return self.logits(hidden)
 
 
-def _spread_positions(
-    phone_lengths: Int[Array, " b"], p: int, lengths: Int[Array, " b"], t: int
+def _aligned_positions(
+    given: Float[Array, "b p"] | None, phone_lengths: Int[Array, " b"], p: int, lengths: Int[Array, " b"], t: int
 ) -> Float[Array, "b pt"]:
-    """Frames 0, 1, ..., and phones evenly over the valid frames of their row, each at the middle of its share."""
+    """Frames 0, 1, ..., and phones as given, else evenly over the valid frames, each at the middle of its share."""
     share = lengths.astype(jnp.float32) / jnp.maximum(phone_lengths, 1).astype(jnp.float32)
     phones = (jnp.arange(p, dtype=jnp.float32) + 0.5)[None, :] * share[:, None] - 0.5
+    if given is not None:
+        phones = jnp.where(given[:, :1] < 0, phones, given)
     frames = jnp.broadcast_to(jnp.arange(t, dtype=jnp.float32)[None, :], (lengths.shape[0], t))
     return jnp.concatenate([phones, frames], axis=1)

@@ -1,6 +1,7 @@
 """The encoder of Whisper (arXiv 2212.04356), read at a hidden layer: phonetic features at 50 Hz.
 
-Reference: `WhisperEncoder` of transformers.  Only `config.hidden_layer` layers are built.  Whisper runs over 30 s,
+Reference: `WhisperEncoder` of transformers.  Only `config.hidden_layer` layers are built.  Their hidden state,
+normalised by fixed per-channel statistics as that of w2v-BERT is, can stand for SSL features.  Whisper runs over 30 s,
 silence behind the words included; here every row of a batch ends with its own `lengths`, and gives what it would give
 alone.  Positions are the reference's sinusoids, computed, so a row may also be longer.
 """
@@ -15,6 +16,7 @@ from metis_jax.layers.conv import Conv1d
 from metis_jax.layers.dense import Dense
 from metis_jax.layers.norms import LayerNorm
 from metis_jax.layers.stack import run_stack
+from metis_jax.models.ssl_encoder import normalize_features
 from metis_jax.ops.lengths import zero_padding
 from metis_jax.types import EMBED, HEADS, MLP, Array, Float, Int, Policy
 
@@ -62,14 +64,22 @@ class WhisperBlock(nn.Module):
 
 
 class WhisperEncoder(nn.Module):
-    """Log-mel frames (`ops.whisper_mel`) to contextual states, half as many."""
+    """Log-mel frames (`ops.whisper_mel`) to contextual states, half as many.
+
+    Variables: `params`, and `statistics` {mean, variance}, which are data, not parameters.
+    """
 
     config: WhisperEncoderConfig
     policy: Policy = Policy()
 
+    def setup(self):
+        width = self.config.feature_width
+        self.mean = self.variable("statistics", "mean", jnp.zeros, (width,), jnp.float32)
+        self.variance = self.variable("statistics", "variance", jnp.ones, (width,), jnp.float32)
+
     @nn.compact
     def __call__(self, features: Float[Array, "b t m"], lengths: Int[Array, " b"]) -> Float[Array, "b t2 d"]:
-        """The hidden state after `config.hidden_layer` layers, after the last one with its norm.
+        """The hidden state after `config.hidden_layer` layers; the norm behind the last one is left out.
 
         `lengths` counts log-mel frames; `num_frames` of it are valid in what comes out.
         """
@@ -89,6 +99,8 @@ class WhisperEncoder(nn.Module):
                 config=config,
                 policy=self.policy,
             )
-        if config.hidden_layer == config.num_layers:
-            x = LayerNorm(EPSILON, dtype=dtype, name="final_norm")(x)
         return x
+
+    def features(self, features: Float[Array, "b t m"], lengths: Int[Array, " b"]) -> Float[Array, "b t2 d"]:
+        """The hidden state, normalised, in float32."""
+        return normalize_features(self(features, lengths), self.mean.value, self.variance.value)

@@ -1,5 +1,6 @@
 """Whisper's encoder from either kind of folder to the same bundle, of which only what is run is read."""
 
+import dataclasses
 import struct
 
 import numpy as np
@@ -21,7 +22,10 @@ CONFIG = WhisperEncoderConfig(mel_bins=8, width=64, num_layers=2, hidden_layer=1
 @pytest.fixture(scope="module")
 def tensors():
     """The encoder as transformers names it, in float16."""
-    shapes = stored_shapes(CONFIG) | {f"{UNUSED}/positions": (10, CONFIG.width)}
+    width = CONFIG.width
+    shapes = {path: shape for path, shape in stored_shapes(CONFIG).items() if not path.startswith("statistics")}
+    shapes |= {f"{UNUSED}/{name}": (width,) for name in ("final_norm/scale", "final_norm/bias")}
+    shapes |= {f"{UNUSED}/positions": (10, width)}
     drawn = recipe.state_dict(recipe.official_shapes(RULES, shapes))
     return {name: tensor.astype(np.float16) for name, tensor in drawn.items()}
 
@@ -72,7 +76,7 @@ def write_transformers(path, tensors):
 
 
 def arrays(bundle):
-    file = bundle.file("whisper_encoder")
+    file = bundle.file("ssl_encoder")
     return {name: file.read(name) for name in file.specs}
 
 
@@ -81,12 +85,12 @@ def test_both_kinds_of_folder_give_the_same_bundle(tmp_path, tensors, capsys):
     write_ctranslate2(tmp_path / "ct2" / "model.bin", as_ctranslate2(tensors))
     for kind in ("hf", "ct2"):
         assert main(["convert.py", f"--whisper={tmp_path / kind}", f"--output={tmp_path / kind}_bundle"]) == 0
-    assert "whisper_encoder; licence of the weights: MIT" in capsys.readouterr().out
+    assert "ssl_encoder; licence of the weights: MIT" in capsys.readouterr().out
     one, other = (Bundle(tmp_path / f"{kind}_bundle") for kind in ("hf", "ct2"))
-    assert one.components == other.components == {"whisper_encoder": CONFIG}
+    assert one.components == other.components == {"ssl_encoder": CONFIG}
     assert arrays(one).keys() == arrays(other).keys()
     for name, array in arrays(one).items():
-        assert array.dtype == np.float16
+        assert array.dtype == (np.float32 if name.startswith("statistics") else np.float16)
         np.testing.assert_array_equal(array, arrays(other)[name])
     query = np.stack([tensors[f"{PREFIX}layers.{i}.self_attn.q_proj.weight"].T for i in range(2)])
     np.testing.assert_array_equal(arrays(one)["params/layers/query/kernel"], query)
@@ -94,9 +98,9 @@ def test_both_kinds_of_folder_give_the_same_bundle(tmp_path, tensors, capsys):
 
 def test_only_the_layers_that_are_run_are_read(tmp_path, tensors):
     write_transformers(tmp_path / "hf" / "model.safetensors", tensors)
-    config, variables = convert_whisper(tmp_path / "hf", tmp_path / "bundle").load("whisper_encoder")
-    assert config == CONFIG
-    assert variables.keys() == {"params"} and variables["params"].keys() == {"conv1", "conv2", "layers"}
+    config, variables = convert_whisper(tmp_path / "hf", tmp_path / "bundle").load("ssl_encoder")
+    assert config == dataclasses.replace(CONFIG, num_layers=CONFIG.hidden_layer)
+    assert variables["params"].keys() == {"conv1", "conv2", "layers"}
     assert variables["params"]["layers"]["mlp_in"]["kernel"].shape == (1, 64, 32)
 
 

@@ -62,7 +62,10 @@ def test_features_without_audio(audio_shards, tmp_path):
 
 
 def test_ssl_arrays_of_degraded_speech_beside_acoustic_tokens_of_clean(audio_shards, tmp_path):
-    config = ExtractConfig(degrade=DegradeConfig(noise=NoiseConfig(probability=1.0, snr_db=(0.0, 0.0), synthetic=0.0)))
+    config = ExtractConfig(
+        arrays=("ssl_tokens", "acoustic_tokens", "degraded_acoustic_tokens"),
+        degrade=DegradeConfig(noise=NoiseConfig(probability=1.0, snr_db=(0.0, 0.0), synthetic=0.0)),
+    )
     extract(audio_shards, tmp_path / "clean", FakeEncoder())
     extract(audio_shards, tmp_path / "noisy", FakeEncoder(), config)
     for index in range(2):
@@ -75,6 +78,8 @@ def test_ssl_arrays_of_degraded_speech_beside_acoustic_tokens_of_clean(audio_sha
             one, other = (records[name].arrays for records in (clean, noisy))
             assert np.mean(one["ssl_tokens"] != other["ssl_tokens"]) > 0.5
             np.testing.assert_array_equal(one["acoustic_tokens"], other["acoustic_tokens"])
+            assert np.mean(other["acoustic_tokens"] != other["degraded_acoustic_tokens"]) > 0.5
+            assert other["acoustic_tokens"].shape == other["degraded_acoustic_tokens"].shape
             np.testing.assert_array_equal(other["ssl_tokens"], again[name].arrays["ssl_tokens"])
     with pytest.raises(shards.ShardError, match="holds tokens of other config"):
         extract(audio_shards, tmp_path / "noisy", FakeEncoder())
@@ -93,7 +98,11 @@ def test_processes_that_start_alike_may_write_one_file(tmp_path):
         (["--degrade={"], "--degrade: not valid JSON"),
         (['--noise={"split": "train"}'], "--noise says what --degrade takes; give --degrade too"),
         (['--degrade={"snr": 1}'], "--degrade and --noise.degrade has no field 'snr'"),
-        (["--arrays=acoustic_tokens", '--degrade={"gain_db": [0, 0]}'], "degrade changes SSL arrays alone"),
+        (
+            ["--arrays=acoustic_tokens", '--degrade={"gain_db": [0, 0]}'],
+            "degrade changes degraded_acoustic_tokens,",
+        ),
+        (["--arrays=degraded_acoustic_tokens"], "say how they are degraded by degrade"),
         (['--degrade={"gain_db": [0, 1e300]}'], "gain_db is (0.0, 1e+300); expected (low, high) with -120.0"),
         (['--degrade={"noise": {"probability": 2}}'], "noise.probability is 2.0; it must lie in [0, 1]"),
         (['--degrade={"room": {"simulated": -1}}'], "room.simulated is -1.0; it must lie in [0, 1]"),

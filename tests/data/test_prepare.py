@@ -400,7 +400,9 @@ def test_phones_and_lip_features_of_a_manifest(tmp_path):
     lines = {name: {"visual_features": f"{name}.npy"} for name in (*arrays, "text", "pipe", "missing")}
     lines |= {"wide": {"phones": [5, 1024]}, "negative": {"phones": [-1]}, "word": {"phones": "a b"}}
     lines |= {"real": {"phones": [1.0]}, "true": {"phones": [True]}, "plain": {"phones": [], "visual_features": None}}
-    lines["good"]["phones"] = [0, 1023, 7]
+    lines["good"] |= {"phones": [0, 1023, 7], "durations": [0.25, 0.5, 0.125], "silence": 0.125}
+    lines |= {"fewer": {"phones": [5, 6], "durations": [0.5]}, "never": {"phones": [5, 6], "durations": [0.5, 0]}}
+    lines |= {"late": {"phones": [5, 6], "durations": [0.5, 0.7]}, "early": lines["good"] | {"silence": -1.0}}
     for index, name in enumerate(lines):
         soundfile.write(tmp_path / f"{name}.flac", voice(index, 1.0), 16_000)
     rows = [{"path": f"{name}.flac", **row} for name, row in lines.items()]
@@ -416,6 +418,8 @@ def test_phones_and_lip_features_of_a_manifest(tmp_path):
         "nan": "not finite",
     }
     details |= {"pickled": "holds object", "text": "not an .npy file", "missing": "No such file"}
+    details |= {"fewer": "holds 1 values for 2 phones", "never": "durations are positive", "early": "silence -1.0"}
+    details |= {"late": "add up to 1.20 s in 1.00 s"}
     details |= {"large": "too large for float32", "pipe": "is not a regular file"}
     details |= {"wide": "phones hold 1024", "negative": "hold -1", "word": "hold 'a b'", "real": "hold 1.0"}
     for name, detail in (details | {"true": "hold True"}).items():
@@ -425,5 +429,6 @@ def test_phones_and_lip_features_of_a_manifest(tmp_path):
     records = {corpus.name(index): corpus[index] for index in range(2)}
     assert not records["plain"].arrays
     assert records["good"].arrays["phones"].tolist() == [0, 1023, 7]
+    assert records["good"].arrays["phone_bounds"].tolist() == [0.125, 0.375, 0.875, 1.0]
     np.testing.assert_array_equal(records["good"].arrays["visual_features"], features.astype(np.float32))
     assert corpus.columns["length_visual_features"].max() == 25

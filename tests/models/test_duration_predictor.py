@@ -54,7 +54,8 @@ def test_learns_durations_of_phones_from_totals(variables):
     lengths = rng.integers(4, 20, (100, 16)).astype(np.int32)
     phones = rng.integers(0, 8, (100, 16, 20)).astype(np.int32)
     spoken = np.where(np.arange(20) < lengths[:, :, None], truth[phones], 0).sum(2, dtype=np.int32)
-    batches = {"phones": phones, "phone_lengths": lengths, "lengths": spoken}
+    unknown = np.zeros((100, 16, 21), np.float32)
+    batches = {"phones": phones, "phone_lengths": lengths, "phone_bounds": unknown, "lengths": spoken}
     stage = make_stage("duration_predictor", {"predictor": dataclasses.asdict(TINY)})
     adam = optax.adam(1e-2)
 
@@ -72,3 +73,19 @@ def test_learns_durations_of_phones_from_totals(variables):
     _, errors = jax.jit(lambda params: jax.lax.scan(step, (params, adam.init(params)), batches))(variables)
     assert np.mean(errors[:5]) > 0.2
     assert np.mean(errors[-20:]) < 0.06
+
+
+def test_bounds_teach_every_phone():
+    """The error of phones whose bounds are known: log frames predicted against log frames said."""
+    stage = make_stage("duration_predictor", {"predictor": dataclasses.asdict(TINY)})
+    batch = {
+        "phones": jnp.array([[3, 4, 5, 0], [3, 4, 0, 0]], jnp.int32),
+        "phone_lengths": jnp.array([3, 2], jnp.int32),
+        "phone_bounds": jnp.array([[2.0, 4.0, 8.0, 16.0, 0.0], [0.0] * 5]),
+        "lengths": jnp.array([16, 9], jnp.int32),
+    }
+    params = {"duration_predictor": MODEL.init(jax.random.key(0), batch["phones"], batch["phone_lengths"])}
+    found = stage.loss(params, batch, jax.random.key(0), deterministic=True)
+    log_frames = MODEL.apply(params["duration_predictor"], batch["phones"], batch["phone_lengths"])
+    expected = np.mean(np.abs(np.asarray(log_frames)[0, :3] - np.log([2.0, 4.0, 8.0])))
+    assert found.metrics["phone_error"] == pytest.approx(expected, rel=1e-4)

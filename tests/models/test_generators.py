@@ -110,6 +110,12 @@ def test_spread_phones_stand_where_they_are_spoken():
     counted = SemanticGenerator(TINY)
     np.testing.assert_allclose(spread, counted.apply(variables, *row, **given, positions=positions), atol=1e-6)
     assert not np.allclose(spread, counted.apply(variables, *row, **given), atol=1e-3)
+    known = jnp.array([[0.5, 3.5, 9.0]])
+    positions = jnp.concatenate([known[0], jnp.arange(12.0)])[None, :]
+    aligned = model.apply(variables, *row, **given, phone_positions=known)
+    np.testing.assert_allclose(aligned, counted.apply(variables, *row, **given, positions=positions), atol=1e-6)
+    unknown = model.apply(variables, *row, **given, phone_positions=jnp.full((1, 3), -1.0))
+    np.testing.assert_array_equal(unknown, spread)
 
 
 def test_wrong_conditions_are_refused():

@@ -23,6 +23,7 @@ from metis_jax.types import Policy
 # Heads of 64, as shapes do not tell how many there are.
 SMALL = WhisperEncoderConfig(mel_bins=20, width=128, num_layers=3, hidden_layer=2, num_heads=2, mlp_width=96)
 EXACT = Policy()
+STATISTICS = {"mean": jnp.zeros(SMALL.width), "variance": jnp.ones(SMALL.width)}
 
 
 def whole(config):
@@ -32,6 +33,8 @@ def whole(config):
 @functools.cache
 def official():
     shapes = {path: leaf.shape for path, leaf in abstract_variables(whole(SMALL)).items()}
+    shapes = {path: shape for path, shape in shapes.items() if not path.startswith("statistics")}
+    shapes |= {f"{UNUSED}/final_norm/{name}": (SMALL.width,) for name in ("scale", "bias")}
     shapes[f"{UNUSED}/positions"] = (1500, SMALL.width)
     return recipe.state_dict(recipe.official_shapes(RULES, shapes))
 
@@ -42,7 +45,7 @@ def params():
 
 
 def variables_of(params, layer):
-    return {"params": keep_layers(params, layer)}
+    return {"params": keep_layers(params, layer), "statistics": STATISTICS}
 
 
 @functools.cache
@@ -88,7 +91,7 @@ def restated(mel, layers):
         y = np.einsum("nts,snh->tnh", scores / scores.sum(axis=2, keepdims=True), v).reshape(len(x), width)
         x = x + linear(y, f"{of}self_attn.out_proj")
         x = x + linear(gelu(linear(norm(x, f"{of}final_layer_norm"), f"{of}fc1")), f"{of}fc2")
-    return norm(x, "layer_norm") if layers == SMALL.num_layers else x
+    return x
 
 
 @pytest.mark.parametrize("layer", [0, 2, 3])
@@ -120,10 +123,19 @@ def test_tensors_come_back_and_tell_the_configuration():
     assert all(np.array_equal(back[name], tensor) for name, tensor in tensors.items())
 
 
+def test_features_are_states_normalised_by_the_statistics(params):
+    statistics = {"mean": jnp.full(SMALL.width, 0.5), "variance": jnp.full(SMALL.width, 4.0)}
+    hidden = forward()(variables_of(params, 2), *batch(3))
+    features = WhisperEncoder(SMALL).apply(
+        variables_of(params, 2) | {"statistics": statistics}, *batch(3), method="features"
+    )
+    np.testing.assert_allclose(features, (hidden - 0.5) / 2, atol=1e-5)
+
+
 @functools.cache
 def loss_and_gradient(policy):
     def loss(params, features, lengths):
-        hidden = WhisperEncoder(SMALL, policy).apply({"params": params}, features, lengths)
+        hidden = WhisperEncoder(SMALL, policy).apply({"params": params, "statistics": STATISTICS}, features, lengths)
         return jnp.mean(jnp.square(hidden[:, :3].astype(jnp.float32)))
 
     return jax.jit(jax.value_and_grad(loss))
@@ -131,7 +143,7 @@ def loss_and_gradient(policy):
 
 @pytest.mark.parametrize("policy", [Policy(remat="full", attention="heads"), Policy(remat="dots", scan=False)])
 def test_execution_policies_agree(params, policy):
-    params = {name: leaf for name, leaf in keep_layers(params, 2).items() if name != "final_norm"}
+    params = keep_layers(params, 2)
     expected, gradient = loss_and_gradient(EXACT)(params, *batch(6))
     if not policy.scan:
         params, gradient = unstack_params(params), unstack_params(gradient)
@@ -154,13 +166,12 @@ def test_bfloat16_stays_near_float32(params):
 def test_only_the_layers_that_are_run_are_built(config):
     shapes = abstract_variables(config)
     assert shapes["params/layers/query/kernel"].shape == (config.hidden_layer, config.width, config.width)
-    assert not any("final_norm" in path for path in shapes)
 
 
 @pytest.mark.parametrize(
     "config, count",
     [
-        (WhisperEncoderConfig(), 7_632_384),  # 8,208,384 less 1,500 positions
+        (WhisperEncoderConfig(), 7_632_384),  # 8,208,384 less 1,500 positions; a norm is as large as the statistics
         (WhisperEncoderConfig(width=512, num_layers=6, hidden_layer=5, num_heads=8, mlp_width=2048), 19_822_592),
     ],
 )

@@ -12,10 +12,13 @@ from metis_jax.config import (
     SemanticCodecConfig,
     SemanticGeneratorConfig,
     SslEncoderConfig,
+    WhisperEncoderConfig,
 )
+from metis_jax.models.phone_head import PhoneHeadConfig
 from metis_jax.training.optim import TRAIN_EVERYTHING, OptimizerConfig
 from metis_jax.training.stages.acoustic_codec import AcousticCodecStage
 from metis_jax.training.stages.acoustic_generator import AcousticGeneratorStage
+from metis_jax.training.stages.phonetic_codec import PhoneticCodecStage
 from metis_jax.training.stages.semantic_codec import SemanticCodecStage
 from metis_jax.training.stages.semantic_generator import SemanticGeneratorStage
 from metis_jax.training.stages.ssl_denoising import SslDenoisingStage
@@ -27,6 +30,7 @@ SSL = SslEncoderConfig(
     mel_bins=10, width=16, num_layers=1, hidden_layer=1, num_heads=2, mlp_width=32, conv_width=3, left_context=4,
     right_context=2,
 )  # fmt: skip
+WHISPER = WhisperEncoderConfig(mel_bins=10, width=16, num_layers=1, hidden_layer=1, num_heads=2, mlp_width=32)
 SEMANTIC_CODEC = SemanticCodecConfig(
     feature_width=16, codebook_size=V, code_width=4, width=16, mlp_width=32, num_layers=1
 )
@@ -64,6 +68,11 @@ def stage_and_optimizers(name: str):
             stage = SemanticCodecStage(semantic_codec=SEMANTIC_CODEC, ssl_encoder=SSL)
             # The betas of its config: with longer memories the codes run away from a reconstruction of weight 32.
             return stage, {"semantic_codec": optimizer(learning_rate=2e-3, b1=0.5, b2=0.9)}
+        case "phonetic_codec":
+            head = PhoneHeadConfig(phone_vocabulary=V, width=16, mlp_width=32, num_layers=1)
+            codec = dataclasses.replace(SEMANTIC_CODEC, reconstruction_weight=1.0)
+            stage = PhoneticCodecStage(semantic_codec=codec, ssl_encoder=WHISPER, phone_head=head)
+            return stage, {"semantic_codec": optimizer(learning_rate=5e-3), "phone_head": optimizer(learning_rate=5e-3)}
         case "semantic_autoencoder" | "denoising_semantic_codec":
             codec, encoder = (
                 dataclasses.replace(SEMANTIC_CODEC, feature_width=SSL.input_width),
@@ -103,8 +112,9 @@ def stage_and_optimizers(name: str):
 
 
 STAGES = (
-    "ssl_encoder", "ssl_denoising", "semantic_codec", "semantic_autoencoder", "denoising_semantic_codec",
-    "acoustic_codec", "source_filter", "pretrain", "finetune", "lora", "stage2_first", "stage2_full",
+    "ssl_encoder", "ssl_denoising", "semantic_codec", "phonetic_codec", "semantic_autoencoder",
+    "denoising_semantic_codec", "acoustic_codec", "source_filter", "pretrain", "finetune", "lora",
+    "stage2_first", "stage2_full",
 )  # fmt: skip
 
 
@@ -136,6 +146,12 @@ def batch_for(name: str, seed: int = 0) -> dict[str, np.ndarray]:
     noise = 0.05 * rng.standard_normal(target.shape)
     batch |= {"target": target, "source": (target + noise).astype(np.float32), "source_lengths": samples}
     batch |= {"has_source": np.ones(B, bool), "task": np.zeros(B, np.int32)}
+    if name == "phonetic_codec":
+        # Four phones a row, of which half of the rows know the bounds.
+        bounds = lengths[:, None] * np.linspace(0.1, 0.9, 5)[None, :] * (np.arange(B)[:, None] % 2)
+        phones, counts = rng.integers(5, V, (B, 4)).astype(np.int32), np.full(B, 4, np.int32)
+        batch |= {"phones": phones, "phone_lengths": counts, "phone_bounds": bounds.astype(np.float32)}
+        return batch | {"target_lengths": samples}
     if "denoising" in name or name == "semantic_autoencoder":
         return batch | {"target_lengths": samples}
     # A prompt fills five frames in front of its target, and has four tokens.

@@ -19,6 +19,7 @@ FALLS = {
     "ssl_encoder": (0.8, 250),
     "ssl_denoising": (0.8, 60),
     "semantic_codec": (0.85, 60),
+    "phonetic_codec": (0.7, 60),
     "semantic_autoencoder": (0.85, 60),
     "denoising_semantic_codec": (0.85, 60),
     "acoustic_codec": (0.85, 30),

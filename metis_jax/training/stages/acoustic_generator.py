@@ -81,11 +81,14 @@ class AcousticGeneratorStage:
             prompt_probability=self.prompt_probability,
             minimum_rate=self.minimum_rate,
         )
+        seen = tokens
+        if "prompt_tokens" in batch:
+            seen = jnp.where(masks.is_prompt[:, :, None], batch["prompt_tokens"][:, :, :q], tokens)
 
         def predict(model: AcousticGenerator) -> Float[Array, "b t v"]:
             hidden = model(
                 semantic,
-                tokens,
+                seen,
                 level,
                 masks.is_masked,
                 masks.is_prompt,

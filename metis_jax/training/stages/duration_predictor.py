@@ -1,7 +1,8 @@
-"""The duration predictor: total lengths of utterances from their phones.
+"""The duration predictor: how long the phones of an utterance last, and all of them together.
 
-Only the length of the whole is known, so the loss is on its logarithm.  Its absolute error makes the model predict the
-median over the speakers of the corpus, from which the tempo of a prompt is measured (models/duration_predictor.py).
+Where only the length of the whole is known, the loss is on its logarithm; where bounds of the phones are, on theirs as
+well.  Absolute errors make the model predict the median over the speakers of the corpus, from which the tempo of a
+prompt is measured (models/duration_predictor.py).
 """
 
 import dataclasses
@@ -14,16 +15,27 @@ import numpy as np
 
 from metis_jax.config import DurationPredictorConfig
 from metis_jax.models.duration_predictor import DurationPredictor, total_frames
+from metis_jax.ops.lengths import valid_mask
 from metis_jax.training.stage import Batch, Loss, Params, Samples
-from metis_jax.types import Array, Key, Policy
+from metis_jax.types import Array, Float, Int, Key, Policy
 
 PREDICTOR = "duration_predictor"
 FRAME_RATE = 50
 
 
+def _phone_error(
+    log_frames: Float[Array, "b p"], bounds: Float[Array, "b p1"], lengths: Int[Array, " b"]
+) -> Float[Array, ""]:
+    """Mean absolute error of the phones' log frames; 0 where no row has bounds."""
+    frames = bounds[:, 1:] - bounds[:, :-1]
+    is_known = valid_mask(lengths, frames.shape[1]) & (frames > 0)
+    difference = jnp.where(is_known, log_frames - jnp.log(jnp.where(is_known, frames, 1)), jnp.float32(0))
+    return jnp.sum(jnp.abs(difference)) / jnp.maximum(jnp.sum(is_known, dtype=jnp.float32), 1)
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class DurationPredictorStage:
-    """Absolute error of log total frames.  Batches are those of fine-tuning for task tts."""
+    """Absolute errors of log frames, of the whole and of phones.  Batches are those of fine-tuning for task tts."""
 
     predictor: DurationPredictorConfig
     policy: Policy = Policy()
@@ -40,11 +52,13 @@ class DurationPredictorStage:
 
     def loss(self, params: Params, batch: Batch, key: Key[Array, ""], *, deterministic: bool) -> Loss:
         phones, phone_lengths = batch["phones"], batch["phone_lengths"]
-        predicted = total_frames(self._model.apply(params[PREDICTOR], phones, phone_lengths), phone_lengths)
+        log_frames = self._model.apply(params[PREDICTOR], phones, phone_lengths)
+        predicted = total_frames(log_frames, phone_lengths)
         difference = jnp.log(predicted) - jnp.log(batch["lengths"].astype(jnp.float32))
         relative = jnp.mean(jnp.abs(jnp.expm1(difference)))
-        metrics = {"relative_error": relative, "bias": jnp.mean(difference)}
-        return Loss(jnp.mean(jnp.abs(difference)), jnp.float32(difference.shape[0]), metrics)
+        phone = _phone_error(log_frames, batch["phone_bounds"], phone_lengths)
+        metrics = {"relative_error": relative, "bias": jnp.mean(difference), "phone_error": phone}
+        return Loss(jnp.mean(jnp.abs(difference)) + phone, jnp.float32(difference.shape[0]), metrics)
 
     def samples(self, params: Params, batch: Batch, key: Key[Array, ""]) -> Samples:
         return Samples()

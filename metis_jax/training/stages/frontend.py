@@ -3,29 +3,27 @@
 import jax
 import jax.numpy as jnp
 
-from metis_jax.config import SslEncoderConfig
+from metis_jax.config import AnySslEncoderConfig
 from metis_jax.models.semantic_codec import SemanticCodec
-from metis_jax.models.ssl_encoder import SslEncoder
-from metis_jax.ops.mel import log_mel
+from metis_jax.models.ssl_features import AnySslEncoder, wave_features
 from metis_jax.types import Array, Float, Int, Variables
 
 
 def learning_features(
-    encoder: SslEncoder, variables: Variables, wave: Float[Array, "b l"], wave_lengths: Int[Array, " b"], t: int
+    encoder: AnySslEncoder, variables: Variables, wave: Float[Array, "b l"], wave_lengths: Int[Array, " b"], t: int
 ) -> Float[Array, "b t d"]:
     """`t` frames of normalised SSL features, float32, with their gradient."""
-    mel, attended = log_mel(wave, wave_lengths, mel_bins=encoder.config.mel_bins)
-    return encoder.apply(variables, mel, attended, method="features")[:, :t]
+    return wave_features(encoder, variables, wave, wave_lengths)[:, :t]
 
 
 def ssl_features(
-    encoder: SslEncoder, variables: Variables, wave: Float[Array, "b l"], wave_lengths: Int[Array, " b"], t: int
+    encoder: AnySslEncoder, variables: Variables, wave: Float[Array, "b l"], wave_lengths: Int[Array, " b"], t: int
 ) -> Float[Array, "b t d"]:
     """`learning_features` of a frozen encoder: no gradient to anything."""
     return jax.lax.stop_gradient(learning_features(encoder, variables, wave, wave_lengths, t))
 
 
-def encoder_frames(samples: int, config: SslEncoderConfig) -> int:
+def encoder_frames(samples: int, config: AnySslEncoderConfig) -> int:
     """Frames of a padded 16 kHz wave; the data pads waves to a whole number of frames and 15 ms for the last window."""
     return (samples - config.sample_rate * 15 // 1000) // config.hop
 

@@ -8,6 +8,7 @@ from metis_jax.training.stage import Stage
 from metis_jax.training.stages.acoustic_codec import AcousticCodecStage
 from metis_jax.training.stages.acoustic_generator import AcousticGeneratorStage
 from metis_jax.training.stages.duration_predictor import DurationPredictorStage
+from metis_jax.training.stages.phonetic_codec import PhoneticCodecStage
 from metis_jax.training.stages.semantic_codec import SemanticCodecStage
 from metis_jax.training.stages.semantic_generator import SemanticGeneratorStage
 from metis_jax.training.stages.ssl_denoising import SslDenoisingStage
@@ -17,6 +18,7 @@ STAGES: dict[str, type] = {
     "ssl_encoder": SslEncoderStage,
     "ssl_denoising": SslDenoisingStage,
     "semantic_codec": SemanticCodecStage,
+    "phonetic_codec": PhoneticCodecStage,
     "acoustic_codec": AcousticCodecStage,
     "semantic_generator": SemanticGeneratorStage,
     "acoustic_generator": AcousticGeneratorStage,

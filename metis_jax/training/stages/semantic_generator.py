@@ -14,12 +14,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from metis_jax.config import LoraConfig, SemanticCodecConfig, SemanticGeneratorConfig, SslEncoderConfig
+from metis_jax.config import AnySslEncoderConfig, LoraConfig, SemanticCodecConfig, SemanticGeneratorConfig
 from metis_jax.decoding.masked_decode import make_schedule
 from metis_jax.decoding.stages import Sampling, SemanticInputs, jitted_semantic_steps, run_stage
 from metis_jax.models.semantic_codec import SemanticCodec
 from metis_jax.models.semantic_generator import SemanticGenerator
-from metis_jax.models.ssl_encoder import SslEncoder
+from metis_jax.models.ssl_features import AnySslEncoder, make_ssl_encoder
 from metis_jax.objectives.masked_tokens import masked_token_loss
 from metis_jax.ops.lengths import join, take, valid_mask
 from metis_jax.ops.masking import MINIMUM_MASK_RATE, PROMPT_PROBABILITY, SEMANTIC_PROMPT_SHARE
@@ -32,6 +32,15 @@ from metis_jax.types import Array, Float, Int, Key, Policy
 
 GENERATOR, ENCODER, CODEC = "semantic_generator", "ssl_encoder", "semantic_codec"
 FRAME_RATE = 50
+
+
+def phone_positions(batch: Batch) -> Float[Array, "b p"] | None:
+    """The frames in the middle of the phones; -1 in rows that do not know."""
+    if "phone_bounds" not in batch:
+        return None
+    bounds = batch["phone_bounds"]
+    middles = (bounds[:, :-1] + bounds[:, 1:]) / 2 - jnp.float32(0.5)
+    return jnp.where(jnp.any(bounds > 0, axis=1)[:, None], jnp.maximum(middles, jnp.float32(0)), jnp.float32(-1))
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -49,7 +58,7 @@ class SemanticGeneratorStage:
 
     generator: SemanticGeneratorConfig
     lora: LoraConfig | None = None
-    ssl_encoder: SslEncoderConfig | None = None
+    ssl_encoder: AnySslEncoderConfig | None = None
     semantic_codec: SemanticCodecConfig | None = None
     policy: Policy = Policy()
     encoder_policy: Policy = Policy()
@@ -62,8 +71,8 @@ class SemanticGeneratorStage:
         return SemanticGenerator(self.generator, self.policy, self.lora)
 
     @property
-    def _encoder(self) -> SslEncoder:
-        return SslEncoder(self.ssl_encoder, self.encoder_policy)
+    def _encoder(self) -> AnySslEncoder:
+        return make_ssl_encoder(self.ssl_encoder, self.encoder_policy)
 
     @property
     def _codec(self) -> SemanticCodec:
@@ -164,6 +173,7 @@ class SemanticGeneratorStage:
                 lengths=batch["lengths"] - masks.skipped,
                 phones=batch.get("phones"),
                 phone_lengths=self._phone_lengths(batch, masks, phone_key),
+                phone_positions=phone_positions(batch),
                 condition=condition,
                 has_condition=batch.get("has_source"),
                 deterministic=deterministic,
@@ -202,6 +212,7 @@ class SemanticGeneratorStage:
                 lengths,
                 batch.get("phones"),
                 batch.get("phone_lengths"),
+                phone_positions(batch),
                 self.condition(batch, features, prompts, truth.shape[1]),
                 batch.get("has_source"),
             ),

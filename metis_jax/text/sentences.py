@@ -24,7 +24,11 @@ _ABBREVIATIONS = frozenset(
 
 def weight(text: str) -> int:
     """Length in Latin letters: a Han, kana or Hangul character takes about as long to say as three of them."""
-    return sum(3 if unicodedata.east_asian_width(char) in "WF" else 1 for char in text)
+    return sum(_weights(text))
+
+
+def _weights(text: str) -> list[int]:
+    return [3 if unicodedata.east_asian_width(char) in "WF" else 1 for char in text]
 
 
 def _is_end(text: str, match: re.Match[str]) -> bool:
@@ -51,7 +55,7 @@ def split_sentences(text: str) -> list[str]:
 
 def _cut(sentence: str, longest: int) -> list[str]:
     """A sentence that is too long, cut behind a mark, else at a space, else anywhere."""
-    totals = list(itertools.accumulate(map(weight, sentence), initial=0))
+    totals = list(itertools.accumulate(_weights(sentence), initial=0))
     pieces, start = [], 0
     while totals[-1] - totals[start] > longest:
         fits = max(bisect.bisect_right(totals, totals[start] + longest) - 1, start + 1)

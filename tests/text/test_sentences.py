@@ -50,7 +50,7 @@ def test_nothing_but_space_is_lost(text, longest):
     assert all(part and weight(part) <= longest for part in parts)
 
 
-@pytest.mark.parametrize("unit", ["a", "M. ", "我", "a,", "!)", ". ", "\n", "." * 999 + "x"])
+@pytest.mark.parametrize("unit", ["a", "M. ", "我,", "." * 999 + "x"])
 def test_a_text_as_long_as_any_that_is_read(unit):
     """Work that grows with the square of the length would take minutes here."""
     text = unit * (100_000 // len(unit))

@@ -1,8 +1,9 @@
 """Readings of Chinese words in Zhuyin, and of polyphones that stand alone, by their neighbours.
 
 The reference looks a word up in a list of its own and asks a small BERT about some two hundred polyphones.  Neither is
-part of this package.  Words come from the 412 000 phrases of `pypinyin-dict`, characters from `pypinyin`, and a
-polyphone that is a word by itself from the table below.  `set_polyphone_model` puts a better judge in its place.
+part of this package.  Words come from the 412 000 phrases of `pypinyin-dict`, neutral tones also from its CC-CEDICT and
+from `pypinyin`, characters from `pypinyin`, and a polyphone that is a word by itself from the table below.
+`set_polyphone_model` puts a better judge in its place.
 """
 
 import dataclasses
@@ -10,12 +11,13 @@ import functools
 import pkgutil
 import re
 import runpy
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from metis_jax.text.errors import require
 
 _LONGEST_PHRASE = 16
 _HAN = re.compile(r"[\u4e00-\u9fff]")
+_CHANGING = frozenset("不一")
 _PRONOUNS = "我 你 您 他 她 它 咱 谁 们 人 家"
 _COUNTS = "一 二 两 三 四 五 六 七 八 九 十 百 千 万 几 半 每 这 那 哪 数 多"
 
@@ -105,6 +107,9 @@ _WORDS = {
     "落下": "luo4 xia4",
     "处处": "chu4 chu4",
     "空格": "kong4 ge2",
+    "东西": "dong1 xi5",
+    "地方": "di4 fang5",
+    "告诉": "gao4 su5",
     "数一数": "shu3 yi1 shu3",
     "教一教": "jiao1 yi1 jiao1",
     "长一长": "zhang3 yi1 zhang3",
@@ -129,20 +134,34 @@ def _phrases() -> dict[str, str]:
     The package spreads them over modules of nested lists.  Each is run, condensed and forgotten: imported for good they
     would hold 200 MB more.
     """
-    package = require("pypinyin_dict.phrase_pinyin_data")
-    phrases: dict[str, str] = {}
-    for module in pkgutil.iter_modules(package.__path__, f"{package.__name__}."):
-        if re.search(r"\.large_pinyin_\d+$", module.name):
-            found = runpy.run_module(module.name)["phrases_dict"]
-            phrases.update((word, " ".join(syllable[0] for syllable in syllables)) for word, syllables in found.items())
-    for word, syllables in require("pypinyin.phrases_dict").phrases_dict.items():
-        if word in phrases and len(syllables) == len(word):
-            phrases[word] = _lighter(phrases[word].split(), [syllable[0] for syllable in syllables])
+    phrases = _phrase_list("large_pinyin")
+    small = _flat(require("pypinyin.phrases_dict").phrases_dict)
+    # CC-CEDICT writes words with 不 and 一 as they are said; here the tone rules do that.
+    dictionary = {word: pinyin for word, pinyin in _phrase_list("cc_cedict").items() if not _CHANGING & set(word)}
+    for others in (small, dictionary):
+        for word in others.keys() & phrases.keys():
+            one, other = phrases[word].split(), others[word].split()
+            if len(one) == len(other) == len(word):
+                phrases[word] = _lighter(one, other)
     return phrases
 
 
+def _phrase_list(name: str) -> dict[str, str]:
+    package = require("pypinyin_dict.phrase_pinyin_data")
+    phrases: dict[str, str] = {}
+    for module in pkgutil.iter_modules(package.__path__, f"{package.__name__}."):
+        if re.search(rf"\.{name}_\d+$", module.name):
+            phrases |= _flat(runpy.run_module(module.name)["phrases_dict"])
+    return phrases
+
+
+def _flat(phrases: Mapping[str, Sequence[Sequence[str]]]) -> dict[str, str]:
+    """The first reading of every syllable."""
+    return {word: " ".join(syllable[0] for syllable in syllables) for word, syllables in phrases.items()}
+
+
 def _lighter(one: list[str], other: list[str]) -> str:
-    """Two pinyin readings as one: a neutral tone where either has it, which neither list marks reliably."""
+    """Two pinyin readings as one: a neutral tone where either has it, which no list marks reliably."""
     return " ".join(b if a != b and b == a.translate(_TONE_MARKS) else a for a, b in zip(one, other, strict=True))
 
 

@@ -81,6 +81,29 @@ def test_tone_rules(word, expected):
     assert tones(word) == expected
 
 
+# Of two syllables, the second without a tone: nouns, verbs, adjectives, kin and what is doubled.
+LIGHT = (
+    "晚上 早上 头发 东西 地方 告诉 朋友 喜欢 明白 清楚 舒服 漂亮 便宜 意思 衣服 学生 "
+    "先生 认识 休息 关系 玻璃 豆腐 行李 师父 丈夫 打听 打扮 商量 收拾 应付 糊涂 困难 "
+    "部分 胳膊 规矩 亲戚 别人 和尚 皇上 委屈 答应 称呼 模糊 凉快 别扭 少爷 刺猬 粮食 "
+    "扫帚 地上 身上 路上 娘家 女婿 力量 相声 核桃 知识 耽搁 打发 提防 眼睛 耳朵 鼻子 "
+    "尾巴 葡萄 萝卜 包子 窗户 护士 师傅 麻烦 聪明 老实 热闹 厉害 觉得 记得 什么 怎么 "
+    "我们 月亮 太阳 消息 客气 脾气 名字 妈妈 爸爸 奶奶 爷爷 孩子 桌子 石头 骨头 时候 "
+    "事情 道理 福气 姑娘 暖和 棉花 庄稼 逻辑 态度 价钱 岁数 娃娃"
+).split()
+FULL = (
+    "天气 学校 学习 希望 现在 国家 大家 老家 愿意 注意 数量 重量 安静 准备 自然 虽然 "
+    "接受 选手 常识 失望 方便 分析 计算 享受 公园 会议 银行 工人 主人 苹果 重要 下午 "
+    "明天 电话 老师 中国 经济 时间"
+).split()
+
+
+def test_neutral_tones_of_common_words():
+    light = [word for word, found in zip(LIGHT, hanzi.readings(LIGHT), strict=True) if not found[1].endswith("˙")]
+    full = [word for word, found in zip(FULL, hanzi.readings(FULL), strict=True) if found[1].endswith("˙")]
+    assert not light and not full
+
+
 def test_three_third_tones_keep_their_sound():
     assert mandarin.phonemes("展览馆")[0].count("|↑") == 2
     assert TextFrontEnd().read("展览馆", "zh").without_id == ()

@@ -9,7 +9,6 @@ Frames are cut and added by reshapes and shifted slices.  A gather (or its trans
 """
 
 import functools
-import math
 import warnings
 
 import jax
@@ -30,12 +29,12 @@ def hann_window(width: int) -> np.ndarray:
 def frame(x: Float[Array, "b l"], width: int, hop: int) -> Float[Array, "b t k"]:
     """All windows of `width` samples that fit, every `hop` samples."""
     t = max((x.shape[1] - width) // hop + 1, 0)
-    # In blocks of the greatest common divisor every frame is whole blocks, and so is every hop.
-    size = math.gcd(width, hop)
-    blocks = x[:, : x.shape[1] // size * size].reshape(x.shape[0], -1, size)
-    step = hop // size
-    shifted = [blocks[:, start : start + max(t - 1, 0) * step + 1 : step][:, :t] for start in range(width // size)]
-    return jnp.concatenate(shifted, axis=-1) if t else jnp.zeros((x.shape[0], 0, width), x.dtype)
+    # A frame is a few hops in a row, the last of them cut: few slices, whatever the sizes have in common.
+    count = -(-width // hop)
+    hops = max(t - 1, 0) + count
+    x = jnp.pad(x[:, : hops * hop], ((0, 0), (0, max(hops * hop - x.shape[1], 0))))
+    blocks = x.reshape(x.shape[0], hops, hop)
+    return jnp.concatenate([blocks[:, start : start + t] for start in range(count)], axis=-1)[:, :, :width]
 
 
 def overlap_add(frames: Float[Array, "b t k"], hop: int) -> Float[Array, "b l"]:

@@ -1,8 +1,19 @@
-"""Strict JAX for every test: eight fake CPU devices, no silent rank or dtype promotion, checked shape annotations."""
+"""Strict JAX for every test: eight fake CPU devices, no silent rank or dtype promotion, checked shape annotations.
 
+A program is compiled once for all workers and for the commands that tests start: they share a cache, which begins empty
+and goes with the run, unless JAX_COMPILATION_CACHE_DIR names another.
+"""
+
+import atexit
 import os
+import shutil
+import tempfile
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
+if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
+    os.environ["JAX_COMPILATION_CACHE_DIR"] = tempfile.mkdtemp(prefix="programs")  # which workers inherit
+    atexit.register(shutil.rmtree, os.environ["JAX_COMPILATION_CACHE_DIR"], ignore_errors=True)
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.2")
 
 import jax
 

@@ -96,15 +96,14 @@ def straight(tmp_path_factory):
 @pytest.mark.parametrize(
     ("name", "kills", "optimizers"),
     [
-        ("pretrain", 1, ("semantic_generator",)),
-        ("pretrain", 10, ("semantic_generator",)),
-        ("acoustic_codec", 2, ("acoustic_codec", "discriminators")),
+        ("pretrain", 4, ("semantic_generator",)),
+        ("acoustic_codec", 1, ("acoustic_codec", "discriminators")),
     ],
 )
 def test_killed_equals_straight_bit_for_bit(straight, tmp_path, name, kills, optimizers):
     random.seed(kills)
     for _ in range(kills):
-        kill_after(name, tmp_path, random.randint(2, 8 if kills > 1 else 40))
+        kill_after(name, tmp_path, random.randint(2, 8))
     finish(name, tmp_path)
     assert losses(tmp_path) == losses(straight(name))
     state = final_state(name, tmp_path)

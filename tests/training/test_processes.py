@@ -129,10 +129,8 @@ MESHES = {
 CASES = [
     ("data", 2, 1),
     ("fsdp", 2, 1),
-    ("tensor", 2, 1),  # over processes, which feed the same rows
     ("tensor", 2, 2),  # inside of each
-    ("data", 4, 1),
-    ("tensor", 4, 1),  # two pairs of processes
+    ("tensor", 4, 1),  # over two pairs of processes; those of a pair feed the same rows
 ]
 
 

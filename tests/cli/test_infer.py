@@ -2,8 +2,10 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -264,6 +266,47 @@ def test_a_list_without_failures(run, files):
     write_list(files / "jobs.jsonl", *({"source": "good.wav", "output": f"{i}.wav"} for i in range(5)))
     status, _, err = run("--task=se", "--list=jobs.jsonl")
     assert status == 0 and not err and len(list(files.glob("?.wav"))) == 5
+
+
+SLOWLY = """
+import sys, time
+sys.path[:0] = {paths}
+from mini_chain import CountingEngine
+from metis_jax import audio
+from metis_jax.cli import infer
+from metis_jax.synthesis import Metis
+Metis.from_bundle = lambda *args, **kwargs: Metis(CountingEngine())
+write = audio.WaveWriter.write
+audio.WaveWriter.write = lambda self, samples: (write(self, samples), time.sleep(0.3))
+sys.exit(infer.main(["infer.py", "--task=se", "--list=jobs.jsonl", "--compilation_cache=off"]))
+"""
+
+
+@pytest.mark.slow
+def test_a_list_that_is_stopped_or_killed_leaves_whole_files_alone(run, files):
+    write_list(files / "jobs.jsonl", *({"source": "good.wav", "output": f"{i}.wav"} for i in range(8)))
+    before = {path.name for path in files.iterdir()}
+    root = Path(__file__).parents[2]
+    script = SLOWLY.format(paths=[str(root), str(root / "tests")])
+    partial = []
+    for number, status in ((signal.SIGTERM, 143), (signal.SIGKILL, -signal.SIGKILL)):
+        process = subprocess.Popen([sys.executable, "-c", script], stderr=subprocess.PIPE, text=True)
+        deadline = time.monotonic() + 120
+        while not ((files / "1.wav").exists() and list(files.glob(".*.partial"))) and time.monotonic() < deadline:
+            time.sleep(0.005)
+        process.send_signal(number)
+        error = process.communicate(timeout=60)[1]
+        assert process.returncode == status
+        partial.append(len(list(files.glob(".*.partial"))))
+        if number == signal.SIGTERM:
+            assert error.splitlines()[-1] == "infer: stopped by SIGTERM" and "Traceback" not in error
+        for path in files.glob("?.wav"):
+            assert soundfile.info(path).duration == pytest.approx(1, abs=0.05)
+            path.unlink()
+    assert partial == [0, 1]
+    status, _, err = run("--task=se", "--list=jobs.jsonl")
+    assert status == 0 and not err
+    assert {path.name for path in files.iterdir()} == before | {f"{i}.wav" for i in range(8)}
 
 
 @pytest.mark.slow

@@ -54,6 +54,7 @@ def test_references_left_over_are_counted(corpus, capsys):
     [
         ([], "give --outputs"),
         (["--outputs={noisy}", "--metrics=mos"], "'mos' is unknown"),
+        (["--outputs={noisy}", "--metrics="], "--metrics is empty; give some of"),
         (["--outputs=/absent"], "no such folder or file"),
         (["--outputs=a={noisy},a={copy}"], "'a' is there twice"),
         (["--outputs=a="], "a path is missing"),

@@ -16,7 +16,7 @@ import numpy as np
 import soundfile
 import soxr
 
-from metis_jax.data.audio import resample
+from metis_jax.data.audio import resample, write_in_pieces
 from metis_jax.data.sound_files import Recording, SoundError, open_recording
 from metis_jax.outputs import new_file
 from metis_jax.types import Float
@@ -27,8 +27,6 @@ CLIPPED_SHARE = 1e-3  # of the samples at full scale
 # What is written, by libsndfile's names.  Of its other kinds some change the rate, and some can not be read back.
 _WRITTEN = {".wav": "WAV", ".flac": "FLAC", ".ogg": "OGG", ".mp3": "MP3", ".aiff": "AIFF"}
 _FULL_SCALE = 1 - 2**-14
-# libvorbis keeps all that it is given at once on the stack.
-_WRITTEN_AT_ONCE = 2**15
 
 _log = logging.getLogger(__name__)
 
@@ -161,8 +159,7 @@ class WaveWriter:
         self.seconds = 0.0
 
     def write(self, samples: Float[np.ndarray, " k"]) -> None:
-        for start in range(0, len(samples), _WRITTEN_AT_ONCE):
-            self._file.write(np.clip(samples[start : start + _WRITTEN_AT_ONCE], -1.0, 1.0))
+        write_in_pieces(self._file, np.clip(samples, -1.0, 1.0))
         self.seconds += len(samples) / self._file.samplerate
 
 

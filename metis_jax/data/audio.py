@@ -21,6 +21,7 @@ CODEC_RATE = 24_000
 CODEC_HOP = 480
 FRAME_RATE = 50
 
+_WRITTEN_AT_ONCE = 2**15  # samples
 _WINDOW, _SHIFT = 400, 160  # samples per log-mel frame and between two; two frames are stacked
 
 
@@ -84,6 +85,12 @@ def write_flac(wave: Float[np.ndarray, " l"], rate: int) -> bytes:
     buffer = io.BytesIO()
     soundfile.write(buffer, np.clip(wave, -1.0, 1.0), rate, format="FLAC", subtype="PCM_16")
     return buffer.getvalue()
+
+
+def write_in_pieces(file: soundfile.SoundFile, wave: Float[np.ndarray, " l"]) -> None:
+    """Writes a wave that may be long: libvorbis puts all that it is given at once on the stack."""
+    for start in range(0, len(wave), _WRITTEN_AT_ONCE):
+        file.write(wave[start : start + _WRITTEN_AT_ONCE])
 
 
 def resample(wave: Float[np.ndarray, " l"], rate: int, target: int) -> Float[np.ndarray, " k"]:

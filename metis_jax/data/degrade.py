@@ -14,7 +14,7 @@ import scipy.signal
 import soundfile
 from jaxtyping import Float
 
-from metis_jax.data.audio import fit, resample, rms
+from metis_jax.data.audio import fit, resample, rms, write_in_pieces
 
 Range = tuple[float | int, float | int]
 Rng = np.random.Generator
@@ -240,9 +240,8 @@ def codec_round_trip(rng: Rng, wave: Float[np.ndarray, " l"], kind: str, rate: i
     scale = np.float32(max(1.0, 1.02 * float(np.max(np.abs(wave), initial=0.0))))
     options = {} if levels is None else {"compression_level": float(rng.uniform(*levels))}
     buffer = io.BytesIO()
-    soundfile.write(
-        buffer, resample(wave / scale, rate, codec_rate), codec_rate, format=container, subtype=subtype, **options
-    )
+    with soundfile.SoundFile(buffer, "w", codec_rate, 1, subtype, format=container, **options) as file:
+        write_in_pieces(file, resample(wave / scale, rate, codec_rate))
     buffer.seek(0)
     decoded, decoded_rate = soundfile.read(buffer, dtype="float32")
     return fit(resample(decoded, decoded_rate, rate), len(wave)) * scale

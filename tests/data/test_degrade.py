@@ -183,3 +183,10 @@ def test_silence_stays_silence():
         room=dg.RoomConfig(probability=1.0), noise=dg.NoiseConfig(probability=1.0), clip=dg.ClipConfig(probability=1.0)
     )
     np.testing.assert_array_equal(dg.degrade(np.random.default_rng(0), quiet, RATE, config), quiet)
+
+
+def test_a_codec_takes_recordings_of_minutes():
+    """As they are extracted whole; a process that does it wrongly has no stack left, and is gone without a word."""
+    wave = np.tile(voice(0, 1.0), 150)
+    for kind in ("vorbis", "gsm"):
+        assert len(dg.codec_round_trip(np.random.default_rng(0), wave, kind, 16_000)) == len(wave)

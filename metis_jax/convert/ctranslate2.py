@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from metis_jax.convert.whisper_encoder import PREFIX
+from metis_jax.inputs import InputError, check_regular
 from metis_jax.tensor_files import TensorSpec, WeightsError
 
 _VERSION = 6
@@ -70,8 +71,11 @@ class CTranslate2File:
         self.specs: dict[str, TensorSpec] = {}
         self._starts: dict[str, int] = {}
         try:
+            check_regular(self.path)
             with open(self.path, "rb") as file:
                 self._read_header(file)
+        except InputError as error:
+            raise WeightsError(str(error)) from None
         except OSError as error:
             raise WeightsError(f"{self.path}: cannot be read ({error.strerror})") from None
         except (struct.error, UnicodeDecodeError):
@@ -94,12 +98,15 @@ class CTranslate2File:
             name, shape = text(), tuple(number("I") for _ in range(number("B")))
             kind, nbytes = number("B"), number("I")
             start = file.tell()
-            if start + nbytes > size or kind not in (*_FLOATS, *_OTHERS):
+            is_whole = kind in _OTHERS or (kind in _FLOATS and nbytes == TensorSpec(shape, _FLOATS[kind]).nbytes)
+            if start + nbytes > size or not is_whole:
                 raise WeightsError(f"{self.path}: truncated or damaged at tensor {name!r}")
             file.seek(nbytes, os.SEEK_CUR)
             for official, third in _parts(name.removeprefix("encoder/")) if name.startswith("encoder/") else ():
                 if kind not in _FLOATS:
                     raise WeightsError(f"{self.path}: tensor {name!r} is quantised; convert it to float16 or float32")
+                if not shape:
+                    raise WeightsError(f"{self.path}: tensor {name!r} is a single number; expected a stack")
                 rows = shape[0] // 3 if third >= 0 else shape[0]
                 spec = TensorSpec((rows, *shape[1:]), _FLOATS[kind])
                 self.specs[official] = spec

@@ -52,6 +52,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             phonemes, ids = reading.phonemes, reading.ids
     except (TextError, MissingTextExtra) as error:
         parser.error(str(error))
+    except KeyboardInterrupt:
+        parser.exit(130, f"{parser.prog}: stopped by SIGINT\n")
     is_unicode = (sys.stdout.encoding or "").lower().startswith("utf")
     print(json.dumps({"phonemes": phonemes, "ids": list(ids)}, ensure_ascii=not is_unicode))
     return 0

@@ -1,5 +1,6 @@
 """The published folders to a bundle and back, what goes wrong on the way, and how much memory it takes."""
 
+import os
 import sys
 import tracemalloc
 from types import SimpleNamespace
@@ -13,6 +14,7 @@ from safetensors.numpy import load_file, save_file
 
 from metis_jax.bundle import Bundle, Task
 from metis_jax.config import AcousticCodecConfig, LoraConfig, SemanticGeneratorConfig
+from metis_jax.convert.components import StatisticsFile
 from metis_jax.convert.official import convert_official, export_official
 from metis_jax.convert.published import PUBLISHED, Root, download
 from metis_jax.convert.transformer import num_heads
@@ -229,6 +231,19 @@ def test_the_hub_is_asked_for_what_is_read(official, tmp_path, monkeypatch):
     download("amphion/metis")
     *known, own, newest = revisions
     assert all(len(revision) == 40 for revision in known) and (own, newest) == ("0123", None)
+
+
+def test_statistics_that_can_not_be_used_are_named(tmp_path):
+    os.mkfifo(tmp_path / "pipe.npz")
+    np.savez(tmp_path / "large.npz", mean=np.full(3, 1e300), var=np.ones(3))
+    np.savez(tmp_path / "whole.npz", mean=np.arange(3), var=np.ones(3))
+    np.savez(tmp_path / "pickled.npz", mean=np.array([{}], object), var=np.ones(3))
+    (tmp_path / "text.npz").write_text("mean, var")
+    reasons = {"pipe": "is not a regular file", "large": "mean: holds numbers that are not finite, or too large"}
+    reasons |= {"whole": "mean: holds int64", "pickled": "mean.npy: holds object", "text": "not an .npz file"}
+    for name, reason in reasons.items():
+        with pytest.raises(WeightsError, match=f"{name}.npz: {reason}.*; expected an .npz file with the arrays mean"):
+            StatisticsFile(tmp_path / f"{name}.npz")
 
 
 def test_hub_failures_are_one_line(monkeypatch):

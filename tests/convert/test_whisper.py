@@ -1,6 +1,7 @@
 """Whisper's encoder from either kind of folder to the same bundle, of which only what is run is read."""
 
 import dataclasses
+import os
 import struct
 
 import numpy as np
@@ -123,5 +124,14 @@ def test_what_can_not_be_read_is_named(tmp_path, tensors):
     write_ctranslate2(path, theirs)
     path.write_bytes(path.read_bytes()[:2000])
     refused("truncated")
+    write_ctranslate2(path, theirs | {"encoder/conv1/bias": np.asarray(1, np.float16)})
+    refused("tensor 'encoder/conv1/bias' is a single number")
+    write_ctranslate2(path, theirs)
+    path.write_bytes(path.read_bytes().replace(struct.pack("<BI", 1, 64), struct.pack("<BI", 1, 2**31), 1))
+    refused("truncated or damaged at tensor")
+    path.unlink()
+    os.mkfifo(path)
+    refused("model.bin: is not a regular file|no model")
+    path.unlink()
     path.write_bytes(b"RIFF")
     refused("not a CTranslate2 model")

@@ -255,6 +255,18 @@ def test_standard_input_is_read_as_utf_8(monkeypatch, capsys):
     assert ended.value.code == 2 and "standard input is not UTF-8 (byte 2)" in capsys.readouterr().err
 
 
+def test_an_interrupt_is_one_line(monkeypatch, capsys):
+    from metis_jax.text import __main__ as command
+
+    def interrupted():
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(command, "_standard_input", interrupted)
+    with pytest.raises(SystemExit) as ended:
+        command.main(["-"])
+    assert ended.value.code == 130 and capsys.readouterr().err == "python -m metis_jax.text: stopped by SIGINT\n"
+
+
 BLOCKED = "import sys; sys.modules.update(dict.fromkeys({packages!r}));"
 WITHOUT = (
     "phonemizer",

@@ -156,7 +156,7 @@ def test_tables_of_a_rank_hold_the_same_vectors(codecs):
 def test_what_is_missing_is_named(codecs):
     with pytest.raises(ValueError, match="give config.code_vectors.acoustic_codec"):
         code_vectors.acoustic_generator_leaves({"semantic_codec": codecs["semantic_codec"]}, ACOUSTIC)
-    with pytest.raises(ValueError, match="width 4 do not fit into a generator of width 3"):
+    with pytest.raises(ValueError, match="width 4 do not fit into a generator of width 2"):
         code_vectors.semantic_generator_leaves(
-            codecs, dataclasses.replace(SEMANTIC, width=3, num_heads=1), sees_latents=False
+            codecs, dataclasses.replace(SEMANTIC, width=2, num_heads=1), sees_latents=False
         )

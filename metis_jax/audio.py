@@ -16,13 +16,12 @@ import numpy as np
 import soundfile
 import soxr
 
-from metis_jax.data.audio import resample, write_in_pieces
+from metis_jax.data.audio import SILENCE, resample, write_in_pieces
 from metis_jax.data.sound_files import Recording, SoundError, open_recording
 from metis_jax.outputs import new_file
 from metis_jax.types import Float
 
 MINIMUM_SECONDS = 0.1
-SILENCE = 1e-4  # peak, -80 dB
 CLIPPED_SHARE = 1e-3  # of the samples at full scale
 # What is written, by libsndfile's names.  Of its other kinds some change the rate, and some can not be read back.
 _WRITTEN = {".wav": "WAV", ".flac": "FLAC", ".ogg": "OGG", ".mp3": "MP3", ".aiff": "AIFF"}

@@ -21,6 +21,7 @@ CODEC_RATE = 24_000
 CODEC_HOP = 480
 FRAME_RATE = 50
 
+SILENCE = 1e-4  # peak, -80 dB
 _WRITTEN_AT_ONCE = 2**15  # samples
 _WINDOW, _SHIFT = 400, 160  # samples per log-mel frame and between two; two frames are stacked
 
@@ -42,14 +43,20 @@ def read_wave(data: bytes, name: str = "audio") -> tuple[Float[np.ndarray, " l"]
 
     RecordError for what is damaged, or shorter than its header tells: a text of it would say more.
     """
+    blocks, loudest = [np.zeros(0, np.float32)], 0.0
     try:
         with open_recording(data) as sound:
-            blocks = [_mono(block, name) for block in sound.blocks()]
+            for block in sound.blocks():
+                blocks.append(_mono(block, name))
+                loudest = max(loudest, float(np.abs(block).max()))
             if shortfall := sound.shortfall():
                 raise RecordError(f"{name}: {shortfall}")
-            return np.concatenate([np.zeros(0, np.float32), *blocks]), sound.rate
     except SoundError as error:
         raise RecordError(f"{name}: {error}") from error
+    wave = np.concatenate(blocks)
+    if np.abs(wave).max(initial=0.0) < SILENCE <= loudest:
+        raise RecordError(f"{name}: its channels cancel when they are averaged; give one of them")
+    return wave, sound.rate
 
 
 def read_excerpt(

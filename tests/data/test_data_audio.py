@@ -48,6 +48,14 @@ def test_channels_are_averaged_and_rates_converted():
     assert len(audio.resample(wave, rate, 16_000)) == planned[0] == 16_000
 
 
+def test_channels_that_cancel_are_not_called_silence():
+    buffer = io.BytesIO()
+    wave = voice(1, 1.0)
+    soundfile.write(buffer, np.stack([wave, -wave], axis=1), 16_000, format="FLAC")
+    with pytest.raises(RecordError, match="clip 7: its channels cancel"):
+        audio.read_wave(buffer.getvalue(), "clip 7")
+
+
 @pytest.mark.parametrize("data", [b"", b"RIFFxxxx", b"OggS" + bytes(100), audio.write_flac(voice(0, 1.0), 16_000)[:40]])
 def test_what_is_not_audio_is_named(data):
     with pytest.raises(RecordError, match="clip 7"):

@@ -74,6 +74,7 @@ class TaskAdapterConfig:
 KINDS: dict[str, type] = {
     "ssl_encoder": configs.SslEncoderConfig,
     "semantic_codec": configs.SemanticCodecConfig,
+    "phone_head": configs.PhoneHeadConfig,
     "acoustic_codec": configs.AcousticCodecConfig,
     "semantic_generator": configs.SemanticGeneratorConfig,
     "acoustic_generator": configs.AcousticGeneratorConfig,

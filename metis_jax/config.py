@@ -252,6 +252,20 @@ class SemanticCodecConfig:
         check_sizes(self)
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class PhoneHeadConfig:
+    """What a semantic codec is asked while it learns: ConvNeXt blocks between its codes and phones."""
+
+    feature_width: int = 1024
+    phone_vocabulary: int = 1024
+    width: int = 256
+    mlp_width: int = 768
+    num_layers: int = 2
+
+    def __post_init__(self):
+        check_sizes(self)
+
+
 ACOUSTIC_ENCODERS = ("wave", "spectrum")
 ACOUSTIC_DECODERS = ("vocos", "source_filter")
 
@@ -486,6 +500,7 @@ SIZES: dict[str, dict[type, Any]] = {
         SemanticCodecConfig: SemanticCodecConfig(
             feature_width=64, codebook_size=128, code_width=4, width=24, mlp_width=48, num_layers=3
         ),
+        PhoneHeadConfig: PhoneHeadConfig(feature_width=64, phone_vocabulary=64, width=24, mlp_width=48, num_layers=1),
         AcousticCodecConfig: AcousticCodecConfig(
             encoder_width=8,
             latent_width=32,

@@ -12,6 +12,7 @@ from metis_jax import config as configs
 from metis_jax.models.acoustic_codec import AcousticCodec
 from metis_jax.models.acoustic_generator import AcousticGenerator
 from metis_jax.models.duration_predictor import DurationPredictor
+from metis_jax.models.phone_head import PhoneHead
 from metis_jax.models.semantic_codec import SemanticCodec
 from metis_jax.models.semantic_generator import SemanticGenerator
 from metis_jax.models.ssl_encoder import SslEncoder
@@ -46,6 +47,8 @@ def _init(config: Any, lora: configs.LoraConfig | None) -> dict[str, Any]:
             return WhisperEncoder(config).init(key, frames, lengths, method="features")
         case configs.SemanticCodecConfig():
             return SemanticCodec(config).init(key, jnp.zeros((1, 2, config.feature_width), jnp.float32), lengths)
+        case configs.PhoneHeadConfig():
+            return PhoneHead(config).init(key, jnp.zeros((1, 2, config.feature_width), jnp.float32), lengths)
         case configs.AcousticCodecConfig():
             return AcousticCodec(config).init(key, jnp.zeros((1, 2 * config.hop), jnp.float32), lengths)
         case configs.SemanticGeneratorConfig():

@@ -1,23 +1,12 @@
 """What a semantic codec is asked while it learns (`training/stages/phonetic_codec.py`): which phones were said."""
 
-import dataclasses
-
 import flax.linen as nn
 import jax.numpy as jnp
 
+from metis_jax.config import PhoneHeadConfig
 from metis_jax.layers.convnext import VocosBackbone
 from metis_jax.layers.dense import Dense
 from metis_jax.types import EMBED, VOCAB, Array, Float, Int, Policy
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class PhoneHeadConfig:
-    """ConvNeXt blocks between codes and phones."""
-
-    phone_vocabulary: int = 1024
-    width: int = 256
-    mlp_width: int = 768
-    num_layers: int = 2
 
 
 class PhoneHead(nn.Module):

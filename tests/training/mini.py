@@ -9,12 +9,12 @@ from metis_jax.config import (
     AcousticGeneratorConfig,
     DiscriminatorConfig,
     LoraConfig,
+    PhoneHeadConfig,
     SemanticCodecConfig,
     SemanticGeneratorConfig,
     SslEncoderConfig,
     WhisperEncoderConfig,
 )
-from metis_jax.models.phone_head import PhoneHeadConfig
 from metis_jax.training.optim import TRAIN_EVERYTHING, OptimizerConfig
 from metis_jax.training.stages.acoustic_codec import AcousticCodecStage
 from metis_jax.training.stages.acoustic_generator import AcousticGeneratorStage
@@ -69,7 +69,7 @@ def stage_and_optimizers(name: str):
             # The betas of its config: with longer memories the codes run away from a reconstruction of weight 32.
             return stage, {"semantic_codec": optimizer(learning_rate=2e-3, b1=0.5, b2=0.9)}
         case "phonetic_codec":
-            head = PhoneHeadConfig(phone_vocabulary=V, width=16, mlp_width=32, num_layers=1)
+            head = PhoneHeadConfig(feature_width=16, phone_vocabulary=V, width=16, mlp_width=32, num_layers=1)
             codec = dataclasses.replace(SEMANTIC_CODEC, reconstruction_weight=1.0)
             stage = PhoneticCodecStage(semantic_codec=codec, ssl_encoder=WHISPER, phone_head=head)
             return stage, {"semantic_codec": optimizer(learning_rate=5e-3), "phone_head": optimizer(learning_rate=5e-3)}

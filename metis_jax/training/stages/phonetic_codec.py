@@ -15,8 +15,8 @@ import jax.numpy as jnp
 import numpy as np
 from sklearn.cluster import MiniBatchKMeans
 
-from metis_jax.config import AnySslEncoderConfig, SemanticCodecConfig
-from metis_jax.models.phone_head import PhoneHead, PhoneHeadConfig
+from metis_jax.config import AnySslEncoderConfig, PhoneHeadConfig, SemanticCodecConfig
+from metis_jax.models.phone_head import PhoneHead
 from metis_jax.models.semantic_codec import SemanticCodec
 from metis_jax.models.ssl_features import AnySslEncoder, make_ssl_encoder
 from metis_jax.objectives.codec_reconstruction import feature_loss
@@ -106,7 +106,7 @@ class PhoneticCodecStage:
 
     def configs(self) -> dict[str, Any]:
         encoder = dataclasses.replace(self.ssl_encoder, num_layers=self.ssl_encoder.hidden_layer)
-        return {CODEC: self.semantic_codec, ENCODER: encoder}
+        return {CODEC: self.semantic_codec, HEAD: self.phone_head, ENCODER: encoder}
 
     def _features(self, params: Params, batch: Batch) -> tuple[Float[Array, "b t d"], Float[Array, "b t d"]]:
         """Of the recordings as they are heard, and of the clean ones."""

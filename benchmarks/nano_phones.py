@@ -1,0 +1,105 @@
+"""What SSL tokens keep of the words: phone errors of the CTC head that learned with the codes.
+
+    python benchmarks/nano_phones.py --bundle=BUNDLE --sets=SETS [--inputs=clean,se_10,se_5,se_0]
+
+BUNDLE is the export of stage `phonetic_codec`: SSL encoder, codec and head; SETS are of `nano_sets.py`.  The head has
+the codes alone, as any model behind them; its greedy phones are compared with those of the text (sounds, without
+marks).
+"""
+
+import argparse
+import json
+import pathlib
+import sys
+from collections.abc import Sequence
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from metis_jax.audio import read_wave
+from metis_jax.bundle import Bundle
+from metis_jax.data.audio import SSL_RATE, ssl_frames
+from metis_jax.evaluation.bootstrap import estimate
+from metis_jax.evaluation.words import edit_distance
+from metis_jax.models.phone_head import PhoneHead
+from metis_jax.models.semantic_codec import SemanticCodec
+from metis_jax.models.ssl_features import make_ssl_encoder, wave_features
+from metis_jax.objectives.phones import SILENCE, SOUNDS
+from metis_jax.text.frontend import TextFrontEnd
+
+
+class Reader:
+    """Phones and tokens of waves."""
+
+    def __init__(self, bundle: Bundle, *, is_quantized: bool):
+        self.parts = {name: bundle.load(name) for name in ("ssl_encoder", "semantic_codec", "phone_head")}
+        encoder, codec, head = (
+            make(self.parts[name][0])
+            for name, make in (
+                ("ssl_encoder", make_ssl_encoder),
+                ("semantic_codec", SemanticCodec),
+                ("phone_head", PhoneHead),
+            )
+        )
+
+        def passed(codec: SemanticCodec, features, lengths):
+            return codec.quantizer.project_out(codec.quantizer.project_in(codec.latents(features, lengths)))
+
+        @jax.jit
+        def read(variables, wave, samples, lengths):
+            features = wave_features(encoder, variables["ssl_encoder"], wave, samples)
+            tokens, vectors = codec.apply(variables["semantic_codec"], features, lengths, method="quantize")
+            if not is_quantized:
+                vectors = codec.apply(variables["semantic_codec"], features, lengths, method=passed)
+            _, ctc = head.apply(variables["phone_head"], vectors, lengths)
+            return tokens, jnp.argmax(ctc, axis=-1)
+
+        self._read = read
+        self._variables = {name: variables for name, (_, variables) in self.parts.items()}
+
+    def __call__(self, wave: np.ndarray) -> tuple[np.ndarray, list[int]]:
+        """SSL tokens, and the sounds that the head finds in them."""
+        padded = np.pad(wave, (0, -len(wave) % (2 * SSL_RATE) + SSL_RATE // 10))[None]
+        frames = ssl_frames(len(wave))
+        tokens, best = self._read(self._variables, padded, jnp.array([len(wave)]), jnp.array([frames]))
+        best = np.asarray(best)[0, :frames]
+        changes = best[np.concatenate([[True], best[1:] != best[:-1]])]
+        return np.asarray(tokens)[0, :frames], [int(one) for one in changes if one != SILENCE]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--bundle", required=True)
+    parser.add_argument("--sets", required=True, type=pathlib.Path)
+    parser.add_argument("--inputs", default="clean,se_10,se_5,se_0")
+    parser.add_argument("--continuous", action="store_true", help="without codes, as the first part is trained")
+    flags = parser.parse_args(arguments)
+    reader, front_end = Reader(Bundle(flags.bundle), is_quantized=not flags.continuous), TextFrontEnd()
+    texts = {}
+    for line in (flags.sets / "texts.jsonl").read_text(encoding="utf-8").splitlines():
+        row = json.loads(line)
+        texts[row["path"]] = [one for one in front_end.read(row["text"], "en").ids if one >= SOUNDS]
+    clean: dict[str, np.ndarray] = {}
+    for name in flags.inputs.split(","):
+        edits, lengths, same = [], [], []
+        for path in sorted((flags.sets / name).glob("*.wav")):
+            if path.name not in texts:
+                continue
+            tokens, found = reader(read_wave(path).at(SSL_RATE))
+            edits.append(edit_distance(texts[path.name], found))
+            lengths.append(len(texts[path.name]))
+            clean.setdefault(path.name, tokens)
+            same.append(np.mean(clean[path.name] == tokens))
+        rates = np.asarray(edits) / np.asarray(lengths)
+        found = estimate(rates, np.asarray(lengths, float), seed=0)
+        print(
+            f"{name}: phone errors {found.mean:.1%} [{found.low:.1%}, {found.high:.1%}] of {len(edits)} files, "
+            f"tokens as in {next(iter(flags.inputs.split(',')))} {np.mean(same):.0%}",
+            flush=True,
+        )
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -162,7 +162,9 @@ class Bundle:
                     raise ValueError(f"component {name!r} is of unknown kind {entry['kind']!r}")
                 self.components[name] = configs.from_config_dict(KINDS[entry["kind"]], entry["config"], where=name)
                 if "encoders" in entry:
-                    self.encoders[name] = dict(entry["encoders"])
+                    self.encoders[name] = {str(encoder): one for encoder, one in entry["encoders"].items()}
+                    if not all(isinstance(one, str) for one in self.encoders[name].values()):
+                        raise ValueError(f"component {name!r} has encoders {entry['encoders']}; expected texts by name")
             self.tasks = {
                 name: configs.from_config_dict(Task, entry, where=f"task {name!r}")
                 for name, entry in self.info["tasks"].items()
@@ -186,7 +188,7 @@ class Bundle:
             found = info.get("format") if isinstance(info, dict) else type(info).__name__
             raise WeightsError(f"{path}: not a bundle, expected format {FORMAT!r}, found {found!r}")
         version = info.get("version")
-        if not isinstance(version, int) or version < 1:
+        if type(version) is not int or version < 1:
             raise WeightsError(f"{path}: expected a format version up to {VERSION}, found {version!r}")
         if version > VERSION:
             raise WeightsError(f"{path}: expected format version {VERSION} or older, found {version}; update metis_jax")

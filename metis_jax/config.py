@@ -307,6 +307,10 @@ class AcousticCodecConfig:
     def __post_init__(self):
         check_sizes(self, zero=("encoder_layers",))
         _require(self.hop <= _LARGEST_SIZE, f"strides multiply to {self.hop}; expected at most {_LARGEST_SIZE}")
+        _require(
+            self.n_fft % 2 == 0 and self.n_fft >= self.hop,
+            f"n_fft is {self.n_fft}; expected an even number, of at least the {self.hop} that strides multiply to",
+        )
         _require(self.encoder in ACOUSTIC_ENCODERS, f"encoder is {self.encoder!r}; use one of {ACOUSTIC_ENCODERS}")
         _require(self.decoder in ACOUSTIC_DECODERS, f"decoder is {self.decoder!r}; use one of {ACOUSTIC_DECODERS}")
         _require(

@@ -52,12 +52,14 @@ def write_text(path: str | os.PathLike, text: str) -> None:
 @contextlib.contextmanager
 def lock(path: str | os.PathLike, refusal: str) -> Iterator[None]:
     """Holds the lock that is the file `path`, until the process ends at the latest; ValueError if another one does."""
-    handle = os.open(path, os.O_CREAT | os.O_RDWR, 0o666)
+    handle = None
+    while handle is None:
+        os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o666))
+        handle = _claimed(Path(path), refusal)
     try:
-        if not _locked(handle):
-            raise ValueError(refusal)
         yield
     finally:
+        _remove(Path(path))
         os.close(handle)
 
 
@@ -84,15 +86,21 @@ def _partial(path: Path, create: Callable[[Path], None]) -> Iterator[Path]:
             os.close(handle)
 
 
-def _claimed(partial: Path) -> int | None:
-    """An open handle that holds the lock on a partial; None where it was swept away before it was locked."""
+def _claimed(place: Path, refusal: str = "") -> int | None:
+    """An open handle that holds the lock on a file or folder; None where it was removed before it was locked.
+
+    Of one that another process has locked and keeps a ValueError says `refusal`, if there is any.
+    """
     try:
-        handle = os.open(partial, os.O_RDONLY)
+        handle = os.open(place, os.O_RDONLY)
     except FileNotFoundError:
         return None
-    if _locked(handle) and partial.exists():
+    is_locked = _locked(handle)
+    if is_locked and os.fstat(handle).st_nlink and place.exists():
         return handle
     os.close(handle)
+    if refusal and not is_locked:
+        raise ValueError(refusal)
     return None
 
 

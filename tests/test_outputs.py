@@ -105,5 +105,6 @@ def test_a_lock_has_one_holder(tmp_path):
         with pytest.raises(ValueError, match="^taken$"):
             with lock(tmp_path / "lock", "taken"):
                 pass
+    assert not (tmp_path / "lock").exists()
     with lock(tmp_path / "lock", "taken"):
         pass

@@ -159,8 +159,12 @@ def _train(given: flags.FlagValues) -> None:
     try:
         workdir.mkdir(parents=True, exist_ok=True)
         taken = f"{workdir}: another training runs in this folder; wait for its end, or use another --workdir"
-        with lock(workdir / ".lock", taken) if is_chief else contextlib.nullcontext():
-            outcome = train(config, workdir)
+        try:
+            with lock(workdir / ".lock", taken) if is_chief else contextlib.nullcontext():
+                outcome = train(config, workdir)
+        finally:
+            with contextlib.suppress(OSError):  # what was refused before it began leaves no empty folder
+                workdir.rmdir()
     except OSError as error:
         # A full disk does not say where.
         error.filename = error.filename or given.workdir

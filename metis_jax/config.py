@@ -118,7 +118,6 @@ def check_sizes(config: Any, *, zero: tuple[str, ...] = ()) -> None:
             least = 0 if field.name in zero or isinstance(size, float) else 1
             most = _MOST_LAYERS if field.name.endswith("layers") else _LARGEST_SIZE
             _require(least <= size <= most, f"{field.name} is {value}; expected {least} to {most}")
-        _require(sizes != (), f"{field.name} is empty; expected at least one size")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -306,6 +305,7 @@ class AcousticCodecConfig:
 
     def __post_init__(self):
         check_sizes(self, zero=("encoder_layers",))
+        _require(self.strides != (), "strides is empty; expected at least one")
         _require(self.hop <= _LARGEST_SIZE, f"strides multiply to {self.hop}; expected at most {_LARGEST_SIZE}")
         _require(
             self.n_fft % 2 == 0 and self.n_fft >= self.hop,

@@ -26,6 +26,8 @@ class Settings:
       first_level, other_levels: stage 2.
       match_pitch: the source is moved to the pitch of the prompt before any model hears it, as helps where SSL tokens
         carry the voice.
+      own_voice: se; what is enhanced is its own prompt for stage 2, which was trained to hear a voice through noise
+        (`degraded_prompts`), as helps where SSL tokens do not carry the voice.  In the paper se has no prompt.
       seed: of the noise.  The same source, prompt and seed give the same speech, alone or in a list.
     """
 
@@ -33,6 +35,7 @@ class Settings:
     first_level: StageSettings = StageSettings((40,), 0.0, 1.5)
     other_levels: StageSettings = StageSettings((16, 1), 2.5, 1.5)
     match_pitch: bool = False
+    own_voice: bool = False
     seed: int = 0
 
     def __post_init__(self):
@@ -54,7 +57,7 @@ class Settings:
         """The released settings of a task, with other stage-1 steps, guidance or pitch matching (vc) where given.
 
         `preferred` changes them as a bundle may wish: {stage: {field: value}} for all tasks, then
-        {task: {stage: {field: value}}} for one, and "match_pitch" for vc.
+        {task: {stage: {field: value}}} for one, "match_pitch" for vc and "own_voice" for se.
         """
         if task not in _RELEASED:
             raise ValueError(f"task is {task!r}; use one of {', '.join(_RELEASED)}")
@@ -63,7 +66,7 @@ class Settings:
         if match_pitch is not None and task != "vc":
             raise ValueError(f"match_pitch is for task vc, not {task}")
         preferred = dict(preferred)
-        wants_match = _flag(preferred.pop("match_pitch", False))
+        wants_match, wants_own = (_flag(name, preferred.pop(name, False)) for name in ("match_pitch", "own_voice"))
         by_task = {name: preferred.pop(name) for name in _RELEASED if name in preferred}
         for where, wishes in (("decoding", preferred), (f"decoding.{task}", by_task.get(task, {}))):
             for name, changes in _by_name(wishes, where).items():
@@ -75,7 +78,7 @@ class Settings:
         asked = {name: value for name, value in asked.items() if value is not None}
         stages["semantic"] = dataclasses.replace(stages["semantic"], **asked)
         is_matched = task == "vc" and (wants_match if match_pitch is None else match_pitch)
-        return dataclasses.replace(released, match_pitch=is_matched, **stages)
+        return dataclasses.replace(released, match_pitch=is_matched, own_voice=task == "se" and wants_own, **stages)
 
     def total_steps(self, num_levels: int) -> int:
         """Steps of all stages, for progress."""
@@ -89,9 +92,9 @@ def _by_name(value: Any, where: str) -> Mapping[str, Any]:
     return value
 
 
-def _flag(value: Any) -> bool:
+def _flag(name: str, value: Any) -> bool:
     if not isinstance(value, bool):
-        raise ValueError(f"decoding.match_pitch is {value!r}; use true or false")
+        raise ValueError(f"decoding.{name} is {value!r}; use true or false")
     return value
 
 

@@ -19,8 +19,18 @@ import numpy as np
 
 from metis_jax.audio import AudioError, Wave, check_wave
 from metis_jax.bundle import Bundle
-from metis_jax.data.audio import CODEC_HOP, CODEC_RATE, FRAME_RATE, SSL_HOP, SSL_RATE, ssl_samples
+from metis_jax.data.audio import (
+    CODEC_HOP,
+    CODEC_RATE,
+    FRAME_RATE,
+    SSL_HOP,
+    SSL_RATE,
+    resample,
+    ssl_frames,
+    ssl_samples,
+)
 from metis_jax.data.pitch import match_pitch
+from metis_jax.decoding.buckets import FRAME_BUCKETS
 from metis_jax.decoding.jobs import AcousticJob, Seed, SemanticJob
 from metis_jax.decoding.windows import Continuation, WindowPlan, faded
 from metis_jax.durations import Durations
@@ -31,14 +41,19 @@ from metis_jax.text.lexicon import Lexicon
 from metis_jax.types import Float, Int, Policy
 
 MAXIMUM_PROMPT_SECONDS = 20.0
+OWN_VOICE_FRAMES = 250  # of a source, in which its voice is heard
 
 
 @dataclasses.dataclass(frozen=True)
 class _Piece:
-    """One example, or one window of it, ready for the two stages."""
+    """One example, or one window of it, ready for the two stages.
+
+    `own_voice` are acoustic tokens of its first frames as they are heard, where these are the prompt of stage 2.
+    """
 
     semantic: SemanticJob
     known_acoustic: Int[np.ndarray, "k q"]
+    own_voice: Int[np.ndarray, "v q"]
 
     @property
     def is_new(self) -> bool:
@@ -197,7 +212,7 @@ class Metis:
                     phones=part.phones,
                     phone_positions=part.positions,
                 )
-                pieces.append(_Piece(job, voice.acoustic))
+                pieces.append(_Piece(job, voice.acoustic, voice.acoustic[:0]))
         decoded = iter(self._tokens("tts", pieces, settings, progress))
         speech = []
         for plan, voice in zip(plans, voices, strict=True):
@@ -245,7 +260,7 @@ class Metis:
             unseen = np.zeros((len(voice.semantic), video.shape[1]), np.float32)
             condition = np.concatenate([unseen, doubled(video)])
             job = SemanticJob(voice.semantic, len(condition), _seed(settings, 0), condition=condition)
-            pieces.append(_Piece(job, voice.acoustic))
+            pieces.append(_Piece(job, voice.acoustic, voice.acoustic[:0]))
         speech = self._speech("l2s", pieces, settings, progress)
         return speech[0] if is_one else speech
 
@@ -334,11 +349,22 @@ class Metis:
         whole = [np.concatenate([voice.wave, wave]) for voice, wave in zip(voices, waves, strict=True)]
         pieces = []
         conditions = self.engine.conditions(whole)
-        for condition, voice, phones in zip(conditions, voices, texts or [None] * len(whole), strict=True):
+        # Later windows go on with the voice of those before.
+        own_voices = self._own_voices(waves) if settings.own_voice and not window else [done.acoustic[:0]] * len(whole)
+        for condition, voice, own, phones in zip(
+            conditions, voices, own_voices, texts or [None] * len(whole), strict=True
+        ):
             known = np.concatenate([voice.semantic, done.semantic])
             job = SemanticJob(known, len(condition), _seed(settings, window), phones=phones, condition=condition)
-            pieces.append(_Piece(job, np.concatenate([voice.acoustic, done.acoustic])))
+            pieces.append(_Piece(job, np.concatenate([voice.acoustic, done.acoustic]), own))
         return pieces
+
+    def _own_voices(self, waves: Sequence[Float[np.ndarray, " _"]]) -> list[Int[np.ndarray, "_ q"]]:
+        """Acoustic tokens of the first seconds of 16 kHz waves, as they are heard."""
+        most = [min(OWN_VOICE_FRAMES, FRAME_BUCKETS[-1] - ssl_frames(len(wave))) for wave in waves]
+        heard = [resample(wave[: n * SSL_HOP], SSL_RATE, CODEC_RATE) for wave, n in zip(waves, most, strict=True)]
+        tokens = self.engine.acoustic_tokens(heard)
+        return [own[: ssl_frames(len(wave))] for own, wave in zip(tokens, waves, strict=True)]
 
     def _tokens(
         self, task: str, pieces: Sequence[_Piece], settings: Settings, progress: Progress | None
@@ -346,7 +372,11 @@ class Metis:
         """All SSL tokens and the new acoustic tokens of every piece."""
         semantic = self.engine.semantic_stage(task, [piece.semantic for piece in pieces], settings.semantic, progress)
         jobs = [
-            AcousticJob(tokens, piece.known_acoustic, (*piece.semantic.seed, 1))
+            AcousticJob(
+                np.concatenate([tokens[: len(piece.own_voice)], tokens]),
+                np.concatenate([piece.own_voice, piece.known_acoustic]),
+                (*piece.semantic.seed, 1),
+            )
             for tokens, piece in zip(semantic, pieces, strict=True)
         ]
         acoustic = self.engine.acoustic_stage(jobs, settings.first_level, settings.other_levels, progress)

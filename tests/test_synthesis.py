@@ -108,6 +108,28 @@ def test_a_source_is_heard_at_the_pitch_of_the_prompt(engine):
     assert (moved.acoustic != metis.convert(Wave(low, 16000), prompt, settings=QUICK).acoustic).any()
 
 
+def test_stage_2_hears_the_voice_in_the_source_itself(engine, monkeypatch):
+    """As a prompt of the source's first seconds, at their tokens: for what is enhanced, and for nothing else."""
+    metis, source = Metis(engine), speech_like(1.0, 3)
+    settings = dataclasses.replace(QUICK, own_voice=True)
+    jobs = []
+    decode = engine.acoustic_stage
+    monkeypatch.setattr(engine, "acoustic_stage", lambda given, *rest: jobs.extend(given) or decode(given, *rest))
+    speech = metis.enhance(source, settings=settings)
+    [heard] = engine.acoustic_tokens([source.at(24000)])
+    frames = len(speech.semantic)
+    np.testing.assert_array_equal(jobs[0].known, heard[:frames])
+    np.testing.assert_array_equal(jobs[0].semantic, np.tile(speech.semantic, 2))
+    assert len(speech.acoustic) == frames
+    plain = metis.enhance(source, settings=QUICK)
+    np.testing.assert_array_equal(plain.semantic, speech.semantic)
+    assert np.any(plain.acoustic != speech.acoustic)
+    wanted = {"own_voice": True}
+    assert Settings.of("se", preferred=wanted).own_voice and not Settings.of("vc", preferred=wanted).own_voice
+    with pytest.raises(ValueError, match="decoding.own_voice is 1; use true or false"):
+        Settings.of("se", preferred={"own_voice": 1})
+
+
 PROMPT = Prompt(np.zeros(0, np.float32), np.arange(50, dtype=np.int32), np.zeros((50, LEVELS), np.int32))
 
 

@@ -133,7 +133,8 @@ def test_stage_2_takes_the_place_of_the_one_with_its_levels(base, tmp_path):
 
 
 def test_an_adapter_stays_on_the_generator_of_its_base(base, tmp_path):
-    write_components(tuned(base, tmp_path / "run", lora=True), tmp_path / "bundle", 0, base)
+    run = tuned(base, tmp_path / "run", lora=True)
+    write_components(run, tmp_path / "bundle", 0, base)
     found = Bundle(tmp_path / "bundle")
     assert set(found.components) == {*base.components, "se_adapter"}
     assert found.tasks["se"].generator == "semantic_generator" and found.tasks["se"].adapter == "se_adapter"
@@ -141,6 +142,10 @@ def test_an_adapter_stays_on_the_generator_of_its_base(base, tmp_path):
     assert served.lora.rank == 2 and served.config == before.config
     gate = [one.variables["params"]["condition_adapter"]["gate"] for one in (served, before)]
     np.testing.assert_array_equal(*gate)
+    # Without a bundle to be put onto, its generator comes with it.
+    write_components(run, tmp_path / "alone", 0)
+    alone = Bundle(tmp_path / "alone")
+    assert alone.tasks["se"] == found.tasks["se"] and alone.load_generator("se").lora.rank == 2
     # Tuned once more from the result, it replaces the adapter.
     again = tuned(found, tmp_path / "again", lora=True)
     write_components(again, tmp_path / "second", 0, found)

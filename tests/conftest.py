@@ -7,7 +7,11 @@ and goes with the run, unless JAX_COMPILATION_CACHE_DIR names another.
 import atexit
 import os
 import shutil
+import signal
 import tempfile
+
+# A shell starts what runs in the background with Ctrl-C ignored, and commands would inherit that.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 if "JAX_COMPILATION_CACHE_DIR" not in os.environ:

@@ -33,6 +33,7 @@ from metis_jax.training.state import count_params, make_layout
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 EXPERIMENTS = (
     *("ssl_encoder", "ssl_denoising", "semantic_autoencoder", "semantic_codec", "acoustic_codec", "acoustic_decoder"),
+    "phonetic_codec",
     *("pretrain", "tasks", "s2a_first", "s2a_full", "tts", "omni", "duration_predictor"),
 )
 

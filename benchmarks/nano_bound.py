@@ -26,7 +26,6 @@ from nano_tokens import write_waves
 from configs.nano.common import DEGRADATIONS, NOISE, SPEECH
 from metis_jax.audio import read_wave
 from metis_jax.bundle import Bundle
-from metis_jax.config import from_config_dict
 from metis_jax.data.audio import CODEC_HOP, CODEC_RATE, FRAME_RATE, SSL_RATE, ssl_samples
 from metis_jax.data.degrade import DegradeConfig, degrade
 from metis_jax.data.examples import Waves
@@ -34,6 +33,7 @@ from metis_jax.data.sources import Corpus, Selection
 from metis_jax.evaluation.pairing import find_audio
 from metis_jax.layers.convnext import VocosBackbone
 from metis_jax.models.acoustic_codec import AcousticCodec
+from metis_jax.sections import from_config_dict
 from metis_jax.types import Array, Int
 
 FRAMES = 298  # of an excerpt

@@ -25,8 +25,11 @@ from metis_jax.evaluation.words import edit_distance
 from metis_jax.models.phone_head import PhoneHead
 from metis_jax.models.semantic_codec import SemanticCodec
 from metis_jax.models.ssl_features import make_ssl_encoder, wave_features
-from metis_jax.objectives.phones import SILENCE, SOUNDS
+from metis_jax.objectives.phones import SILENCE
 from metis_jax.text.frontend import TextFrontEnd
+from metis_jax.text.vocabulary import table_size
+from metis_jax.training.stages.phonetic_codec import phone_labels
+from metis_jax.training.stages.semantic_codec import pass_by
 
 
 class Reader:
@@ -43,15 +46,12 @@ class Reader:
             )
         )
 
-        def passed(codec: SemanticCodec, features, lengths):
-            return codec.quantizer.project_out(codec.quantizer.project_in(codec.latents(features, lengths)))
-
         @jax.jit
         def read(variables, wave, samples, lengths):
             features = wave_features(encoder, variables["ssl_encoder"], wave, samples)
             tokens, vectors = codec.apply(variables["semantic_codec"], features, lengths, method="quantize")
             if not is_quantized:
-                vectors = codec.apply(variables["semantic_codec"], features, lengths, method=passed)
+                vectors = codec.apply(variables["semantic_codec"], features, lengths, method=pass_by)
             _, ctc = head.apply(variables["phone_head"], vectors, lengths)
             return tokens, jnp.argmax(ctc, axis=-1)
 
@@ -76,10 +76,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--continuous", action="store_true", help="without codes, as the first part is trained")
     flags = parser.parse_args(arguments)
     reader, front_end = Reader(Bundle(flags.bundle), is_quantized=not flags.continuous), TextFrontEnd()
-    texts = {}
+    texts, labels = {}, phone_labels(table_size())
     for line in (flags.sets / "texts.jsonl").read_text(encoding="utf-8").splitlines():
         row = json.loads(line)
-        texts[row["path"]] = [one for one in front_end.read(row["text"], "en").ids if one >= SOUNDS]
+        texts[row["path"]] = [one for one in front_end.read(row["text"], "en").ids if labels[one] > SILENCE]
     clean: dict[str, np.ndarray] = {}
     for name in flags.inputs.split(","):
         edits, lengths, same = [], [], []

@@ -30,8 +30,8 @@ from metis_jax.config import (
     SemanticCodecConfig,
     SemanticGeneratorConfig,
     SslEncoderConfig,
-    to_dict,
 )
+from metis_jax.sections import to_dict
 from metis_jax.training.optim import OptimizerConfig
 from metis_jax.types import Policy
 

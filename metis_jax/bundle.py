@@ -27,6 +27,7 @@ from metis_jax.encoders import ENCODERS, Identity, identity, joined
 from metis_jax.inputs import InputError, read_json
 from metis_jax.models.abstract import abstract_variables
 from metis_jax.outputs import new_folder
+from metis_jax.sections import from_config_dict, to_dict
 from metis_jax.tensor_files import TensorFile, TensorSpec, WeightsError, different_shape, spec_of, write_tensor_file
 from metis_jax.types import Variables
 
@@ -160,13 +161,13 @@ class Bundle:
                 check_name(name)
                 if entry["kind"] not in KINDS:
                     raise ValueError(f"component {name!r} is of unknown kind {entry['kind']!r}")
-                self.components[name] = configs.from_config_dict(KINDS[entry["kind"]], entry["config"], where=name)
+                self.components[name] = from_config_dict(KINDS[entry["kind"]], entry["config"], where=name)
                 if "encoders" in entry:
                     self.encoders[name] = {str(encoder): one for encoder, one in entry["encoders"].items()}
                     if not all(isinstance(one, str) for one in self.encoders[name].values()):
                         raise ValueError(f"component {name!r} has encoders {entry['encoders']}; expected texts by name")
             self.tasks = {
-                name: configs.from_config_dict(Task, entry, where=f"task {name!r}")
+                name: from_config_dict(Task, entry, where=f"task {name!r}")
                 for name, entry in self.info["tasks"].items()
             }
             self.decoding = dict(self.info.get("decoding", {}).items())
@@ -401,7 +402,7 @@ class BundleWriter:
             **self._about,
             "sample_rates": rates,
             "components": {
-                name: {"kind": kind_of(config), "config": configs.to_dict(config)}
+                name: {"kind": kind_of(config), "config": to_dict(config)}
                 | ({"encoders": self._encoders[name]} if name in self._encoders else {})
                 for name, config in self._components.items()
             },

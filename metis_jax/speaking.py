@@ -43,7 +43,7 @@ MOST_SECONDS = 86_400.0
 PART_FRAMES = 20 * FRAME_RATE
 
 _REPEATED = re.compile(r"([^\w\s])\1{3,}")
-_SILENT = frozenset(vocabulary.symbols().index(mark) for mark in (",", ".", "?", "!", "_", ":", ";", "'", "…"))
+_SILENT = vocabulary.marks() | {vocabulary.word_boundary()}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from metis_jax.audio import Wave
-from metis_jax.config import from_config_dict
 from metis_jax.decoding.jobs import StageSettings
+from metis_jax.sections import from_config_dict
 from metis_jax.types import Float, Int
 
 # Stage-1 steps and guidance as released.

@@ -14,7 +14,7 @@ ROOT = Path(__file__).parents[1] / "metis_jax"
 # Bottom to top: a part may import from the lines above its own, and from itself.
 LEVELS = (
     ("caches", "faults", "inputs", "outputs"),
-    ("types", "config", "encoders", "lineage", "tensor_files", "text_files"),
+    ("types", "config", "encoders", "lineage", "sections", "tensor_files", "text_files"),
     ("ops",),
     ("layers",),
     ("models",),

@@ -22,8 +22,8 @@ from metis_jax.config import (
     SemanticCodecConfig,
     SemanticGeneratorConfig,
     SslEncoderConfig,
-    to_dict,
 )
+from metis_jax.sections import to_dict
 
 _GENERATOR = {"width": 192, "num_layers": 4, "num_heads": 6, "mlp_width": 576}
 _SSL_CODES, _LEVELS, _ACOUSTIC_CODES = 8192, 4, 1024

@@ -6,7 +6,8 @@ Hardware:  one CPU core; minutes.
 """
 
 from configs.nano import common as nano
-from metis_jax.config import DurationPredictorConfig, to_dict
+from metis_jax.config import DurationPredictorConfig
+from metis_jax.sections import to_dict
 
 STEPS = 2000
 

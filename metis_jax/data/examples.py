@@ -326,9 +326,14 @@ class Examples:
 
     def _spoken(self, record: Record, piece: Piece, start: int) -> "Spoken":
         """What a whole recording says, when it begins at frame `start` of the example."""
-        bounds = record.arrays.get("phone_bounds")
-        bounds = np.zeros(0, np.float32) if bounds is None else bounds * np.float32(FRAME_RATE) + np.float32(start)
-        return Spoken(self._phones(record, piece.record), bounds)
+        phones, bounds = self._phones(record, piece.record), record.arrays.get("phone_bounds")
+        if bounds is None:
+            return Spoken(phones, np.zeros(0, np.float32))
+        if len(bounds) != len(phones) + 1:
+            raise UnusableRecord(
+                piece.record, f"{record.id}: {len(bounds)} phone_bounds for {len(phones)} phones; expected one more"
+            )
+        return Spoken(phones, bounds * np.float32(FRAME_RATE) + np.float32(start))
 
     def _phones(self, record: Record, index: int) -> np.ndarray:
         if "phones" in record.arrays:

@@ -51,12 +51,12 @@ import grain
 import numpy as np
 from absl import flags
 
-from metis_jax.config import from_config_dict, to_dict
 from metis_jax.data.audio import CODEC_HOP, SSL_HOP, ssl_samples
 from metis_jax.data.batching import WHOLE, Batches, BatchPlan, Places, Row, Share, mixed_order
 from metis_jax.data.examples import Example, ExampleConfig, Examples, Phonemize, UnusableRecord, Waves
 from metis_jax.data.recipes import GUIDED, HEARD, PROMPTED, STAGES, TASKS, NoExamples, Part, RecipeConfig, record_frames
 from metis_jax.data.sources import BadRecordGuard, BadRecordLimit, Corpus, Selection, Split, TooManyBadRecords
+from metis_jax.sections import from_config_dict, to_dict
 
 log = logging.getLogger(__name__)
 

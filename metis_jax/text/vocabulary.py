@@ -13,6 +13,7 @@ from metis_jax.text.errors import TextError
 
 SEPARATOR = "|"
 WORD_BOUNDARY = "_"
+_MARKS = (",", ".", "?", "!", ":", ";", "'", "…")
 
 
 @functools.cache
@@ -34,6 +35,17 @@ def symbols() -> tuple[str, ...]:
 @functools.cache
 def _ids() -> dict[str, int]:
     return {symbol: index for index, symbol in enumerate(symbols())}
+
+
+@functools.cache
+def marks() -> frozenset[int]:
+    """Ids of the marks, at which a voice may pause; they are no sounds, and neither is `word_boundary`."""
+    return frozenset(_ids()[mark] for mark in _MARKS)
+
+
+def word_boundary() -> int:
+    """The id of the boundary between two words."""
+    return _ids()[WORD_BOUNDARY]
 
 
 def split(phonemes: str) -> list[str]:

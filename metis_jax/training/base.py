@@ -5,7 +5,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from metis_jax.bundle import Bundle
-from metis_jax.config import SemanticGeneratorConfig, from_config_dict, to_dict
+from metis_jax.config import SemanticGeneratorConfig
+from metis_jax.sections import from_config_dict, to_dict
 from metis_jax.training.config import TrainConfig
 from metis_jax.training.stages.registry import make_stage
 

@@ -4,9 +4,9 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
-from metis_jax.config import from_config_dict, to_dict
 from metis_jax.data.batching import rows_of_buckets
 from metis_jax.data.pipeline import PipelineConfig
+from metis_jax.sections import from_config_dict, to_dict
 from metis_jax.sharding import MeshConfig
 from metis_jax.speech import TASKS
 from metis_jax.training.optim import OptimizerConfig

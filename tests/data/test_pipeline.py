@@ -10,7 +10,6 @@ import pytest
 import soundfile
 from synthetic_voice import voice
 
-from metis_jax.config import from_config_dict, to_dict
 from metis_jax.data import shards
 from metis_jax.data.audio import SSL_HOP, resample, rms, ssl_frames, ssl_samples
 from metis_jax.data.batching import Share
@@ -19,6 +18,7 @@ from metis_jax.data.pipeline import PartConfig, Pipeline, PipelineConfig
 from metis_jax.data.prepare import prepare
 from metis_jax.data.recipes import TASKS, RecipeConfig
 from metis_jax.data.sources import BadRecordLimit, Corpus, Selection, TooManyBadRecords
+from metis_jax.sections import from_config_dict, to_dict
 
 ALL = Selection(split="all")
 RECIPE = RecipeConfig(min_frames=20, prompt_frames=(20, 40))
@@ -427,6 +427,17 @@ def test_a_wrong_sample_rate_in_a_record_is_caught(audio_shards, tmp_path):
     for step in range(15):
         pipeline[step]
     assert "audio at 16000 Hz, the record says sample_rate 24000" in pipeline.guard.bad["s1_0"]
+
+
+def test_bounds_that_do_not_fit_the_phones_make_a_bad_record(token_shards, tmp_path):
+    records = [record for path in shards.find_shards([token_shards]) for record in shards.read_shard(path)]
+    short = {"phone_bounds": np.array([0.1, 0.5], np.float32)}
+    wrong = [dataclasses.replace(one, arrays={**one.arrays, **short}) if one.id == "s1_0" else one for one in records]
+    shards.write_shard(tmp_path / "x.array_record", wrong)
+    pipeline = Pipeline(config(tmp_path, "finetune", "tts"))
+    for step in range(15):
+        pipeline[step]
+    assert pipeline.guard.bad == {"s1_0": "s1_0: 2 phone_bounds for 12 phones; expected one more"}
 
 
 def test_kept_waves_change_nothing(audio_shards):

@@ -121,6 +121,18 @@ def test_a_damaged_shard_is_named(shard, damage, message):
     assert "part-00000-of-00001" in str(caught.value)
 
 
+def test_an_index_from_before_an_array_was_known_has_none_of_it(shard):
+    index = json.loads(shards.index_path(shard).read_text())
+    for name in ("length_phone_bounds", "length_degraded_acoustic_tokens"):
+        del index["columns"][name]
+    shards.index_path(shard).write_text(json.dumps(index))
+    assert not Corpus([shard]).columns["length_phone_bounds"].any()
+    del index["columns"]["length_ssl_tokens"]
+    shards.index_path(shard).write_text(json.dumps(index))
+    with pytest.raises(shards.ShardError, match=r"without \['length_ssl_tokens'\]"):
+        Corpus([shard])
+
+
 def test_folders_without_shards_are_named(tmp_path):
     with pytest.raises(shards.ShardError, match="no .*array_record file"):
         Corpus([tmp_path])

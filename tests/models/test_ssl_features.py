@@ -5,9 +5,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from metis_jax.config import SIZES, SslEncoderConfig, WhisperEncoderConfig, from_config_dict, to_dict
+from metis_jax.config import SIZES, SslEncoderConfig, WhisperEncoderConfig
 from metis_jax.data.audio import ssl_frames
 from metis_jax.models.ssl_features import make_ssl_encoder, wave_features
+from metis_jax.sections import from_config_dict, to_dict
 from metis_jax.training.stages.semantic_generator import SemanticGeneratorStage
 
 

@@ -114,11 +114,15 @@ def test_every_beginning_is_a_fair_mixture():
     again = planned[len(texts) :]
     assert sorted(utterance.text for utterance in again) == sorted(texts)
     assert [utterance.text for utterance in again] != texts
+    first = make_speech.ONE_VOICE
+    alone = [make_speech.plan(number, texts, training, held_out) for number in range(first, first + 10)]
+    assert all(utterance.speaker is None for utterance in alone) and alone[0].id == "1000000"
 
 
 def test_a_killed_run_goes_on_behind_its_last_whole_line(tmp_path):
     manifest = tmp_path / "manifest.jsonl"
     assert make_speech.resume(manifest) == (0, 0.0)
+    assert make_speech.resume(manifest, make_speech.ONE_VOICE) == (make_speech.ONE_VOICE, 0.0)
     lines = [json.dumps({"id": f"{number:06d}", "seconds": 1800.0}) + "\n" for number in (0, 1, 3)]
     manifest.write_text("".join(lines) + '{"id": "000004", "sec')
     assert make_speech.resume(manifest) == (4, 1.5)

@@ -17,8 +17,8 @@ from metis_jax.training.steps import mean_gradients
 
 LENGTHS = np.array([mini.T, 3, 9, mini.T, 5, 20, 4, 13], np.int32)
 # Numbers of codes and their perplexity are of what is coded at once, and no means; the two errors of denoising are
-# means over other frames than their sum is.
-NOT_ALIKE = {"codes_in_batch", "code_perplexity", "degraded", "clean"}
+# means over other frames than their sum is, and so is what is right of the frames whose phones are known.
+NOT_ALIKE = {"codes_in_batch", "code_perplexity", "degraded", "clean", "phone_accuracy"}
 
 
 def _masked(lengths, t):

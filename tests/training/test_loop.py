@@ -14,9 +14,9 @@ import pytest
 from training import mini
 
 from metis_jax.bundle import write_bundle
-from metis_jax.config import to_dict
 from metis_jax.models.acoustic_codec import AcousticCodec
 from metis_jax.models.semantic_codec import SemanticCodec
+from metis_jax.sections import to_dict
 from metis_jax.sharding import MeshConfig, make_mesh
 from metis_jax.training import loop
 from metis_jax.training import run as training_run

@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 from training import mini
 
+from metis_jax.text.vocabulary import symbols, table_size
 from metis_jax.training.stage import init_component
-from metis_jax.training.stages.phonetic_codec import clusters
+from metis_jax.training.stages.phonetic_codec import clusters, phone_labels
 
 
 @pytest.fixture(scope="module")
@@ -35,6 +36,13 @@ def params(stage):
 @pytest.fixture(scope="module")
 def batch():
     return jax.tree.map(jnp.asarray, mini.batch_for("phonetic_codec"))
+
+
+def test_marks_are_silence_and_a_boundary_is_not_heard():
+    labels = dict(zip(symbols(), phone_labels(table_size()).tolist(), strict=False))
+    assert labels["_"] == -1 and {labels[mark] for mark in ",.?!:;'…"} == {0}
+    assert labels["iː"] == symbols().index("iː") and sum(label <= 0 for label in labels.values()) == 9
+    assert len(phone_labels(16)) == 16
 
 
 def test_clusters_are_means_of_vectors_at_small_angles():

@@ -20,13 +20,14 @@ from metis_jax.models.phone_head import PhoneHead
 from metis_jax.models.semantic_codec import SemanticCodec
 from metis_jax.models.ssl_features import AnySslEncoder, make_ssl_encoder
 from metis_jax.objectives.codec_reconstruction import feature_loss
-from metis_jax.objectives.phones import ctc_loss, frame_loss, frame_phones, sounds
+from metis_jax.objectives.phones import SILENCE, UNHEARD, ctc_loss, frame_labels, frame_loss, sounds
 from metis_jax.ops.lengths import valid_mask
 from metis_jax.sharding import to_host
+from metis_jax.text import vocabulary
 from metis_jax.training.stage import Batch, Loss, Metrics, Params, Samples
 from metis_jax.training.stages.frontend import encoder_frames, ssl_features
 from metis_jax.training.stages.pictures import feature_picture
-from metis_jax.training.stages.semantic_codec import code_usage
+from metis_jax.training.stages.semantic_codec import code_usage, pass_by
 from metis_jax.types import Array, Float, Int, Key, Policy
 
 CODEC, ENCODER, HEAD = "semantic_codec", "ssl_encoder", "phone_head"
@@ -37,9 +38,12 @@ def _projected(codec: SemanticCodec, features: Float[Array, "b t d"], lengths: I
     return codec.quantizer.project_in(codec.latents(features, lengths))
 
 
-def _passed_by(codec: SemanticCodec, features: Float[Array, "b t d"], lengths: Int[Array, " b"]) -> Array:
-    """What the decoder is given where no codes are used."""
-    return codec.quantizer.project_out(_projected(codec, features, lengths))
+def phone_labels(count: int) -> Int[np.ndarray, " v"]:
+    """What the first `count` phones of the table are to the losses (`objectives/phones.py`)."""
+    labels = np.arange(count, dtype=np.int32)
+    labels[[mark for mark in vocabulary.marks() if mark < count]] = SILENCE
+    labels[vocabulary.word_boundary()] = UNHEARD
+    return labels
 
 
 def clusters(vectors: Float[np.ndarray, "n c"], count: int, *, seed: int) -> Float[np.ndarray, "v c"]:
@@ -63,7 +67,7 @@ class PhoneticCodecStage:
     """The semantic codec's losses and those of the phones.  Batches are those of fine-tuning for se, with phones.
 
     Attributes:
-      phone_weight: of both phone losses.
+      phone_weight: of both phone losses, which are sums over phones and frames for every frame of the batch.
       is_quantized: False passes the codes by: the networks learn what a code's width can hold.  The paper begins with
         codes at once, which then take long to spread.
       kmeans_frames: frames whose clusters the codes start from; 0 leaves them as they are.
@@ -72,7 +76,7 @@ class PhoneticCodecStage:
     semantic_codec: SemanticCodecConfig
     ssl_encoder: AnySslEncoderConfig
     phone_head: PhoneHeadConfig = PhoneHeadConfig()
-    phone_weight: float = 1.0
+    phone_weight: float = 4.0
     is_quantized: bool = True
     kmeans_frames: int = 0
     policy: Policy = Policy()
@@ -89,6 +93,10 @@ class PhoneticCodecStage:
     @property
     def _codec(self) -> SemanticCodec:
         return SemanticCodec(self.semantic_codec, self.policy)
+
+    @property
+    def _phones(self) -> int:
+        return self.phone_head.phone_vocabulary
 
     @property
     def _head(self) -> PhoneHead:
@@ -140,7 +148,7 @@ class PhoneticCodecStage:
     ) -> tuple[Float[Array, "b t d"], Float[Array, "b t d"], Float[Array, ""], Metrics]:
         """What decoder and head make of features, and the loss of the codes with what it has to report."""
         if not self.is_quantized:
-            vectors = self._codec.apply(params[CODEC], heard, lengths, method=_passed_by)
+            vectors = self._codec.apply(params[CODEC], heard, lengths, method=pass_by)
             return self._codec.apply(params[CODEC], vectors, lengths, method="decode"), vectors, jnp.float32(0), {}
         config = self.semantic_codec
         decoded, output = self._codec.apply(params[CODEC], heard, lengths)
@@ -158,21 +166,24 @@ class PhoneticCodecStage:
         decoded, vectors, loss, metrics = self._coded(params, heard, lengths)
         reconstruction = feature_loss(decoded, clean, lengths)
         frame_logits, ctc_logits = self._head.apply(params[HEAD], vectors, lengths)
-        spoken, is_known = frame_phones(batch["phones"], batch["phone_bounds"], batch["phone_lengths"], clean.shape[1])
-        frame, accuracy = frame_loss(frame_logits, spoken, is_known & is_valid)
-        ctc = ctc_loss(ctc_logits, lengths, *sounds(batch["phones"], batch["phone_lengths"]))
+        phones, counts, labels = batch["phones"], batch["phone_lengths"], jnp.asarray(phone_labels(self._phones))
+        spoken, is_known = frame_labels(phones, batch["phone_bounds"], counts, labels, clean.shape[1])
+        frame_total, accuracy = frame_loss(frame_logits, spoken, is_known & is_valid)
+        ctc_total = ctc_loss(ctc_logits, lengths, *sounds(phones, counts, labels))
+        frames = jnp.sum(lengths, dtype=jnp.float32)
+        frame, ctc = frame_total / frames, ctc_total / frames
         total = (
             loss
             + jnp.float32(config.reconstruction_weight) * reconstruction
-            + jnp.float32(self.phone_weight) * (frame.mean + ctc.mean)
+            + jnp.float32(self.phone_weight) * (frame + ctc)
         )
         metrics |= {
             "reconstruction": reconstruction,
-            "phones": frame.mean,
+            "phones": frame,
             "phone_accuracy": accuracy,
-            "ctc": ctc.mean,
+            "ctc": ctc,
         }
-        return Loss(total, jnp.sum(lengths, dtype=jnp.float32), metrics)
+        return Loss(total, frames, metrics)
 
     def samples(self, params: Params, batch: Batch, key: Key[Array, ""]) -> Samples:
         batch = {name: x[:1] for name, x in batch.items()}

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from metis_jax.config import from_config_dict
+from metis_jax.sections import from_config_dict
 from metis_jax.training.stage import Stage
 from metis_jax.training.stages.acoustic_codec import AcousticCodecStage
 from metis_jax.training.stages.acoustic_generator import AcousticGeneratorStage

@@ -38,8 +38,8 @@ def code_usage(codes: Int[Array, "b t"], is_valid: Bool[Array, "b t"], v: int) -
     return {"codes_in_batch": jnp.sum(counts > 0, dtype=jnp.float32), "code_perplexity": jnp.exp(entropy)}
 
 
-def _pass_by(codec: SemanticCodec, features: Float[Array, "b t d"], lengths: Int[Array, " b"]) -> Float[Array, "b t d"]:
-    """What the decoder is given where no codes are used."""
+def pass_by(codec: SemanticCodec, features: Float[Array, "b t d"], lengths: Int[Array, " b"]) -> Float[Array, "b t d"]:
+    """What the decoder is given where no codes are used: features through the width of a code."""
     quantizer = codec.quantizer
     return quantizer.project_out(quantizer.project_in(codec.latents(features, lengths)))
 
@@ -115,7 +115,7 @@ class SemanticCodecStage:
         @jax.jit
         def passed(params: Params, batch: Batch) -> tuple[Float[Array, "b t d"], Int[Array, " b"]]:
             features, _, lengths = self._task(params, batch)
-            return nn.apply(_pass_by, self._codec)(params[CODEC], features, lengths), lengths
+            return nn.apply(pass_by, self._codec)(params[CODEC], features, lengths), lengths
 
         frames, count = [], 0
         while count < self.kmeans_frames:
@@ -144,7 +144,7 @@ class SemanticCodecStage:
     ) -> tuple[Float[Array, "b t d"], Float[Array, ""], Metrics]:
         """What the decoder makes of features, the losses of codes and encoder, and what they have to report."""
         if not self.is_quantized:
-            return codec.decoder(_pass_by(codec, features, lengths), lengths), jnp.float32(0), {}
+            return codec.decoder(pass_by(codec, features, lengths), lengths), jnp.float32(0), {}
         config, is_valid = self.semantic_codec, valid_mask(lengths, features.shape[1])
         latents = codec.latents(features, lengths)
         output = codec.quantizer(latents, lengths)

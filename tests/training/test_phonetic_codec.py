@@ -29,7 +29,8 @@ def metrics_of(stage, params, batch):
 def params(stage):
     keys = jax.random.split(jax.random.key(0), 3)
     return {
-        name: nn.unbox(init_component(stage, name, key)) for name, key in zip(sorted(stage.models()), keys, strict=True)
+        name: nn.unbox(jax.jit(functools.partial(init_component, stage, name))(key))
+        for name, key in zip(sorted(stage.models()), keys, strict=True)
     }
 
 

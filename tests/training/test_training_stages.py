@@ -134,7 +134,9 @@ def test_denoising_reads_a_share_of_the_batch_clean_as_well():
 
     def metrics(share: float, batch) -> dict[str, float]:
         own = dataclasses.replace(stage, clean_share=share)
-        loss = own.loss(all_params(state.params, frozen), batch, jax.random.key(0), deterministic=True)
+        loss = jax.jit(functools.partial(own.loss, deterministic=True))(
+            all_params(state.params, frozen), batch, jax.random.key(0)
+        )
         return {name: float(value) for name, value in loss.scalars.items()}
 
     with activate(mesh):

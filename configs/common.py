@@ -9,7 +9,8 @@ The argument is a list of words, `--config=configs/pretrain.py:tiny,quicktest`:
 With `--config.base=nano` or `--config.base=BUNDLE` the models have the sizes of that bundle's and begin from its
 weights (`initial` and `code_vectors`, where they name no bundle themselves).
 
-Any value can be set on the command line, `--config.data.shards='("/data/shards",)' --config.tokens_per_device=5000`.
+Any value can be set on the command line, `--config.data.shards='("/data/shards",)' --config.tokens_per_device=5000`;
+`--show` prints all of them.
 Fine-tuning files also know
 
     full        every parameter of the generator moves (the default)
@@ -32,6 +33,7 @@ from metis_jax.config import (
     SslEncoderConfig,
 )
 from metis_jax.sections import to_dict
+from metis_jax.training.base import complete
 from metis_jax.training.optim import OptimizerConfig
 from metis_jax.types import Policy
 
@@ -74,6 +76,13 @@ def optimizer(given: frozenset[str], **changes: Any) -> dict[str, Any]:
     return to_dict(OptimizerConfig(**changes))
 
 
+# What the words say beside the sizes of models.
+_TINY = dict(steps=500, log_every=10, eval_every=100, eval_batches=2, sample_every=250, checkpoint_every=100)
+_QUICK = dict(steps=20, log_every=5, eval_every=10, eval_batches=1, sample_every=20, checkpoint_every=10)
+_QUICK |= dict(synthetic=32, initial={}, skip_initial=(), code_vectors={})
+_QUICK_DATA = dict(recipe=dict(min_frames=20, prompt_frames=(10, 20)), block_batches=2, threads=2)
+
+
 def experiment(
     given: frozenset[str],
     *,
@@ -81,54 +90,23 @@ def experiment(
     quick_buckets: tuple[int, ...] = (100,),
     **values: Any,
 ) -> ml_collections.ConfigDict:
-    """A config with the defaults of long runs, made small where the words ask for it."""
-    config = ml_collections.ConfigDict(
-        dict(
-            seed=0,
-            mesh=dict(data=-1, fsdp=1, tensor=1),
-            accumulate=1,
-            ema_decay=0.0,
-            base="",
-            initial={},
-            skip_initial=(),
-            code_vectors={},
-            half_precision=(),
-            resume="",
-            synthetic=0,
-            log_every=50,
-            eval_every=2000,
-            eval_batches=8,
-            sample_every=10_000,
-            checkpoint_every=2000,
-            keep_checkpoints=2,
-            keep_period=0,
-            tasks=(),
-            license="",
-        )
-    )
-    config.update(values)
-    config.data.shards = config.data.get("shards", ("shards",))
-    config.data.validation_shards = ()
+    """Every field of a run: what `values` say, made small where the words ask for it, else the default of its class.
+
+    Args:
+      given: the words of the argument.
+      tiny_buckets, quick_buckets: `data.buckets` of a tiny model and of a quick test, in batches of 8 of the longest.
+      values: fields of `TrainConfig`.  An empty text in `initial` is a component that a user has to give; those that
+        it does not name are drawn.
+    """
+    data = dict(shards=("shards",)) | values["data"]
     if is_tiny(given):
-        config.steps = 500
-        config.tokens_per_device = 8 * tiny_buckets[-1]
-        config.data.buckets = tiny_buckets
-        config.log_every, config.eval_every, config.eval_batches = 10, 100, 2
-        config.sample_every, config.checkpoint_every = 250, 100
+        buckets = quick_buckets if "quicktest" in given else tiny_buckets
+        data |= dict(buckets=buckets)
+        values |= _TINY | dict(tokens_per_device=8 * buckets[-1])
     if "quicktest" in given:
-        config.steps = 20
-        config.synthetic = 32
-        config.initial = {}
-        config.skip_initial = ()
-        config.code_vectors = {}
-        config.tokens_per_device = 8 * quick_buckets[-1]
-        config.data.buckets = quick_buckets
-        config.data.recipe = dict(min_frames=20, prompt_frames=(10, 20))
-        config.data.block_batches = 2
-        config.data.threads = 2
-        config.log_every, config.eval_every, config.eval_batches = 5, 10, 1
-        config.sample_every, config.checkpoint_every = 20, 10
-    return config
+        data |= _QUICK_DATA
+        values |= _QUICK
+    return ml_collections.ConfigDict(complete(values | dict(data=data)), sort_keys=False)
 
 
 def sample_codec(given: frozenset[str], name: str, cls: type) -> dict[str, dict[str, Any]]:

@@ -2,9 +2,11 @@
 
     python train.py --config=configs/X.py[:words] --workdir=DIR [--config.key=value ...]
     python train.py --config=... --workdir=DIR --export=BUNDLE [--onto=BASE]
+    python train.py --config=configs/X.py[:words] [--config.key=value ...] --show
 
 The first trains until `config.steps`; the second writes what the last checkpoint holds as a bundle.  With a BASE (a
-folder or `nano`) the bundle has all other models of that one too, and `infer.py` works with it.
+folder or `nano`) the bundle has all other models of that one too, and `infer.py` works with it.  The third prints every
+key and its value, each of which can be given as `--config.key=value`.
 
 Over several processes, give the command to each of them with --distributed on a TPU pod or under Slurm, or elsewhere
 with --coordinator=HOST:PORT --processes=N --process=I.
@@ -15,9 +17,11 @@ import logging
 import os
 import pathlib
 import re
+import shlex
 import sys
 import traceback
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
 
 import ml_collections
 from absl import flags
@@ -57,16 +61,37 @@ class _ConfigFlags(flags.FlagValues):
                 raise flags.IllegalFlagValueError(f"--config={file}: no experiment, it has no get_config") from error
             # 'sed', maybe followed by: Did you mean "seed" instead of "sed"?
             key, *other = re.findall(r"""['"](\w+)\\?['"]""", str(error)) or [""]
-            for flag in argv:
-                name, _, _ = flag.partition("=")
-                if name.startswith("--config.") and key in name.split("."):
-                    hint = f"; did you mean {other[0]!r}?" if other else ""
-                    raise flags.IllegalFlagValueError(f"{name}: this experiment has no key {key!r}{hint}") from error
-            raise _of_file(file, error) from error
+            name = _flag_of(argv, lambda path: key in path)
+            if name is None:
+                raise _of_file(file, error) from error
+            raise flags.IllegalFlagValueError(f"{name}: {_reason(name, key, other)}") from error
+        except IndexError as error:
+            if (name := _flag_of(argv, lambda path: any("[" in key for key in path))) is None:
+                raise _of_file(file, error) from error
+            raise flags.IllegalFlagValueError(f"{name}: this experiment has not so many") from error
         except flags.Error:
             raise
         except (Exception, SystemExit) as error:
+            if found := re.match(r'Override ([\w.]+) can not be applied because field "(\w+)" is None', str(error)):
+                override, section = found.groups()
+                reason = f"this experiment has no {section} (it is None)"
+                raise flags.IllegalFlagValueError(f"--config.{override}: {reason}") from error
             raise _of_file(file, error) from error
+
+
+def _flag_of(argv: Sequence[str], concerns: Callable[[list[str]], bool]) -> str | None:
+    """The first override of the command line whose path `concerns` it."""
+    names = (flag.partition("=")[0] for flag in argv)
+    return next((name for name in names if name.startswith("--config.") and concerns(name.split("."))), None)
+
+
+def _reason(name: str, key: str, other: Sequence[str]) -> str:
+    """Why an override names a key that the experiment has not; `other` are keys that it may have meant."""
+    from metis_jax.training.config import FOLLOWS
+
+    if name == f"--config.data.{key}" and key in FOLLOWS:
+        return f"not set by hand, {FOLLOWS[key]}"
+    return f"this experiment has no key {key!r}" + (f"; did you mean {other[0]!r}?" if other else "")
 
 
 def _of_file(file: str, error: BaseException) -> flags.Error:
@@ -90,6 +115,7 @@ def _flags() -> flags.FlagValues:
     )
     flags.DEFINE_string("workdir", None, "Where checkpoints, metrics and samples go.", flag_values=values)
     flags.DEFINE_string("export", None, "Write this bundle from the last checkpoint, and end.", flag_values=values)
+    flags.DEFINE_boolean("show", False, "Print every key of the config with its value, and end.", flag_values=values)
     flags.DEFINE_boolean("distributed", False, "Join the other processes of a pod or cluster.", flag_values=values)
     flags.DEFINE_string("coordinator", None, "HOST:PORT of process 0, outside of a cluster.", flag_values=values)
     flags.DEFINE_integer("processes", None, "How many there are, with --coordinator.", flag_values=values)
@@ -116,7 +142,27 @@ def main(argv: Sequence[str] | None = None) -> int:
         sys.argv = before
 
 
+def _lines(prefix: str, value: Any) -> Iterator[str]:
+    """A `section.field = value` for every leaf, in the order of the fields; values as a shell takes them."""
+    if isinstance(value, Mapping):
+        items = [(f"{prefix}.{name}" if prefix else name, item) for name, item in value.items()]
+    elif isinstance(value, tuple) and any(isinstance(item, Mapping) for item in value):
+        items = [(f"{prefix}[{place}]", item) for place, item in enumerate(value)]
+    else:
+        text = value if isinstance(value, str) else repr(value)
+        plain = text if '"' in text else text.replace("'", '"')  # a shell quotes with the other ones
+        yield f"{prefix} = {shlex.quote(plain)}"
+        return
+    for name, item in items:
+        yield from _lines(name, item)
+
+
 def _run(given: flags.FlagValues) -> int | None:
+    if given.show and given.config is not None:
+        from metis_jax.training.base import complete
+
+        print(*_lines("", complete(given.config.to_dict())), sep="\n")
+        return
     if given.config is None or given.workdir is None:
         raise ValueError("give --config=FILE and --workdir=DIR")
     by_hand = [given.coordinator, given.processes, given.process]

@@ -1,4 +1,7 @@
-"""`config.base`: a run that begins from the models of one bundle, whatever their sizes."""
+"""From the section of an experiment to the config of its run.
+
+With `config.base` the run begins from the models of one bundle, whatever their sizes.
+"""
 
 import copy
 from collections.abc import Mapping
@@ -7,7 +10,7 @@ from typing import Any
 from metis_jax.bundle import Bundle
 from metis_jax.config import SemanticGeneratorConfig
 from metis_jax.sections import from_config_dict, to_dict
-from metis_jax.training.config import TrainConfig
+from metis_jax.training.config import DRAWN, FOLLOWS, TrainConfig
 from metis_jax.training.stages.registry import make_stage
 
 GENERATOR, STAGE_2 = "semantic_generator", "acoustic_generator"
@@ -21,7 +24,24 @@ def read_config(section: Mapping[str, Any]) -> TrainConfig:
     base = section.pop("base", "")
     if base and (missing := [name for name in _CHANGED if name not in section]):
         raise ValueError(f"config.{missing[0]} is missing; a run with config.base has {', '.join(_CHANGED)}")
-    return from_config_dict(TrainConfig, _on(Bundle(base), section) if base else section, where="config")
+    config = from_config_dict(TrainConfig, _on(Bundle(base), section) if base else section, where="config")
+    reads, given = make_stage(config.stage, config.model).reads, config.data["stage"]
+    if given not in reads:
+        raise ValueError(f"config.data.stage is {given!r}; this {config.stage} is trained on {' or '.join(reads)}")
+    return config
+
+
+def complete(section: Mapping[str, Any]) -> dict[str, Any]:
+    """The section with every field that a run has: sizes of a `base`, and defaults where it says nothing.
+
+    What the classes of `TrainConfig`, of its stage and of its data say is said there alone.  ValueError as of
+    `read_config`.
+    """
+    config = read_config(section)
+    stage = make_stage(config.stage, config.model)
+    data = {name: value for name, value in to_dict(config.pipeline()).items() if name not in FOLLOWS}
+    changes = {"model": to_dict(stage), "data": data, "initial": dict.fromkeys(stage.configs(), DRAWN) | config.initial}
+    return {"base": section.get("base", "")} | to_dict(config) | changes
 
 
 def _on(base: Bundle, section: dict[str, Any]) -> dict[str, Any]:
@@ -32,7 +52,7 @@ def _on(base: Bundle, section: dict[str, Any]) -> dict[str, Any]:
         there = _component(base, name, stage, section["tasks"])
         if there is None and initial.get(name) == "":
             raise ValueError(f"{base.path}: config.base has no {name}; give it as config.initial.{name}")
-        if there is None or initial.get(name):
+        if there is None or initial.get(name, DRAWN) not in ("", DRAWN):
             continue
         initial[name] = f"{base.path}:{there}"
         config = base.components[there]

@@ -11,6 +11,11 @@ from metis_jax.sharding import MeshConfig
 from metis_jax.speech import TASKS
 from metis_jax.training.optim import OptimizerConfig
 
+# What `initial` says of a component that begins from no bundle.
+DRAWN = "random"
+# What the data section does not say, because another value does.
+FOLLOWS = {"rows": "it follows from config.tokens_per_device", "seed": "it is config.seed"}
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class TrainConfig:
@@ -18,13 +23,14 @@ class TrainConfig:
 
     Attributes:
       stage, model: which objective, and its section (the fields of that stage's class).
-      data: the fields of `PipelineConfig`, but for `rows` and `seed`.
+      data: the fields of `PipelineConfig`, but for those that follow from others (`FOLLOWS`).
       optimizers: one per component that is trained; the other components stay as they are.
       tokens_per_device: frames of a batch at 50 Hz, padding included, by the number of devices the run begins on.  How
         many rows they are depends on the bucket (`data.batching.rows_of_buckets`).
       accumulate: parts in which a batch passes through the devices.
       ema_decay: of the average of the parameters that is evaluated and exported; 0 keeps none.
-      initial: {component: bundle, or bundle:name of the component there}.
+      initial: {component: bundle, or bundle:name of the component there}; "random" (`DRAWN`) draws it, as does leaving
+        it out.
       skip_initial: regular expressions of "component/path" that are not taken from `initial`, such as an output layer
         that is of another kind now.
       code_vectors: {codec: bundle} whose vectors a generator's tables start from, where `initial` has none.
@@ -55,10 +61,10 @@ class TrainConfig:
     resume: str = ""
     synthetic: int = 0
     log_every: int = 50
-    eval_every: int = 1000
-    eval_batches: int = 4
-    sample_every: int = 5000
-    checkpoint_every: int = 1000
+    eval_every: int = 2000
+    eval_batches: int = 8
+    sample_every: int = 10_000
+    checkpoint_every: int = 2000
     keep_checkpoints: int = 2
     keep_period: int = 0
     tasks: tuple[str, ...] = ()
@@ -75,10 +81,10 @@ class TrainConfig:
                 raise ValueError(f"config.tasks has {task!r}; use some of {', '.join(TASKS)}")
         if not self.optimizers:
             raise ValueError("config.optimizers is empty; name the component to train")
-        if "rows" in self.data:
-            raise ValueError("config.data has rows; they follow from config.tokens_per_device")
-        if "seed" in self.data:
-            raise ValueError("config.data has seed; say it once, as config.seed")
+        for name, reason in FOLLOWS.items():
+            if name in self.data:
+                raise ValueError(f"config.data.{name} is not set by hand, {reason}")
+        object.__setattr__(self, "initial", {name: place for name, place in self.initial.items() if place != DRAWN})
         optimizers = {
             name: section
             if isinstance(section, OptimizerConfig)

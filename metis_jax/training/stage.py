@@ -59,6 +59,11 @@ class Samples:
 class Stage(Protocol):
     """One objective over one or more models."""
 
+    @property
+    def reads(self) -> tuple[str, ...]:
+        """The kinds of batches that it can be trained on (`config.data.stage`)."""
+        ...
+
     def models(self) -> dict[str, tuple[nn.Module, tuple[Any, ...], dict[str, Any]]]:
         """{component: (module, small inputs, keyword arguments) of an `init` that touches every parameter}."""
         ...

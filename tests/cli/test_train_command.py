@@ -4,6 +4,7 @@ import importlib
 import json
 import math
 import pathlib
+import shlex
 import sys
 
 import pytest
@@ -11,7 +12,7 @@ import pytest
 from metis_jax.bundle import Bundle
 from metis_jax.cli.train import main
 from metis_jax.outputs import lock
-from metis_jax.training.base import read_config
+from metis_jax.training.base import complete, read_config
 from metis_jax.training.stages.registry import make_stage
 
 ROOT = pathlib.Path(__file__).parents[2]
@@ -35,7 +36,9 @@ def test_every_experiment_reads_at_every_size(name):
     if name == "finetune_tse":
         words += ["text", "text,lora,quicktest"]
     for arg in words:
-        config = read_config(get_config(arg).to_dict())
+        section = get_config(arg).to_dict()
+        assert complete(section) == section  # every field of the run is there, and can be overridden
+        config = read_config(section)
         assert config.pipeline(8).rows[-1] == 8 * config.tokens_per_device // config.pipeline().buckets[-1]
         assert set(config.optimizers) <= set(make_stage(config.stage, config.model).models())
 
@@ -64,11 +67,53 @@ def call(capsys, tmp_path, *flags: str) -> str:
         ("--config.tokens_per_device=0", "config.tokens_per_device is 0"),
         ("--config.stage=vocoder", "config.stage is 'vocoder'"),
         ("--config.data.stage=nothing", "stage is 'nothing'"),
+        ("--config.data.stage=stage2", "config.data.stage is 'stage2'; this semantic_generator is trained on pretrain"),
+        ("--config.data.seed=3", "--config.data.seed: not set by hand, it is config.seed"),
+        ("--config.data.rows=3", "--config.data.rows: not set by hand, it follows from config.tokens_per_device"),
+        ("--config.model.lora.rank=3", "--config.model.lora.rank: this experiment has no lora (it is None)"),
+        ("--config.data.parts[1].weight=3", "--config.data.parts[1].weight: this experiment has not so many"),
         ("--nonsense=1", "nonsense"),
     ],
 )
 def test_bad_input_is_one_line(capsys, tmp_path, flag, message):
     assert message in call(capsys, tmp_path, flag)
+
+
+def shown(capsys, name: str, *flags: str) -> list[str]:
+    assert main(["train.py", f"--config=configs/{name}", *flags, "--show"]) == 0
+    return capsys.readouterr().out.splitlines()
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "model.prompt_probability = 0.7",
+        "model.prompt_share = 0.3",
+        "model.minimum_rate = 0.1",
+        "model.encoder_policy.attention = xla",
+        "data.workers = 2",
+        "data.threads = 1",
+        "data.recipe.min_frames = 100",
+        "data.example.max_phones = 64",
+        "data.bad_records.share = 0.5",
+        """data.parts[0].select.languages = '("en", "de")'""",
+        "data.noise.held_out_share = 0.5",
+        "optimizers.semantic_generator.b1 = 0.8",
+        "initial.semantic_generator = BUNDLE:semantic_generator_base",
+        "tasks = '(\"tts\",)'",
+    ],
+)
+def test_every_value_can_be_overridden(capsys, line):
+    key, value = line.split(" = ")
+    assert line in shown(capsys, "pretrain.py", f"--config.{key}={shlex.split(value)[0]}")
+
+
+@pytest.mark.parametrize("name", ["finetune_omni.py:lora", "acoustic_codec.py:quicktest"])
+def test_what_is_shown_can_be_given_back(capsys, monkeypatch, name):
+    monkeypatch.setattr("jax._src.xla_bridge.backends", None)  # no device is asked for
+    lines = shown(capsys, name)
+    flags = [f"--config.{key}={shlex.split(value)[0]}" for key, value in (line.split(" = ") for line in lines)]
+    assert len(flags) > 100 and shown(capsys, name, *flags) == lines
 
 
 OUT_OF_RANGE = {

@@ -311,9 +311,9 @@ def test_tables_start_from_code_vectors_where_initial_has_none(tmp_path):
 def test_config_errors_name_the_key():
     with pytest.raises(ValueError, match="config.steps is 0"):
         config(steps=0)
-    with pytest.raises(ValueError, match="config.data has rows; they follow from config.tokens_per_device"):
+    with pytest.raises(ValueError, match="config.data.rows is not set by hand, it follows from"):
         config(data=config().data | {"rows": 4})
-    with pytest.raises(ValueError, match="config.data has seed; say it once, as config.seed"):
+    with pytest.raises(ValueError, match="config.data.seed is not set by hand, it is config.seed"):
         config(data=config().data | {"seed": 4})
     with pytest.raises(ValueError, match="config.optimizers.x has no field 'rate'"):
         config(optimizers={"x": {"rate": 1}})

@@ -8,7 +8,7 @@ a single forward pass of the codec.
 import dataclasses
 import functools
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 import flax.linen as nn
 import jax
@@ -42,6 +42,8 @@ class AcousticCodecStage:
       mel_weight, adversarial_weight, matching_weight: DAC's; codebook and commitment weights are in the codec's config.
       pitch_weight: of the error of a source-filter decoder's log pitch.
     """
+
+    reads: ClassVar[tuple[str, ...]] = ("acoustic_codec",)
 
     acoustic_codec: AcousticCodecConfig
     discriminators: DiscriminatorConfig | None = None

@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 import flax.linen as nn
 import jax
@@ -34,6 +34,8 @@ class AcousticGeneratorStage:
       first_level: lowest level that is drawn: 0 for the one-level model, 1 for the full one, which is given level 0.
       acoustic_codec: turns samples into waves; the loss does without.
     """
+
+    reads: ClassVar[tuple[str, ...]] = ("stage2",)
 
     generator: AcousticGeneratorConfig
     first_level: int = 1

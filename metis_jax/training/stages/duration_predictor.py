@@ -7,7 +7,7 @@ prompt is measured (models/duration_predictor.py).
 
 import dataclasses
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 import flax.linen as nn
 import jax.numpy as jnp
@@ -36,6 +36,8 @@ def _phone_error(
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class DurationPredictorStage:
     """Absolute errors of log frames, of the whole and of phones.  Batches are those of fine-tuning for task tts."""
+
+    reads: ClassVar[tuple[str, ...]] = ("finetune",)
 
     predictor: DurationPredictorConfig
     policy: Policy = Policy()

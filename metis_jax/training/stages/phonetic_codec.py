@@ -7,7 +7,7 @@ that is large enough does both by itself, and needs none of this.
 
 import dataclasses
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 import flax.linen as nn
 import jax
@@ -72,6 +72,8 @@ class PhoneticCodecStage:
         codes at once, which then take long to spread.
       kmeans_frames: frames whose clusters the codes start from; 0 leaves them as they are.
     """
+
+    reads: ClassVar[tuple[str, ...]] = ("finetune",)
 
     semantic_codec: SemanticCodecConfig
     ssl_encoder: AnySslEncoderConfig

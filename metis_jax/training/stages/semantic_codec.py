@@ -6,7 +6,7 @@ one, both are coded, and what is reconstructed is the log-mel spectrum of the cl
 
 import dataclasses
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 import flax.linen as nn
 import jax
@@ -56,6 +56,8 @@ class SemanticCodecStage:
         optimizer's `descend` has to name; with accumulation, over as many of a part.  At 0, as in the paper, gradients
         of the codebook loss move them.
     """
+
+    reads: ClassVar[tuple[str, ...]] = ("semantic_codec", "finetune")
 
     semantic_codec: SemanticCodecConfig
     ssl_encoder: SslEncoderConfig

@@ -67,6 +67,10 @@ class SemanticGeneratorStage:
     minimum_rate: float = MINIMUM_MASK_RATE
 
     @property
+    def reads(self) -> tuple[str, ...]:
+        return ("finetune",) if self.generator.condition != "none" else ("pretrain", "finetune")
+
+    @property
     def _model(self) -> SemanticGenerator:
         return SemanticGenerator(self.generator, self.policy, self.lora)
 

@@ -7,7 +7,7 @@ those of the clean.  Not the paper's, whose encoder has learned as much from mil
 
 import dataclasses
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 import flax.linen as nn
 import jax.numpy as jnp
@@ -34,6 +34,8 @@ class SslDenoisingStage:
       clean_share: of the recordings, which are all read degraded, this share is read clean as well.  What passes clean
         speech on is soon learned.
     """
+
+    reads: ClassVar[tuple[str, ...]] = ("finetune",)
 
     ssl_encoder: SslEncoderConfig
     clean_share: float = 1.0

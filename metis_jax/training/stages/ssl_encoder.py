@@ -6,7 +6,7 @@ later stages read come from `hidden_layer`, and their mean and variance are meas
 
 import dataclasses
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 import flax.linen as nn
 import jax
@@ -38,6 +38,8 @@ class SslEncoderStage:
       start_probability, span: masks, in 20 ms frames; 0.02 and 20 hide about a third of the frames.
       variance_floor: least variance written for a feature, which later stages divide by.
     """
+
+    reads: ClassVar[tuple[str, ...]] = ("ssl_encoder",)
 
     ssl_encoder: SslEncoderConfig
     policy: Policy = Policy()

@@ -25,8 +25,6 @@ import ml_collections
 
 from metis_jax.config import (
     SIZES,
-    AcousticCodecConfig,
-    AcousticGeneratorConfig,
     LoraConfig,
     SemanticCodecConfig,
     SemanticGeneratorConfig,
@@ -39,10 +37,6 @@ from metis_jax.types import Policy
 
 SIZE_WORDS = ("tiny", "quicktest")
 SAMPLES = "samples"
-
-# Of generators: as many frames as decoding takes at once (decoding/windows.py), and the paper's batches.
-BUCKETS = (250, 500, 750, 1000, 1250, 1500)
-TOKENS_PER_DEVICE = 10_000
 
 
 def words(arg: str | None, *known: str) -> frozenset[str]:
@@ -58,9 +52,16 @@ def is_tiny(given: frozenset[str]) -> bool:
     return bool(given & set(SIZE_WORDS))
 
 
-def sized(cls: type, given: frozenset[str], **changes: Any) -> dict[str, Any]:
-    """All fields of a model's config at the size the words ask for."""
-    return to_dict(dataclasses.replace(SIZES["tiny" if is_tiny(given) else "full"][cls], **changes))
+def sized(cls: type, given: frozenset[str], **stated: Any) -> dict[str, Any]:
+    """All fields of a model's config at the size that the words ask for; `stated` are some at full size.
+
+    The tiny model has those of them that are not as published: they say of which kind a model is, not how large.
+    """
+    full, tiny = SIZES["full"][cls], SIZES["tiny"][cls]
+    if not is_tiny(given):
+        return to_dict(dataclasses.replace(full, **stated))
+    kinds = {name: value for name, value in stated.items() if value != getattr(full, name)}
+    return to_dict(dataclasses.replace(tiny, **kinds))
 
 
 def policy(given: frozenset[str], **changes: Any) -> dict[str, Any]:
@@ -116,23 +117,6 @@ def sample_codec(given: frozenset[str], name: str, cls: type) -> dict[str, dict[
     return {"model": {name: sized(cls, given)}, "initial": {name: ""}}
 
 
-def stage2(arg: str | None, *, first_level: int, **sizes: Any) -> ml_collections.ConfigDict:
-    """A generator of acoustic levels from `first_level` on; `sizes` are changes to its config."""
-    given = words(arg, SAMPLES)
-    codec = sample_codec(given, "acoustic_codec", AcousticCodecConfig)
-    generator = sized(AcousticGeneratorConfig, given, **sizes)
-    return experiment(
-        given,
-        stage="acoustic_generator",
-        model=dict(generator=generator, first_level=first_level, policy=policy(given)) | codec.get("model", {}),
-        initial=codec.get("initial", {}),
-        data=dict(stage="stage2", buckets=BUCKETS),
-        optimizers=dict(acoustic_generator=optimizer(given, learning_rate=1e-4, warmup_steps=32_000)),
-        steps=1_200_000,
-        tokens_per_device=TOKENS_PER_DEVICE,
-    )
-
-
 # First match wins: with LoRA only these leaves of the generator move.  Phones are new to the pre-trained model.
 ADAPTERS_ONLY = (
     (r"params/.*/lora/(down|up)", True),
@@ -144,50 +128,65 @@ ADAPTERS_ONLY = (
 
 def finetuning(
     given: frozenset[str],
-    parts: tuple[dict[str, Any], ...],
     *,
-    condition: str = "gated",
-    condition_width: int | None = None,
-    phones: bool = False,
-    tasks: tuple[str, ...],
-    prompt_probability: float = 0.85,
-    **example: Any,
+    parts: tuple[dict[str, Any], ...],
+    generator: dict[str, Any],
+    lora: dict[str, Any],
+    buckets: tuple[int, ...],
+    learning_rate: float,
+    warmup_steps: int,
+    steps: int,
+    tokens_per_device: int,
+    prompt_frames: tuple[int, int] | None = None,
+    example: dict[str, Any] | None = None,
+    **masks: float,
 ) -> ml_collections.ConfigDict:
-    """Stage-1 fine-tuning with a task's conditions (Metis section 3.2); `parts` is the mixture of the data."""
+    """Stage-1 fine-tuning with the conditions of its tasks (Metis section 3.2).
+
+    A task that hears makes its conditions and tokens in the step, with the frozen SSL encoder and semantic codec.
+
+    Args:
+      parts: the mixture of the data; its tasks are what the generator is for.
+      generator: fields of its config at full size.
+      lora: fields of the adapters' config at full size, for the word `lora`.
+      prompt_frames: lengths of prompts that are recordings of their own (`data.recipe`).
+      example: fields of `data.example`.
+      masks: `minimum_rate`, `prompt_probability` and `prompt_share` of the generator's stage.
+    """
     has_lora, tiny = "lora" in given, is_tiny(given)
-    generator = sized(SemanticGeneratorConfig, given, condition=condition)
-    if condition_width is not None:
-        generator["condition_width"] = condition_width
-    if phones:
-        generator["phone_vocabulary"] = 1024
-    needs_features = any(part["task"] in ("se", "tse", "vc") for part in parts)
-    rules = {"trainable": ADAPTERS_ONLY} if has_lora else {}
-    if "quicktest" in given:
-        example["max_phones"] = 64
-    rate = dict(learning_rate=1e-4 if has_lora else 1e-5, warmup_steps=2000)
+    tasks = tuple(part["task"] for part in parts)
+    encoders = {"ssl_encoder": SslEncoderConfig, "semantic_codec": SemanticCodecConfig}
+    if not {"se", "tse", "vc"} & set(tasks):
+        encoders = {}
+    adapters = dict(rank=4, alpha=8.0) if tiny else lora
+    rules = dict(trainable=ADAPTERS_ONLY) if has_lora else {}
+    quick = dict(max_phones=64) if "quicktest" in given else {}
     return experiment(
         given,
         stage="semantic_generator",
         model=dict(
-            generator=generator,
-            lora=to_dict(LoraConfig(rank=4, alpha=8.0) if tiny else LoraConfig()) if has_lora else None,
-            ssl_encoder=sized(SslEncoderConfig, given) if needs_features else None,
-            semantic_codec=sized(SemanticCodecConfig, given) if needs_features else None,
+            generator=sized(SemanticGeneratorConfig, given, **generator),
+            lora=to_dict(LoraConfig(**adapters)) if has_lora else None,
             policy=policy(given),
             encoder_policy=policy(given, remat="none"),
-            prompt_probability=prompt_probability,
+            **{name: sized(cls, given) for name, cls in encoders.items()},
+            **masks,
         ),
         data=dict(
             stage="finetune",
-            buckets=BUCKETS,
-            recipe=dict(prompt_frames=(100, 500)),
+            buckets=buckets,
+            recipe=dict(prompt_frames=prompt_frames) if prompt_frames else {},
             parts=parts,
-            example=dict(target="wave" if needs_features else "tokens", **example),
+            example=dict(target="wave" if encoders else "tokens") | (example or {}) | quick,
         ),
-        optimizers=dict(semantic_generator=optimizer(given, **rate, **rules)),
-        initial=dict(semantic_generator="") | (dict(ssl_encoder="", semantic_codec="") if needs_features else {}),
-        half_precision=("ssl_encoder",) if needs_features and not tiny else (),
-        steps=100_000,
-        tokens_per_device=TOKENS_PER_DEVICE,
+        optimizers=dict(
+            semantic_generator=optimizer(
+                given, learning_rate=learning_rate, schedule="inverse_sqrt", warmup_steps=warmup_steps, **rules
+            )
+        ),
+        initial=dict(semantic_generator="") | dict.fromkeys(encoders, ""),
+        half_precision=("ssl_encoder",) if encoders and not tiny else (),
+        steps=steps,
+        tokens_per_device=tokens_per_device,
         tasks=tasks,
     )

@@ -1,14 +1,17 @@
 """What the experiment files take from their sources, as numbers."""
 
+import dataclasses
 import importlib
 
 import pytest
 
+from metis_jax.config import SIZES
 from metis_jax.decoding.windows import WindowPlan
 from metis_jax.sharding import MeshConfig
 from metis_jax.training.base import read_config
 from metis_jax.training.config import TrainConfig
 from metis_jax.training.optim import learning_rate
+from metis_jax.training.stages.registry import make_stage
 
 GENERATORS = (
     *("pretrain", "s2a_first", "s2a_full"),
@@ -18,6 +21,26 @@ GENERATORS = (
 
 def experiment(name: str) -> TrainConfig:
     return read_config(importlib.import_module(f"configs.{name}").get_config().to_dict())
+
+
+# What fine-tuning adds to the pre-trained generator, and the model of one level has less of.
+OTHER = {"condition", "condition_width", "phone_vocabulary", "num_levels"}
+
+
+@pytest.mark.parametrize("name", (*GENERATORS, "ssl_encoder", "semantic_codec", "acoustic_codec", "duration_predictor"))
+def test_sizes_weights_and_masks_that_a_file_says_are_the_published_ones(name):
+    """The classes have them as defaults, by which whatever is converted is read."""
+    config = experiment(name)
+    stage = make_stage(config.stage, config.model)
+    for field in dataclasses.fields(stage):
+        value = getattr(stage, field.name)
+        if published := SIZES["full"].get(type(value)):
+            assert (
+                dataclasses.replace(published, **{key: getattr(value, key) for key in OTHER & set(vars(value))})
+                == value
+            )
+        elif isinstance(value, float):
+            assert value == field.default
 
 
 @pytest.mark.parametrize("name", GENERATORS)

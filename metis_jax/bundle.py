@@ -159,6 +159,8 @@ class Bundle:
         try:
             for name, entry in self.info["components"].items():
                 check_name(name)
+                if not isinstance(entry, dict):
+                    raise ValueError(f"component {name!r} is {entry!r:.80}; expected an object")
                 if entry["kind"] not in KINDS:
                     raise ValueError(f"component {name!r} is of unknown kind {entry['kind']!r}")
                 self.components[name] = from_config_dict(KINDS[entry["kind"]], entry["config"], where=name)

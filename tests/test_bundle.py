@@ -225,6 +225,7 @@ BAD = {
     "encoders": (_component("encoders", {"ssl_encoder": 1}), "has encoders {'ssl_encoder': 1}; expected texts by name"),
     "encoders list": (_component("encoders", [1]), "damaged"),
     "kind list": (_component("kind", ["x"]), "damaged"),
+    "component list": (_info(components={"codec": [1]}), "component 'codec' is [1]; expected an object"),
     "decoding list": (_info(decoding=[1]), "damaged"),
     "name above": (_renamed("../codec"), "component name is '../codec'; use up to 100 letters"),
     "absolute name": (_renamed("/codec"), "component name is '/codec'"),

@@ -129,13 +129,16 @@ def files_under(folder: pathlib.Path) -> Iterator[pathlib.Path]:
 
 def _from_files(layout: Callable[[pathlib.Path, pathlib.Path], Item | None], folder: pathlib.Path) -> Iterator[Item]:
     """The items of the audio files in a folder; those of kinds that are not read have a fault, as others may."""
-    paths = [path for path in files_under(folder) if path.suffix.lower() in (*SUFFIXES, *_FOREIGN) and path.is_file()]
+    paths = [path for path in files_under(folder) if path.suffix.lower() in (*SUFFIXES, *_FOREIGN)]
     read = {path.with_suffix("") for path in paths if path.suffix.lower() in SUFFIXES}
     for path in paths:
         if path.suffix.lower() in _FOREIGN:
             if path.with_suffix("") not in read:
                 fault = f"{path.suffix} is not read; convert it to .wav or .flac"
                 yield Item(id=_identity(folder, path), path=str(path), fault=fault)
+            continue
+        if path.is_symlink() and not path.exists():
+            yield Item(id=_identity(folder, path), path=str(path), fault="is a link to nothing")
             continue
         try:
             item = layout(folder, path)

@@ -5,8 +5,10 @@ libsndfile believes headers, and stops early, or fails, where they are wrong:
 * MP3 of a variable rate without a table of contents, as written to a pipe, is as long as its first frames suggest.
 * Files put one behind the other (MP3, Ogg, FLAC, WAV) are as long as the first of them.
 * A recorder that crashed, or that wrote to a pipe, leaves a WAV of zero bytes.
+* A FLAC may go on behind the samples that its header counts.
 
-So the frames of an MP3, the pages of an Ogg and the chunks of a WAV are walked, which takes their headers alone.
+So the frames of an MP3, the pages of an Ogg and the chunks of a WAV are walked, which takes their headers alone; the
+last frame of a FLAC tells where it ends.
 """
 
 import dataclasses
@@ -97,7 +99,68 @@ def _flac_parts(file: Bytes, size: int) -> list[Part]:
         place = 0
         while (place := _find(file, mark, place + 1, size)) < size:
             borders.add(place)
-    return _between(sorted(borders), size)
+    return [_whole_flac(file, part) for part in _between(sorted(borders), size)]
+
+
+_FLAC_HEADER = 42  # bytes: the name, and the block that every file begins with
+_COUNTED = 2**36 - 1  # the bits of its last number but one: samples of each channel
+
+
+def _whole_flac(file: Bytes, part: Part) -> Part:
+    """A part of which the header tells of no length, where its last frame lies behind the one that it tells of."""
+    header = _bytes_at(file, part.start, _FLAC_HEADER)
+    if len(header) < _FLAC_HEADER:
+        return part
+    counts = int.from_bytes(header[18:26], "big")
+    if not 0 < counts & _COUNTED < _flac_end(file, part, header):
+        return part
+    unknown = (counts & ~_COUNTED).to_bytes(8, "big")
+    return Part(header[:18] + unknown + header[26:], part.start + _FLAC_HEADER, part.stop)
+
+
+def _flac_end(file: Bytes, part: Part, header: bytes) -> int:
+    """Samples up to the end of the last frame; 0 where none is found.
+
+    What looks like the head of a frame inside of one may be taken for the last: then the file is read to its end in
+    vain, and all of it all the same.
+    """
+    block, largest = int.from_bytes(header[8:10], "big"), int.from_bytes(header[15:18], "big") or 2**16
+    begin = max(part.start + _FLAC_HEADER, part.stop - 2 * largest - _LOOK_AHEAD)  # tags may follow
+    data = _bytes_at(file, begin, part.stop - begin)
+    place = len(data)
+    while (place := data.rfind(b"\xff", 0, place)) >= 0:
+        if end := _flac_frame_end(data[place : place + 16], block):
+            return end
+    return 0
+
+
+def _flac_frame_end(head: bytes, block: int) -> int:
+    """The sample behind a frame that begins with these bytes; 0 where none does."""
+    if len(head) < 7 or head[1] not in (0xF8, 0xF9) or head[3] & 1:
+        return 0
+    size_code, rate_code = head[2] >> 4, head[2] & 15
+    more = max(0, 8 - (head[4] ^ 0xFF).bit_length() - 1)  # bytes of the number behind its first, as in UTF-8
+    number = head[4] & (0x7F if not more else 0x3F >> more)
+    for byte in head[5 : 5 + more]:
+        number = number << 6 | byte & 0x3F
+    place = 5 + more
+    extra = {6: 1, 7: 2}.get(size_code, 0)
+    count = int.from_bytes(head[place : place + extra], "big") + 1
+    place += extra + {12: 1, 13: 2, 14: 2}.get(rate_code, 0)
+    if not size_code or place >= len(head) or _crc8(head[:place]) != head[place]:
+        return 0
+    if not extra:
+        count = 192 if size_code == 1 else 576 << size_code - 2 if size_code < 6 else 256 << size_code - 8
+    return (number if head[1] == 0xF9 else number * block) + count
+
+
+def _crc8(data: bytes) -> int:
+    check = 0
+    for byte in data:
+        check ^= byte
+        for _ in range(8):
+            check = (check << 1 ^ 0x07) & 0xFF if check & 0x80 else check << 1
+    return check
 
 
 # The byte order of each kind of WAV.

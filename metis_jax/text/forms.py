@@ -1,5 +1,6 @@
 """One form of every character, whatever system, keyboard or document a text comes from."""
 
+import re
 import unicodedata
 
 
@@ -18,13 +19,15 @@ class _Forms(dict):
 
 
 _FORMS = _Forms()
+_HALF_PAIR = re.compile("[\ud800-\udfff]")
 
 
 def one_form(text: str) -> str:
     """Accents and syllables composed (macOS writes them apart), digits of every script as 0 to 9, and letters of full
     width, of mathematics and of ligatures as plain ones.
 
-    Half of a surrogate pair is no character, and is left out: no library takes one.
+    Half of a surrogate pair is no character, and no library takes one: it becomes the sign that stands for such (�),
+    which is reported as left out.
     """
-    text = text.encode("utf-8", "ignore").decode("utf-8")
+    text = _HALF_PAIR.sub("\ufffd", text)
     return unicodedata.normalize("NFC", text.translate(_FORMS))

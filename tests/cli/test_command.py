@@ -43,6 +43,7 @@ def test_the_body_gets_the_flags_and_gives_the_status():
         (FileNotFoundError(2, "No such file", "there.txt"), "name: there.txt: No such file"),
         (OSError("no route"), "name: no route"),
         (KeyError("not quoted"), "name: not quoted"),
+        (ValueError("a" * 10**6 + ".wav: no such file"), f"name: {'a' * 400} … {'a' * 182}.wav: no such file"),
     ],
 )
 def test_refusals_are_one_line_and_exit_2(capsys, error, line):

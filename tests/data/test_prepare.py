@@ -313,6 +313,10 @@ def test_no_file_of_a_folder_ends_the_run(tmp_path, monkeypatch):
     (tmp_path / "in" / "good.m4a").write_bytes(b"ftyp")  # what good.wav was made of
     soundfile.write(tmp_path / "linked.flac", voice(7, 1.0), 16_000)
     (tmp_path / "in" / "elsewhere" / "link").symlink_to(tmp_path)  # and so also to itself
+    (tmp_path / "in" / "moved.wav").symlink_to("where it was.wav")
+    (tmp_path / "in" / "circle.wav").symlink_to("circle.wav")
+    (tmp_path / "in" / "folder.wav").mkdir()
+    os.mkfifo(tmp_path / "in" / "pipe.wav")
 
     def read(data, name, real=preparing.read_wave):
         wave, rate = real(data, name)
@@ -329,6 +333,9 @@ def test_no_file_of_a_folder_ends_the_run(tmp_path, monkeypatch):
         "wide": f"{tmp_path}/in/wide.txt: is not UTF-8 text",
         "phone": ".m4a is not read; convert it to .wav or .flac",
         "raises": "TypeError: No default subtype",
+        "moved": "is a link to nothing",
+        "circle": "is a link to nothing",
+        "pipe": f"file: {tmp_path}/in/pipe.wav: is not a regular file",
     }
     corpus = Corpus([tmp_path / "out"])
     assert {corpus[index].id: corpus[index].text for index in range(report["records"])} == {

@@ -18,7 +18,7 @@ LEVELS = (
     ("ops",),
     ("layers",),
     ("models",),
-    ("objectives", "decoding", "sharding", "data", "text", "video"),
+    ("objectives", "decoding", "sharding", "data", "text"),
     ("audio", "bundle"),
     ("chain", "durations", "speaking", "speech"),
     ("engine",),

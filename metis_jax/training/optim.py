@@ -6,7 +6,6 @@ and a path that no rule matches is an error.
 """
 
 import dataclasses
-import math
 import re
 from typing import Any
 
@@ -14,8 +13,6 @@ import flax
 import jax
 import jax.numpy as jnp
 import optax
-
-from metis_jax.types import Array
 
 SCHEDULES = ("inverse_sqrt", "cosine", "exponential", "constant")
 
@@ -97,26 +94,25 @@ class OptimizerConfig:
 
 def learning_rate(config: OptimizerConfig) -> optax.Schedule:
     """Steps taken so far -> rate.  The first step already moves: its rate is one step into the warm-up."""
-    warmup = max(config.warmup_steps, 1)
+    peak, warmup = config.learning_rate, max(config.warmup_steps, 1)
+    falling = max(config.total_steps - warmup, 1)
+    match config.schedule:
+        case "inverse_sqrt":
+            after = _inverse_sqrt(peak, warmup)
+        case "exponential":
+            # By what is left at the end: the factor of a step is too near to one for float32.
+            after = optax.exponential_decay(peak, falling, config.final_fraction)
+        case "cosine":
+            after = optax.cosine_decay_schedule(peak, falling, config.final_fraction)
+        case _:
+            after = optax.constant_schedule(peak)
+    # Not Optax's rise, which is what is left until the peak: rounding of that is large beside the first rates.
+    joined = optax.join_schedules((lambda count: peak * (count / warmup), after), (warmup,))
+    return lambda count: jnp.asarray(joined(jnp.asarray(count, jnp.float32) + jnp.float32(1)), jnp.float32)
 
-    def rate(count: Array | int) -> Array:
-        step = jnp.asarray(count, jnp.float32) + jnp.float32(1)
-        rising = step / jnp.float32(warmup)
-        if config.schedule == "inverse_sqrt":
-            after = jnp.sqrt(jnp.float32(warmup) / step)
-        elif config.schedule == "exponential":
-            # By its logarithm: the factor of a step is too near to one for float32.
-            done = (step - jnp.float32(warmup)) / jnp.float32(config.total_steps - warmup)
-            after = jnp.exp(jnp.float32(math.log(config.final_fraction)) * done)
-        elif config.schedule == "cosine":
-            done = (step - jnp.float32(warmup)) / jnp.float32(config.total_steps - config.warmup_steps)
-            wave = (1 + jnp.cos(jnp.float32(jnp.pi) * jnp.clip(done, 0, 1))) / 2
-            after = jnp.float32(config.final_fraction) + jnp.float32(1 - config.final_fraction) * wave
-        else:
-            after = jnp.float32(1)
-        return jnp.float32(config.learning_rate) * jnp.where(step < warmup, rising, after)
 
-    return rate
+def _inverse_sqrt(peak: float, warmup: int) -> optax.Schedule:
+    return lambda count: peak * jnp.sqrt(warmup / (warmup + count))
 
 
 def make_optimizer(config: OptimizerConfig) -> optax.GradientTransformation:

@@ -52,6 +52,11 @@ def read_bytes(path: str | os.PathLike, largest: int = LARGEST) -> bytes:
     return data
 
 
+def has_stray_bytes(text: str) -> bool:
+    """Whether a text was decoded from bytes of which some are not UTF-8, as `os.fsdecode` keeps them."""
+    return not text.isascii() and any("\udc80" <= char <= "\udcff" for char in text)
+
+
 def parse_json(text: str | bytes, where: str, *, finite: bool = True) -> Any:
     """The value of a JSON text; `where` begins the message of an InputError.
 
@@ -60,10 +65,14 @@ def parse_json(text: str | bytes, where: str, *, finite: bool = True) -> Any:
     """
     try:
         text = text.decode("utf-8-sig") if isinstance(text, bytes) else text
+        if has_stray_bytes(text):
+            raise InputError(f"{where}: is not UTF-8 text; save it as UTF-8")
         numbers = {"parse_float": _float, "parse_constant": _constant} if finite else {}
         value = json.loads(text, object_pairs_hook=_object, parse_int=_integer, **numbers)
         if "\\u" in text:
             json.dumps(value, ensure_ascii=False).encode()
+    except InputError:
+        raise
     except RecursionError:
         raise InputError(f"{where}: not valid JSON (nested too deeply)") from None
     except UnicodeDecodeError as error:

@@ -91,3 +91,24 @@ def test_a_separator_inside_a_string_ends_no_line(written, tmp_path, char):
     assert list_items(written("manifest.jsonl", row))[0].text == f"one{char}two"
     (tmp_path / f"c{char}.wav").touch()
     assert find_audio(written("files.txt", f"c{char}.wav", "c.wav"), "--outputs").names == (f"c{char}", "c")
+
+
+def test_a_line_that_is_not_utf8_spoils_no_other(tmp_path):
+    (tmp_path / "c.wav").touch()
+    good, bad = b'{"path": "c.wav"}', '{"path": "Grüße.wav"}'.encode("latin-1")
+    path = tmp_path / "manifest.jsonl"
+    (tmp_path / "d.wav").touch()
+    path.write_bytes(good + b"\n" + bad + b"\r\n" + good.replace(b"c", b"d"))
+    fault = f"{path} line 2: is not UTF-8 text; save it as UTF-8"
+    assert [item.fault for item in list_items(path)] == ["", fault, ""]
+    assert len(read_list(str(path))) == 3
+
+
+@pytest.mark.parametrize(
+    "data", ["Grüße\nGrüße".encode("latin-1"), "a\nb\n".encode("utf-16"), b"RIFF\0\n\xff\na\nb\nc"]
+)
+def test_what_is_no_text_is_refused_as_one(tmp_path, data):
+    path = tmp_path / "jobs.jsonl"
+    path.write_bytes(data)
+    with pytest.raises(InputError, match="is not UTF-8 text"):
+        read_list(str(path))

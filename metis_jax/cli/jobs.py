@@ -11,7 +11,7 @@ from metis_jax import audio
 from metis_jax.audio import AudioError
 from metis_jax.inputs import finite_floats, parse_json, read_array
 from metis_jax.speaking import Script
-from metis_jax.text_files import read_lines
+from metis_jax.text_files import read_entries
 
 _SCRIPT = {field.name: type(field.default) for field in dataclasses.fields(Script)} | {"seconds": float}
 # What all texts of a list may share is said by flags, beside the list.
@@ -57,7 +57,7 @@ class Job:
 
 def read_list(path: str) -> list[str]:
     """The lines of a list."""
-    lines = read_lines(path)
+    lines = read_entries(path)
     if not any(line.strip() for line in lines):
         raise ValueError(f"{path}: has no jobs")
     return lines

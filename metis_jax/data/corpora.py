@@ -15,7 +15,7 @@ from typing import Any
 from metis_jax.data.records import KINDS
 from metis_jax.faults import in_one_line
 from metis_jax.inputs import InputError, parse_json, read_json
-from metis_jax.text_files import read_lines, read_text
+from metis_jax.text_files import read_entries, read_text
 
 SUFFIXES = (".wav", ".flac", ".ogg", ".opus", ".mp3", ".aiff", ".aif", ".au", ".w64", ".sph", ".caf")
 # Sound that libsndfile does not read; a recording of the same name that it reads stands for it.
@@ -68,7 +68,7 @@ def _field(row: Mapping, name: str, kind: type, where: str):
 
 
 def from_manifest(path: pathlib.Path) -> Iterator[Item]:
-    for number, line in enumerate(read_lines(path), start=1):
+    for number, line in enumerate(read_entries(path), start=1):
         if not line.strip():
             continue
         try:

@@ -1,6 +1,6 @@
 """Good files, random damage to them, and the readers that must either read what is left or refuse it in words.
 
-    python tests/fuzz/damage.py --mutations=1000 [--kinds=wav,mp3,ogg,bundle,shard,list] [--seed=0]
+    python tests/fuzz/damage.py --mutations=1000 [--kinds=wav,mp3,ogg,flac,bundle,shard,list] [--seed=0]
 
 does so many of each kind, and counts; it ends at once with a traceback where a reader raises anything but a refusal,
 takes more than a minute, or has made the process larger by more than 2 GiB.
@@ -141,6 +141,7 @@ KINDS = {
     "wav": _sound(".wav"),
     "mp3": _sound(".mp3"),
     "ogg": _sound(".ogg"),
+    "flac": _sound(".flac"),
     "bundle": Kind(_make_bundle, lambda folder: Bundle(folder / "bundle").load("codec")),
     "shard": Kind(_make_shard, _read_shard),
     "list": Kind(_make_list, _read_list),

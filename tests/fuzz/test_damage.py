@@ -5,7 +5,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-EXAMPLES = {"wav": 200, "mp3": 80, "ogg": 100, "bundle": 120, "shard": 150, "list": 200}
+EXAMPLES = {"wav": 200, "mp3": 80, "ogg": 100, "flac": 100, "bundle": 120, "shard": 150, "list": 200}
 
 
 @pytest.mark.parametrize("kind", damage.KINDS)

@@ -16,11 +16,11 @@ import time
 
 import measure
 
-from metis_jax.data.examples import ExampleConfig
-from metis_jax.data.pipeline import PartConfig, Pipeline, PipelineConfig
-from metis_jax.data.recipes import RecipeConfig
-from metis_jax.data.sources import Selection
-from metis_jax.data.synthetic import write_synthetic_shards
+from metis_jax.data.batches.examples import ExampleConfig
+from metis_jax.data.batches.pipeline import PartConfig, Pipeline, PipelineConfig
+from metis_jax.data.batches.recipes import RecipeConfig
+from metis_jax.data.corpus.corpus import Selection
+from metis_jax.data.corpus.synthetic import write_synthetic_shards
 
 STAGES = ("ssl_encoder", "acoustic_codec", "pretrain", "stage2", "se", "tse", "vc", "tts", "l2s", "omni")
 _OMNI = {"tts": 4.0, "vc": 2.0, "tse": 2.0, "se": 2.0}

@@ -30,20 +30,20 @@ import numpy as np
 from absl import app, flags
 
 from metis_jax import config as configs
-from metis_jax.bundle import write_bundle
 from metis_jax.cli.runtime import compile_clock, use_compilation_cache
-from metis_jax.decoding import stages
-from metis_jax.decoding.buckets import PHONE_BUCKETS, bucket
-from metis_jax.decoding.jobs import StageSettings
+from metis_jax.decoding import generators
 from metis_jax.decoding.masked_decode import make_schedule
+from metis_jax.inference.buckets import PHONE_BUCKETS, bucket
+from metis_jax.inference.jobs import StageSettings
+from metis_jax.inference.metis import Metis, Settings
 from metis_jax.models.acoustic_codec import AcousticCodec
 from metis_jax.models.acoustic_generator import AcousticGenerator
 from metis_jax.models.semantic_codec import SemanticCodec
 from metis_jax.models.semantic_generator import SemanticGenerator
 from metis_jax.models.ssl_encoder import SslEncoder
-from metis_jax.synthesis import Metis, Settings
 from metis_jax.training.throughput import count_flops, matrix_product_rate
 from metis_jax.types import Policy
+from metis_jax.weights.bundle import write_bundle
 
 _SIZE = flags.DEFINE_enum("size", "tiny", ["tiny", "full"], "which sizes")
 _BATCHES = flags.DEFINE_list("batches", ["1", "8"], "batch sizes")
@@ -87,7 +87,7 @@ def generator_stages(sizes: dict[type, Any], policy: Policy, batch: int) -> list
     config = dataclasses.replace(sizes[configs.SemanticGeneratorConfig], phone_vocabulary=1024)
     model = SemanticGenerator(config, policy)
     variables = parameters(model, jnp.zeros((1, 2), jnp.int32), method="init_all")
-    inputs = stages.SemanticInputs(
+    inputs = generators.SemanticInputs(
         prompts,
         lengths,
         jnp.zeros((batch, p), jnp.int32),
@@ -95,11 +95,11 @@ def generator_stages(sizes: dict[type, Any], policy: Policy, batch: int) -> list
         target_frames=bucket(TARGET),
     )
     tokens = jnp.zeros((batch, t, 1), jnp.int32)
-    run = (stages.semantic_steps, model, variables, (share_of(25),), 0, inputs, tokens, keys, GUIDANCE, 0.9)
+    run = (generators.semantic_steps, model, variables, (share_of(25),), 0, inputs, tokens, keys, GUIDANCE, 0.9)
     found = [_stage("stage 1", *run)]
 
     full = sizes[configs.AcousticGeneratorConfig]
-    inputs = stages.AcousticInputs(prompts, lengths, jnp.zeros((batch, t), jnp.int32), bucket(TARGET))
+    inputs = generators.AcousticInputs(prompts, lengths, jnp.zeros((batch, t), jnp.int32), bucket(TARGET))
     others = (share_of(16), *[1] * share_of(full.num_levels - 2))
     for name, levels, steps, first, guidance in (
         ("stage 2, level 1", 1, (share_of(40),), 0, 0.0),
@@ -108,7 +108,7 @@ def generator_stages(sizes: dict[type, Any], policy: Policy, batch: int) -> list
         model = AcousticGenerator(dataclasses.replace(full, num_levels=levels), policy)
         tokens = jnp.zeros((batch, t, levels), jnp.int32)
         variables = parameters(model, tokens[:1, :2], method="init_all")
-        run = (stages.acoustic_steps, model, variables, steps, first, inputs, tokens, keys, guidance, 1.5)
+        run = (generators.acoustic_steps, model, variables, steps, first, inputs, tokens, keys, guidance, 1.5)
         found.append(_stage(name, *run))
 
     codec = AcousticCodec(sizes[configs.AcousticCodecConfig])
@@ -123,9 +123,9 @@ def generator_stages(sizes: dict[type, Any], policy: Policy, batch: int) -> list
 def _stage(name, steps_function, model, variables, steps, first_level, inputs, tokens, keys, guidance, heat) -> Stage:
     schedule = make_schedule(steps, first_level=first_level)
     weight = jnp.float32(guidance) if guidance else None
-    sampling = stages.Sampling(jnp.float32(heat), jnp.float32(1), weight)
+    sampling = generators.Sampling(jnp.float32(heat), jnp.float32(1), weight)
     jitted = jax.jit(steps_function, static_argnums=0)
-    state = stages.DecodeState(tokens, jnp.zeros(tokens.shape[:2], bool))
+    state = generators.DecodeState(tokens, jnp.zeros(tokens.shape[:2], bool))
     zero = jnp.int32(0)
 
     # The bounds are constants here, so that the loop is a scan whose length the count knows.
@@ -133,7 +133,7 @@ def _stage(name, steps_function, model, variables, steps, first_level, inputs, t
         return steps_function(model, variables, schedule, inputs, state, keys, sampling, zero, schedule.count)
 
     def run():
-        return stages.run_stage(jitted, model, variables, schedule, inputs, tokens, keys, sampling)
+        return generators.run_stage(jitted, model, variables, schedule, inputs, tokens, keys, sampling)
 
     return Stage(name, run, count_flops(once, variables))
 

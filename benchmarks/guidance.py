@@ -18,17 +18,17 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from metis_jax.bundle import Bundle
-from metis_jax.data.examples import ExampleConfig
-from metis_jax.data.pipeline import PartConfig, Pipeline, PipelineConfig
-from metis_jax.data.recipes import PROMPTED, RecipeConfig
-from metis_jax.data.sources import Selection
+from metis_jax.data.batches.examples import ExampleConfig
+from metis_jax.data.batches.pipeline import PartConfig, Pipeline, PipelineConfig
+from metis_jax.data.batches.recipes import PROMPTED, RecipeConfig
+from metis_jax.data.corpus.corpus import Selection
 from metis_jax.decoding.guidance import guide
 from metis_jax.models.semantic_generator import SemanticGenerator
 from metis_jax.objectives.masked_tokens import masked_token_loss
 from metis_jax.ops.lengths import take, valid_mask
-from metis_jax.training.stages.semantic_generator import SemanticGeneratorStage
+from metis_jax.training.trainers.semantic_generator import SemanticGeneratorStage
 from metis_jax.types import Array, Float
+from metis_jax.weights.bundle import Bundle
 
 
 def nats_by_weight(

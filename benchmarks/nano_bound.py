@@ -24,17 +24,17 @@ from nano_hearing import Hearing
 from nano_tokens import write_waves
 
 from configs.nano.common import DEGRADATIONS, NOISE, SPEECH
-from metis_jax.audio import read_wave
-from metis_jax.bundle import Bundle
-from metis_jax.data.audio import CODEC_HOP, CODEC_RATE, FRAME_RATE, SSL_RATE, ssl_samples
-from metis_jax.data.degrade import DegradeConfig, degrade
-from metis_jax.data.examples import Waves
-from metis_jax.data.sources import Corpus, Selection
+from metis_jax.audio.files import read_wave
+from metis_jax.clock import CODEC_HOP, CODEC_RATE, FRAME_RATE, SSL_RATE, ssl_samples
+from metis_jax.data.batches.examples import Waves
+from metis_jax.data.corpus.corpus import Corpus, Selection
+from metis_jax.data.effects.degrade import DegradeConfig, degrade
 from metis_jax.evaluation.pairing import find_audio
 from metis_jax.layers.convnext import VocosBackbone
 from metis_jax.models.acoustic_codec import AcousticCodec
 from metis_jax.sections import from_config_dict
 from metis_jax.types import Array, Int
+from metis_jax.weights.bundle import Bundle
 
 FRAMES = 298  # of an excerpt
 CROP = 149  # of an excerpt in a batch

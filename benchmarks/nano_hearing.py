@@ -16,13 +16,13 @@ import jax
 import numpy as np
 from jaxtyping import Float, Int
 
-from metis_jax.audio import read_wave
-from metis_jax.bundle import Bundle
-from metis_jax.data.audio import SSL_RATE
-from metis_jax.engine import Engine
+from metis_jax.audio.files import read_wave
+from metis_jax.clock import SSL_RATE
 from metis_jax.evaluation.pairing import find_audio
+from metis_jax.inference.engine import Engine
 from metis_jax.models.semantic_codec import SemanticCodec
 from metis_jax.types import Policy
+from metis_jax.weights.bundle import Bundle
 
 Frames = Float[np.ndarray, "_ d"]
 

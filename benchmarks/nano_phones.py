@@ -17,9 +17,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from metis_jax.audio import read_wave
-from metis_jax.bundle import Bundle
-from metis_jax.data.audio import SSL_RATE, ssl_frames
+from metis_jax.audio.files import read_wave
+from metis_jax.clock import SSL_RATE, ssl_frames
 from metis_jax.evaluation.bootstrap import estimate
 from metis_jax.evaluation.words import edit_distance
 from metis_jax.models.phone_head import PhoneHead
@@ -28,8 +27,9 @@ from metis_jax.models.ssl_features import make_ssl_encoder, wave_features
 from metis_jax.objectives.phones import SILENCE
 from metis_jax.text.frontend import TextFrontEnd
 from metis_jax.text.vocabulary import table_size
-from metis_jax.training.stages.phonetic_codec import phone_labels
-from metis_jax.training.stages.semantic_codec import pass_by
+from metis_jax.training.trainers.phonetic_codec import phone_labels
+from metis_jax.training.trainers.semantic_codec import pass_by
+from metis_jax.weights.bundle import Bundle
 
 
 class Reader:

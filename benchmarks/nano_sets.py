@@ -23,12 +23,13 @@ import numpy as np
 from jaxtyping import Float
 
 from configs.nano.common import NOISE, SPEECH
-from metis_jax.audio import write_wave
-from metis_jax.data.audio import SSL_RATE, fit
-from metis_jax.data.batching import rng_of
-from metis_jax.data.degrade import add_at_snr, loop_to
-from metis_jax.data.examples import Waves
-from metis_jax.data.sources import Corpus, Selection
+from metis_jax.audio.files import write_wave
+from metis_jax.audio.waves import fit
+from metis_jax.clock import SSL_RATE
+from metis_jax.data.batches.examples import Waves
+from metis_jax.data.batches.plans import rng_of
+from metis_jax.data.corpus.corpus import Corpus, Selection
+from metis_jax.data.effects.degrade import add_at_snr, loop_to
 
 SNRS = (0, 5, 10)
 SECONDS = 20.0  # longer recordings are cut, and then have no text

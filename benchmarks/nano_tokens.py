@@ -16,14 +16,14 @@ import jax
 import numpy as np
 from jaxtyping import Float, Int
 
-from metis_jax.audio import read_wave, write_wave
-from metis_jax.bundle import Bundle
-from metis_jax.data.audio import CODEC_RATE, SSL_RATE
-from metis_jax.decoding.jobs import AcousticJob
-from metis_jax.engine import Engine
+from metis_jax.audio.files import read_wave, write_wave
+from metis_jax.clock import CODEC_RATE, SSL_RATE
 from metis_jax.evaluation.pairing import find_audio
-from metis_jax.synthesis import Settings
+from metis_jax.inference.engine import Engine
+from metis_jax.inference.jobs import AcousticJob
+from metis_jax.inference.metis import Settings
 from metis_jax.types import Policy
+from metis_jax.weights.bundle import Bundle
 
 
 def usage(tokens: Sequence[Int[np.ndarray, " _"]], codebook_size: int) -> dict[str, float]:

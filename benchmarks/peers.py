@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float
 
-from metis_jax.audio import read_wave, write_wave
+from metis_jax.audio.files import read_wave, write_wave
 from metis_jax.evaluation.errors import require
 from metis_jax.evaluation.pairing import find_audio, pair
 

@@ -23,12 +23,12 @@ from measure import environment, peak_gib
 sys.path.insert(0, str(pathlib.Path(__file__).parents[1]))
 
 from metis_jax.sharding import activate, feed, make_mesh
-from metis_jax.training.base import read_config
 from metis_jax.training.config import TrainConfig
-from metis_jax.training.stages.registry import make_stage
+from metis_jax.training.starts.base import read_config
 from metis_jax.training.state import StateMaker, count_params, make_layout, materialize
 from metis_jax.training.steps import make_train_step
 from metis_jax.training.throughput import matrix_product_rate, step_flops
+from metis_jax.training.trainers.registry import make_stage
 from metis_jax.types import Policy
 
 STAGES = (
@@ -47,7 +47,7 @@ _ATTENTION = flags.DEFINE_string("attention", "", "Attention backend, if not the
 
 
 def random_batch(config: TrainConfig, model: Any, rows: int, frames: int) -> dict[str, np.ndarray]:
-    """A full batch as `metis_jax/data/pipeline.py` makes it."""
+    """A full batch as `metis_jax/data/batches/pipeline.py` makes it."""
     rng = np.random.default_rng(0)
     batch = {"lengths": np.full(rows, frames, np.int32)}
     kind = config.pipeline().stage

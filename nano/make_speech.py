@@ -33,7 +33,7 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from metis_jax.data.audio import write_flac
+from metis_jax.audio.waves import write_flac
 from metis_jax.text import vocabulary
 from nano import phones, voices
 from nano.sentences import is_held_out, read_sentences

@@ -19,11 +19,11 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from configs.nano.common import SPEECH
-from metis_jax.bundle import write_bundle
 from metis_jax.convert.whisper import COMPONENT, convert_whisper
-from metis_jax.data.pipeline import Pipeline, PipelineConfig
+from metis_jax.data.batches.pipeline import Pipeline, PipelineConfig
 from metis_jax.models.ssl_features import make_ssl_encoder, wave_features
 from metis_jax.ops.lengths import valid_mask
+from metis_jax.weights.bundle import write_bundle
 
 BATCHES = 60
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import recipe
 
-from metis_jax.bundle import stored_shapes, write_bundle
+from metis_jax.clock import CODEC_HOP, ssl_frames
 from metis_jax.config import (
     SIZES,
     AcousticCodecConfig,
@@ -17,8 +17,8 @@ from metis_jax.config import (
 )
 from metis_jax.convert.components import rules_for
 from metis_jax.convert.rules import to_variables
-from metis_jax.data.audio import CODEC_HOP, ssl_frames
-from metis_jax.engine import Engine
+from metis_jax.inference.engine import Engine
+from metis_jax.weights.bundle import stored_shapes, write_bundle
 
 TINY = SIZES["tiny"]
 TASKS = ("se", "tse", "vc")

@@ -13,24 +13,24 @@ ROOT = Path(__file__).parents[1] / "metis_jax"
 
 # Bottom to top: a part may import from the lines above its own, and from itself.
 LEVELS = (
-    ("caches", "faults", "inputs", "outputs"),
-    ("types", "config", "encoders", "lineage", "sections", "tensor_files", "text_files"),
+    ("clock", "faults", "files", "sections"),
+    ("types", "config"),
+    ("audio",),
     ("ops",),
     ("layers",),
     ("models",),
-    ("objectives", "decoding", "sharding", "data", "text"),
-    ("audio", "bundle"),
-    ("chain", "durations", "speaking", "speech"),
-    ("engine",),
-    ("synthesis",),
+    ("objectives", "decoding", "sharding", "text", "weights"),
+    ("data", "inference"),
     ("training", "convert", "evaluation"),
-    ("cli",),
+    ("parity",),
+    ("cli", "__init__"),
 )
 LEVEL = {part: level for level, parts in enumerate(LEVELS) for part in parts}
 
 # Parts that stay free of what would weigh on them: data workers and text run without a device, objectives and the
 # decoding loop are tested without a model.
 NEVER = {
+    "audio": ("jax", "flax", "torch", "metis_jax.types"),
     "data": ("jax", "flax", "optax", "torch", "tensorflow", "metis_jax.types", "metis_jax.ops", "metis_jax.models"),
     "text": ("jax", "flax", "torch", "tensorflow"),
     "objectives": ("metis_jax.models", "metis_jax.layers"),
@@ -41,8 +41,9 @@ NEVER = {
 
 # Late imports of packages that are always there: each saves seconds for those who do not get that far.
 LATE_ON_PURPOSE = {
+    "__init__.py": "importing the package is cheap",
     "cli/train.py": "bad flags are refused before jax starts",
-    "data/tfds_records.py": "most corpora are plain shards",
+    "data/corpus/tfds_records.py": "most corpora are plain shards",
 }
 
 
@@ -95,7 +96,7 @@ def _imported_part(module: str) -> str | None:
 
 def test_every_part_has_a_level():
     parts = {_part(path.relative_to(ROOT).as_posix()) for path in ROOT.rglob("*.py")}
-    assert parts - {"__init__"} <= set(LEVEL), "add the new part to LEVELS"
+    assert parts <= set(LEVEL), "add the new part to LEVELS"
 
 
 def test_imports_point_down():
@@ -151,4 +152,4 @@ def test_torch_is_imported_by_convert_alone_and_late():
 
 
 def test_packages_import_nothing_by_themselves():
-    assert not [str(found) for found in all_imports() if found.file.endswith("__init__.py")]
+    assert not [str(found) for found in all_imports() if found.file.endswith("__init__.py") and not found.is_deferred]

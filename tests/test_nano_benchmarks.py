@@ -12,12 +12,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from metis_jax.audio import read_wave, write_wave
-from metis_jax.data import shards
-from metis_jax.data.audio import write_flac
-from metis_jax.data.records import Record
-from metis_jax.data.sources import Corpus, is_held_out
-from metis_jax.data.synthetic import synthetic_wave
+from metis_jax.audio.files import read_wave, write_wave
+from metis_jax.audio.waves import write_flac
+from metis_jax.data.corpus import shards
+from metis_jax.data.corpus.corpus import Corpus, is_held_out
+from metis_jax.data.corpus.records import Record
+from metis_jax.data.corpus.synthetic import synthetic_wave
 from metis_jax.ops.stft import log_mel_magnitude
 
 ROOT = Path(__file__).resolve().parents[1]

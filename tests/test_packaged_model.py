@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from metis_jax.audio import read_wave
-from metis_jax.bundle import Bundle
+from metis_jax.audio.files import read_wave
 from metis_jax.cli import infer
+from metis_jax.weights.bundle import Bundle
 
 ASSETS = Path(str(resources.files("metis_jax"))) / "assets"
 NOISY = ASSETS / "noisy.flac"

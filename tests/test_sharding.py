@@ -24,10 +24,10 @@ from metis_jax.sharding import (
     parameter_spec,
     specs_as_text,
 )
-from metis_jax.training.stages.acoustic_generator import AcousticGeneratorStage
-from metis_jax.training.stages.semantic_generator import SemanticGeneratorStage
 from metis_jax.training.state import StateMaker, make_layout
 from metis_jax.training.steps import make_train_step
+from metis_jax.training.trainers.acoustic_generator import AcousticGeneratorStage
+from metis_jax.training.trainers.semantic_generator import SemanticGeneratorStage
 from metis_jax.types import CHANNELS, EMBED, HEADS, LOGICAL_AXES, MLP
 
 GOLDEN = pathlib.Path(__file__).parent / "golden" / "sharding"

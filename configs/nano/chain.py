@@ -104,7 +104,7 @@ class Chain:
 
     def _prepare(self, output: str) -> tuple[str, ...]:
         if self.quicktest:
-            code = "import pathlib, sys; from metis_jax.data.synthetic import write_synthetic_shards as write; "
+            code = "import pathlib, sys; from metis_jax.data.corpus.synthetic import write_synthetic_shards as write; "
             return (sys.executable, "-c", code + f"write(pathlib.Path(sys.argv[1]), {SYNTHETIC_RECORDS}, 0)", output)
         return (sys.executable, "data/prepare.py", f"--input={self.manifest}", f"--output={output}")
 

@@ -6,7 +6,7 @@ import sys
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2]))  # from a clone that is not installed
 
 from metis_jax.cli.build_tfds import main
-from metis_jax.data.tfds_schema import RecordBuilder
+from metis_jax.data.corpus.tfds_schema import RecordBuilder
 
 
 class LibriTts(RecordBuilder, skip_registration=True):

@@ -17,12 +17,12 @@ from typing import Any
 
 import numpy as np
 
-from metis_jax import lineage
-from metis_jax.bundle import Bundle, BundleWriter, TaskAdapterConfig, check_name, write_bundle
 from metis_jax.cli.command import exit_status
-from metis_jax.inputs import parse_json
-from metis_jax.speech import TASKS, Settings
-from metis_jax.tensor_files import TensorSpec
+from metis_jax.files.inputs import parse_json
+from metis_jax.inference.settings import TASKS, Settings
+from metis_jax.weights import lineage
+from metis_jax.weights.bundle import Bundle, BundleWriter, TaskAdapterConfig, check_name, write_bundle
+from metis_jax.weights.tensor_files import TensorSpec
 
 DTYPES = ("float32", "float16")
 GENERATOR = "semantic_generator"

@@ -4,7 +4,7 @@ import argparse
 from collections.abc import Sequence
 
 from metis_jax.cli.command import exit_status
-from metis_jax.data.tfds_schema import RecordBuilder, build
+from metis_jax.data.corpus.tfds_schema import RecordBuilder, build
 
 
 def main(builder: type[RecordBuilder], arguments: Sequence[str] | None = None) -> int:

@@ -12,11 +12,11 @@ from pathlib import Path
 from absl import flags
 from tqdm import tqdm
 
-from metis_jax.bundle import Bundle
 from metis_jax.cli import command
 from metis_jax.convert.official import convert_official, export_official
 from metis_jax.convert.published import Root, download
 from metis_jax.convert.whisper import convert_whisper
+from metis_jax.weights.bundle import Bundle
 
 
 def _flags() -> flags.FlagValues:

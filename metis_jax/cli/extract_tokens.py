@@ -7,16 +7,16 @@ from collections.abc import Sequence
 
 import jax
 
-from metis_jax.bundle import CONFIG_FILE, Bundle
-from metis_jax.chain import check_models
 from metis_jax.cli.command import CACHE_HELP, check_range, exit_status
 from metis_jax.cli.runtime import use_compilation_cache
 from metis_jax.data.extract import ARRAYS, ExtractConfig, extract
-from metis_jax.encoders import ENCODERS
-from metis_jax.engine import Engine
-from metis_jax.inputs import parse_json
+from metis_jax.files.inputs import parse_json
+from metis_jax.inference.engine import Engine
 from metis_jax.sections import from_config_dict
 from metis_jax.types import Policy
+from metis_jax.weights.bundle import CONFIG_FILE, Bundle
+from metis_jax.weights.compatibility import check_models
+from metis_jax.weights.identity import ENCODERS
 
 _NEEDS = {"ssl_features": ("ssl_encoder",), "ssl_tokens": ("ssl_encoder", "semantic_codec")}
 _NEEDS |= {name: ("acoustic_codec",) for name in ENCODERS["acoustic_codec"]}

@@ -26,17 +26,17 @@ import numpy as np
 from absl import flags
 from tqdm import tqdm
 
-from metis_jax import audio
-from metis_jax.audio import Wave
+from metis_jax.audio import files
+from metis_jax.audio.files import Wave
 from metis_jax.cli import command
-from metis_jax.cli.jobs import KEYS, SHARED, TASKS, Job, make_job, parse_job, read_features, read_list
+from metis_jax.cli.requests import KEYS, SHARED, TASKS, Job, make_job, parse_job, read_features, read_list
 from metis_jax.cli.runtime import CompileClock, compile_clock, reports_of, use_compilation_cache
-from metis_jax.data.audio import CODEC_RATE, SSL_RATE
+from metis_jax.clock import CODEC_RATE, SSL_RATE
 from metis_jax.evaluation.errors import MissingEvalExtra, Unmeasurable
 from metis_jax.evaluation.recognizer import Recognizer
 from metis_jax.faults import in_one_line
-from metis_jax.speaking import LENGTH_RULES, Plan, Script
-from metis_jax.synthesis import MAXIMUM_PROMPT_SECONDS, Metis, Prompt, Speech
+from metis_jax.inference.metis import MAXIMUM_PROMPT_SECONDS, Metis, Prompt, Speech
+from metis_jax.inference.script import LENGTH_RULES, Plan, Script
 from metis_jax.text.errors import MissingTextExtra
 from metis_jax.text.languages import AUTO, LANGUAGES
 from metis_jax.text.lexicon import Lexicon
@@ -164,9 +164,9 @@ class _Run:
     def _stream(self, job: Job) -> None:
         """One source of any length."""
         prompt = self._prompt(job.prompt)
-        steps = self._metis.planned_steps(audio.seconds(job.source), prompt, self._settings)
-        chunks = audio.stream_wave(job.source, SSL_RATE)
-        with audio.write_wave(job.output, CODEC_RATE) as writer, _bar(steps, Path(job.source).name) as advance:
+        steps = self._metis.planned_steps(files.seconds(job.source), prompt, self._settings)
+        chunks = files.stream_wave(job.source, SSL_RATE)
+        with files.write_wave(job.output, CODEC_RATE) as writer, _bar(steps, Path(job.source).name) as advance:
             for piece in self._metis.stream(self._task, chunks, prompt, settings=self._settings, progress=advance):
                 writer.write(piece.wave.samples)
         self._seconds += writer.seconds
@@ -217,13 +217,13 @@ class _Run:
                 self._write(job, one or self._decode([item])[0])
 
     def _fits(self, job: Job) -> bool:
-        return self._metis.fits_one_window(audio.seconds(job.source), self._prompt(job.prompt))
+        return self._metis.fits_one_window(files.seconds(job.source), self._prompt(job.prompt))
 
     def _prepare(self, job: Job) -> _Ready:
         """A job, read and checked."""
         prompt = self._prompt(job.prompt) or self._metis.no_prompt
         if job.source is not None:
-            wave = audio.read_wave(job.source)
+            wave = files.read_wave(job.source)
             if job.script is not None:
                 script = job.script
                 if self._metis.needs_prompt_words(self._task):
@@ -264,7 +264,7 @@ class _Run:
             )
 
     def _write(self, job: Job, speech: Speech) -> None:
-        with audio.write_wave(job.output, CODEC_RATE) as writer:
+        with files.write_wave(job.output, CODEC_RATE) as writer:
             writer.write(speech.wave.samples)
         self._seconds += speech.wave.seconds
         if speech.length_rule:
@@ -293,7 +293,7 @@ class _Run:
     def _encode_prompt(self, path: str | None) -> Prompt | None:
         if path is None:
             return None
-        return self._metis.encode_prompt(audio.read_wave(path, maximum_seconds=MAXIMUM_PROMPT_SECONDS))
+        return self._metis.encode_prompt(files.read_wave(path, maximum_seconds=MAXIMUM_PROMPT_SECONDS))
 
     def _recognize(self, path: str, language: str) -> str:
         """The words of a prompt."""
@@ -303,7 +303,7 @@ class _Run:
             raise ValueError(f"prompt_text is missing; give it, or let it be heard, which {error}") from None
         except Unmeasurable as error:
             raise ValueError(f"prompt_text is missing; give it: {error}") from None
-        wave = audio.read_wave(path, maximum_seconds=MAXIMUM_PROMPT_SECONDS)
+        wave = files.read_wave(path, maximum_seconds=MAXIMUM_PROMPT_SECONDS)
         text = recognizer.transcribe(wave.at(SSL_RATE), SSL_RATE)
         if not text:
             raise ValueError(f"{path}: no words were heard; give prompt_text")

@@ -6,8 +6,8 @@ import sys
 from collections.abc import Sequence
 
 from metis_jax.cli.command import check_range, exit_status
-from metis_jax.data.corpora import LAYOUTS
-from metis_jax.data.prepare import PrepareConfig, prepare
+from metis_jax.data.corpus.items import LAYOUTS
+from metis_jax.data.corpus.prepare import PrepareConfig, prepare
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import jax
 
-from metis_jax.caches import cache_folder, make_private, trim
+from metis_jax.files.caches import cache_folder, make_private, trim
 
 _COMPILE_EVENTS = frozenset(
     f"/jax/core/compile/{phase}_duration" for phase in ("jaxpr_trace", "jaxpr_to_mlir_module", "backend_compile")

@@ -28,8 +28,8 @@ from absl import flags
 from ml_collections import config_flags
 
 from metis_jax.cli import command
-from metis_jax.data.shards import check_is_local
-from metis_jax.outputs import lock
+from metis_jax.data.corpus.shards import check_is_local
+from metis_jax.files.outputs import lock
 
 
 class _ConfigFlags(flags.FlagValues):
@@ -159,7 +159,7 @@ def _lines(prefix: str, value: Any) -> Iterator[str]:
 
 def _run(given: flags.FlagValues) -> int | None:
     if given.show and given.config is not None:
-        from metis_jax.training.base import complete
+        from metis_jax.training.starts.base import complete
 
         print(*_lines("", complete(given.config.to_dict())), sep="\n")
         return
@@ -185,9 +185,9 @@ def _train(given: flags.FlagValues) -> None:
     import jax
 
     from metis_jax.cli.runtime import use_compilation_cache
-    from metis_jax.training.base import read_config
     from metis_jax.training.export import export_bundle
     from metis_jax.training.loop import train
+    from metis_jax.training.starts.base import read_config
 
     is_chief = jax.process_index() == 0
     level = logging.INFO if is_chief else logging.WARNING

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from metis_jax.config import AcousticCodecConfig
 from metis_jax.convert.rules import Rule, dense_rules
 from metis_jax.convert.vocos import backbone_rules, quantizer_rules, weight_norm_rules
-from metis_jax.tensor_files import WeightsError
+from metis_jax.weights.tensor_files import WeightsError
 
 _NUM_UNITS = 3
 _DOWN = "block.{block}.block.4.weight_v"

@@ -8,7 +8,6 @@ from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
-from metis_jax.bundle import BundleWriter, TaskAdapterConfig, kind_of, stored_shapes
 from metis_jax.config import AnySslEncoderConfig
 from metis_jax.convert import (
     acoustic_codec,
@@ -21,8 +20,9 @@ from metis_jax.convert import (
 )
 from metis_jax.convert.published import BASE
 from metis_jax.convert.rules import UNUSED, Match, Rule, match_rules
-from metis_jax.inputs import InputError, finite_floats, read_arrays
-from metis_jax.tensor_files import TensorSpec, WeightsError, different_shape, spec_of
+from metis_jax.files.inputs import InputError, finite_floats, read_arrays
+from metis_jax.weights.bundle import BundleWriter, TaskAdapterConfig, kind_of, stored_shapes
+from metis_jax.weights.tensor_files import TensorSpec, WeightsError, different_shape, spec_of
 
 # Called with (component, bytes) as tensors are written.
 Progress = Callable[[str, int], None]

@@ -14,8 +14,8 @@ from pathlib import Path
 import numpy as np
 
 from metis_jax.convert.whisper_encoder import PREFIX
-from metis_jax.inputs import InputError, check_regular
-from metis_jax.tensor_files import TensorSpec, WeightsError
+from metis_jax.files.inputs import InputError, check_regular
+from metis_jax.weights.tensor_files import TensorSpec, WeightsError
 
 _VERSION = 6
 _FLOATS = {0: np.dtype("<f4"), 4: np.dtype("<f2")}

@@ -12,12 +12,12 @@ from typing import Any
 import numpy as np
 from absl import logging
 
-from metis_jax.bundle import Bundle, new_directory, write_bundle
 from metis_jax.config import DurationPredictorConfig
 from metis_jax.convert.components import Progress, StatisticsFile, Tensors, config_from_shapes, rules_for, stream
 from metis_jax.convert.published import BASE, PUBLISHED, STATISTICS, TASKS, Published, Root, find_files
 from metis_jax.convert.rules import Rule
-from metis_jax.tensor_files import TensorFile, TensorSpec, WeightsError, write_tensor_file
+from metis_jax.weights.bundle import Bundle, new_directory, write_bundle
+from metis_jax.weights.tensor_files import TensorFile, TensorSpec, WeightsError, write_tensor_file
 
 LICENSE = "CC BY-NC 4.0"
 PROVENANCE = "converted from the weights published by the authors of Metis and MaskGCT, and w2v-BERT 2.0"

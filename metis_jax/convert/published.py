@@ -4,7 +4,7 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from metis_jax.tensor_files import WeightsError
+from metis_jax.weights.tensor_files import WeightsError
 
 STATISTICS = "amphion/MaskGCT/wav2vec2bert_stats.npz"
 BASE = "semantic_generator_base"

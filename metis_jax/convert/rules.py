@@ -18,7 +18,7 @@ from typing import Any
 import flax
 import numpy as np
 
-from metis_jax.tensor_files import WeightsError, different_shape
+from metis_jax.weights.tensor_files import WeightsError, different_shape
 
 UNUSED = "unused"
 

@@ -4,7 +4,6 @@ from pathlib import Path
 
 import numpy as np
 
-from metis_jax.bundle import Bundle, write_bundle
 from metis_jax.convert.components import (
     Progress,
     StatisticsFile,
@@ -15,7 +14,8 @@ from metis_jax.convert.components import (
 )
 from metis_jax.convert.ctranslate2 import CTranslate2File
 from metis_jax.convert.whisper_encoder import PREFIX
-from metis_jax.tensor_files import TensorFile, WeightsError, spec_of
+from metis_jax.weights.bundle import Bundle, write_bundle
+from metis_jax.weights.tensor_files import TensorFile, WeightsError, spec_of
 
 KIND, COMPONENT = "whisper_encoder", "ssl_encoder"
 LICENSE = "MIT"

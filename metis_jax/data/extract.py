@@ -26,25 +26,16 @@ import numpy as np
 import tqdm
 from jaxtyping import Float, Int
 
-from metis_jax.data import shards
-from metis_jax.data.audio import (
-    CODEC_HOP,
-    CODEC_RATE,
-    FRAME_RATE,
-    SSL_HOP,
-    SSL_RATE,
-    read_wave,
-    resample,
-    ssl_frames,
-    ssl_samples,
-)
-from metis_jax.data.degrade import DegradeConfig, degrade
-from metis_jax.data.examples import Waves
-from metis_jax.data.records import Record, RecordError, decode_record
-from metis_jax.data.sources import BadRecordGuard, BadRecordLimit, Corpus, Selection
-from metis_jax.encoders import ENCODERS, OtherEncoder
+from metis_jax.audio.waves import read_wave, resample
+from metis_jax.clock import CODEC_HOP, CODEC_RATE, FRAME_RATE, SSL_HOP, SSL_RATE, ssl_frames, ssl_samples
+from metis_jax.data.batches.examples import Waves
+from metis_jax.data.corpus import shards
+from metis_jax.data.corpus.corpus import BadRecordGuard, BadRecordLimit, Corpus, Selection
+from metis_jax.data.corpus.records import Record, RecordError, decode_record
+from metis_jax.data.effects.degrade import DegradeConfig, degrade
 from metis_jax.faults import in_one_line
-from metis_jax.inputs import InputError, read_json
+from metis_jax.files.inputs import InputError, read_json
+from metis_jax.weights.identity import ENCODERS, OtherEncoder
 
 log = logging.getLogger(__name__)
 
@@ -310,7 +301,7 @@ def extract(
 ) -> dict:
     """Writes the token shards of this process's share; what was done.
 
-    `encoders` identifies the weights (`metis_jax/encoders.py`) and `dtype` is what the SSL encoder computes in; neither
+    `encoders` identifies the weights (`weights/identity.py`) and `dtype` is what the SSL encoder computes in; neither
     may change between runs into one folder.  Records keep the identities.  Bad records are left out, counted, logged
     and listed in `<shard>.skipped.json`.
     """

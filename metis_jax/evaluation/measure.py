@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from metis_jax.audio import read_wave
+from metis_jax.audio.files import read_wave
 from metis_jax.evaluation import quality, signals, words
 from metis_jax.evaluation.errors import EvaluationError, Unmeasurable
 from metis_jax.evaluation.pairing import Example

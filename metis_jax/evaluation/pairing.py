@@ -12,10 +12,10 @@ import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-from metis_jax.data.corpora import files_under
+from metis_jax.data.corpus.items import files_under
 from metis_jax.evaluation.errors import EvaluationError
-from metis_jax.inputs import InputError, parse_json
-from metis_jax.text_files import read_lines
+from metis_jax.files.inputs import InputError, parse_json
+from metis_jax.files.text_files import read_lines
 
 AUDIO_SUFFIXES = (".wav", ".flac", ".ogg", ".opus", ".mp3")
 _NAME_FIELDS = ("output", "path", "audio", "utt_id", "id")

@@ -17,10 +17,10 @@ import numpy as np
 from jaxtyping import Float
 from matplotlib.figure import Figure
 
-from metis_jax.audio import Wave, read_wave
+from metis_jax.audio.files import Wave, read_wave
 from metis_jax.evaluation.errors import EvaluationError
-from metis_jax.outputs import new_file
-from metis_jax.text_files import read_lines
+from metis_jax.files.outputs import new_file
+from metis_jax.files.text_files import read_lines
 
 _WINDOW_SECONDS, _SHIFT_SECONDS = 0.032, 0.008
 _RANGE_DB = 70

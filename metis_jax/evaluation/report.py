@@ -17,7 +17,7 @@ import numpy as np
 from metis_jax.evaluation.bootstrap import Estimate, estimate
 from metis_jax.evaluation.errors import EvaluationError
 from metis_jax.evaluation.measure import Measure, Value
-from metis_jax.outputs import write_text
+from metis_jax.files.outputs import write_text
 
 FORMATS = (".md", ".csv", ".json")
 _ALL_FILES = "(all)"

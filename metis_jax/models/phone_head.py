@@ -1,4 +1,4 @@
-"""What a semantic codec is asked while it learns (`training/stages/phonetic_codec.py`): which phones were said."""
+"""What a semantic codec is asked while it learns (`training/trainers/phonetic_codec.py`): which phones were said."""
 
 import flax.linen as nn
 import jax.numpy as jnp

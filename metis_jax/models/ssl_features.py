@@ -20,7 +20,7 @@ def wave_features(
 ) -> Float[Array, "b t d"]:
     """Normalised SSL features, float32, of right-padded 16 kHz waves: a frame for every 320 samples, or one more.
 
-    Of a row `data.audio.ssl_frames(samples)` frames are valid.
+    Of a row `clock.ssl_frames(samples)` frames are valid.
     """
     log_mel = mel.log_mel if isinstance(encoder, SslEncoder) else whisper_mel.log_mel
     return encoder.apply(variables, *log_mel(wave, samples, mel_bins=encoder.config.mel_bins), method="features")

@@ -4,11 +4,11 @@ import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from metis_jax.inputs import InputError, parse_json
+from metis_jax.files.inputs import InputError, parse_json
+from metis_jax.files.text_files import read_text
 from metis_jax.text import vocabulary
 from metis_jax.text.errors import TextError
 from metis_jax.text.forms import one_form
-from metis_jax.text_files import read_text
 
 Read = Callable[[str], tuple[str, list[str]]]
 

@@ -11,7 +11,7 @@ import re
 import tempfile
 import warnings
 
-from metis_jax.caches import private_cache
+from metis_jax.files.caches import private_cache
 from metis_jax.text import hanzi
 from metis_jax.text.bopomofo import Syllable
 from metis_jax.text.errors import require

@@ -4,11 +4,11 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
-from metis_jax.data.batching import rows_of_buckets
-from metis_jax.data.pipeline import PipelineConfig
+from metis_jax.data.batches.pipeline import PipelineConfig
+from metis_jax.data.batches.plans import rows_of_buckets
+from metis_jax.inference.settings import TASKS
 from metis_jax.sections import from_config_dict, to_dict
 from metis_jax.sharding import MeshConfig
-from metis_jax.speech import TASKS
 from metis_jax.training.optim import OptimizerConfig
 
 # What `initial` says of a component that begins from no bundle.
@@ -114,7 +114,7 @@ _RANGES = {
     "seed": (0, 2**31 - 1),
 }
 
-# What a continued run may change: how far, how often, where.  The data section has its own rules (`data/pipeline.py`).
+# What a continued run may change: how far, how often, where.  The data section has rules of its own.
 FREE = (
     *("steps", "mesh", "resume", "initial", "skip_initial", "code_vectors", "data", "tasks", "license"),
     *("log_every", "eval_every", "eval_batches", "sample_every", "checkpoint_every", "keep_checkpoints", "keep_period"),

@@ -10,17 +10,17 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from metis_jax import lineage
-from metis_jax.bundle import Bundle, BundleWriter, Task, TaskAdapterConfig, write_bundle
 from metis_jax.config import SemanticGeneratorConfig
-from metis_jax.encoders import ENCODERS, identity
 from metis_jax.sharding import to_host
 from metis_jax.training.config import TrainConfig
 from metis_jax.training.run import Run, make_pipeline, pipeline_config, start_run
-from metis_jax.training.stage import Params
-from metis_jax.training.stages.ssl_encoder import SslEncoderStage
 from metis_jax.training.state import all_params
+from metis_jax.training.trainers.protocol import Params
+from metis_jax.training.trainers.ssl_encoder import SslEncoderStage
 from metis_jax.types import Variables
+from metis_jax.weights import lineage
+from metis_jax.weights.bundle import Bundle, BundleWriter, Task, TaskAdapterConfig, write_bundle
+from metis_jax.weights.identity import ENCODERS, identity
 
 log = logging.getLogger(__name__)
 

@@ -16,9 +16,9 @@ from typing import Any
 import jax
 import numpy as np
 
-from metis_jax.data.audio import FRAME_RATE
-from metis_jax.data.batching import Share
-from metis_jax.data.pipeline import Pipeline
+from metis_jax.clock import FRAME_RATE
+from metis_jax.data.batches.pipeline import Pipeline
+from metis_jax.data.batches.plans import Share
 from metis_jax.sharding import activate, feed, make_mesh, own_blocks, replicated
 from metis_jax.training.config import TrainConfig
 from metis_jax.training.metrics import Progress, Writer

@@ -11,9 +11,9 @@ from matplotlib import colormaps
 from tensorboardX import SummaryWriter
 from tqdm import tqdm
 
-from metis_jax.outputs import write_text
-from metis_jax.text_files import read_lines
-from metis_jax.training.stage import Samples
+from metis_jax.files.outputs import write_text
+from metis_jax.files.text_files import read_lines
+from metis_jax.training.trainers.protocol import Samples
 
 METRICS_FILE = "metrics.jsonl"
 LEAST_PIXELS = (240, 800)  # height and width of a picture

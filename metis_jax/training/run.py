@@ -5,7 +5,6 @@ import hashlib
 import logging
 import math
 import pathlib
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
@@ -16,21 +15,16 @@ import numpy as np
 from jax.experimental import multihost_utils
 from jax.sharding import Mesh
 
-from metis_jax.bundle import Bundle
-from metis_jax.data.batching import WHOLE, Share
-from metis_jax.data.pipeline import Pipeline, PipelineConfig
-from metis_jax.data.shards import check_is_local
-from metis_jax.data.synthetic import write_synthetic_shards
-from metis_jax.encoders import ENCODERS, identity, joined
-from metis_jax.models.abstract import abstract_variables
+from metis_jax.data.batches.pipeline import Pipeline, PipelineConfig
+from metis_jax.data.batches.plans import WHOLE, Share
+from metis_jax.data.corpus.shards import check_is_local
+from metis_jax.data.corpus.synthetic import write_synthetic_shards
 from metis_jax.sharding import activate, batch_parts, make_mesh, to_devices, to_host
 from metis_jax.text.frontend import TextFrontEnd
 from metis_jax.text.languages import AUTO
-from metis_jax.training import code_vectors
 from metis_jax.training.checkpoint import CheckpointError, Checkpoints, Restored
 from metis_jax.training.config import TrainConfig, check_same_run, defining
-from metis_jax.training.stage import LooksFirst, Params, Stage
-from metis_jax.training.stages.registry import make_stage
+from metis_jax.training.starts.initial import add_code_vectors, bundles_of, known_encoders, load_initial, without
 from metis_jax.training.state import (
     Layout,
     StateMaker,
@@ -43,6 +37,9 @@ from metis_jax.training.state import (
     materialize,
 )
 from metis_jax.training.steps import TrainStep, make_eval_step, make_train_step
+from metis_jax.training.trainers.protocol import LooksFirst, Params, Stage
+from metis_jax.training.trainers.registry import make_stage
+from metis_jax.weights.identity import joined
 
 log = logging.getLogger(__name__)
 
@@ -140,96 +137,6 @@ def make_pipeline(config: PipelineConfig, share: Share = WHOLE) -> Pipeline:
         share=share,
         phonemize=_Phonemizer() if speaks else None,
     )
-
-
-def load_initial(initial: Mapping[str, str], key: str = "initial") -> dict[str, dict[str, np.ndarray]]:
-    """{component: {path: array}} from bundles: "BUNDLE", or "BUNDLE:name" of the component there."""
-    result = {}
-    for component, place in initial.items():
-        if not place:
-            raise ValueError(f"config.{key}.{component} is empty; give the bundle that holds it")
-        path, _, name = place.partition(":")
-        _, variables = Bundle(path).load(name or component)
-        result[component] = flax.traverse_util.flatten_dict(variables, sep="/")
-    return result
-
-
-def known_encoders(
-    config: TrainConfig, initial: Mapping[str, Mapping[str, np.ndarray]], shards: Mapping[str, str]
-) -> dict[str, str]:
-    """Identities of the encoders whose tokens a run's generator speaks; `OtherEncoder` if they are not all the same.
-
-    Args:
-      initial: {component: {path: array}} of `config.initial`.
-      shards: what the shards say of their tokens.
-    """
-    if not {"semantic_generator", "acoustic_generator"} & set(config.optimizers):
-        return {}
-    found: dict[str, str] = {}
-    if config.pipeline().example.target == "tokens":
-        found = joined(found, shards, "the tokens in config.data.shards", "")
-    for name, leaves in initial.items():
-        where = f"config.initial.{name}"
-        if name in ENCODERS:
-            found = joined(found, {name: identity(leaves.items())}, where, "the tokens of this run")
-        else:
-            path, _, there = config.initial[name].partition(":")
-            found = joined(found, Bundle(path).encoders.get(there or name, {}), where, "the tokens of this run")
-    for name, place in config.code_vectors.items():
-        if place:
-            path, _, there = place.partition(":")
-            own = {name: Bundle(path).identity(there or name)}
-            found = joined(found, own, f"config.code_vectors.{name}", "the tokens of this run")
-    return found
-
-
-def bundles_of(config: TrainConfig) -> list[Bundle]:
-    """The bundles that a run's weights begin from, each once."""
-    places = (*config.initial.values(), *config.code_vectors.values())
-    return [Bundle(path) for path in dict.fromkeys(place.partition(":")[0] for place in places if place)]
-
-
-def without(
-    initial: Mapping[str, Mapping[str, np.ndarray]], skipped: Sequence[str]
-) -> dict[str, dict[str, np.ndarray]]:
-    """`initial` without the leaves whose whole "component/path" matches one of `skipped`; each must match some."""
-    places = [f"{name}/{path}" for name, leaves in initial.items() for path in leaves]
-    for pattern in skipped:
-        try:
-            re.compile(pattern)
-        except re.error as error:
-            raise ValueError(f"config.skip_initial has {pattern!r}, no regular expression: {error}") from error
-        if not any(re.fullmatch(pattern, place) for place in places):
-            raise ValueError(f"config.skip_initial has {pattern!r}, which matches nothing that config.initial gives")
-    return {
-        name: {path: x for path, x in leaves.items() if not any(re.fullmatch(p, f"{name}/{path}") for p in skipped)}
-        for name, leaves in initial.items()
-    }
-
-
-def _has_generator(initial: Mapping[str, Mapping[str, np.ndarray]], configs: Mapping[str, Any]) -> bool:
-    """Whether `initial` has every leaf of the stage's generator, but for low-rank updates."""
-    names = [name for name in ("semantic_generator", "acoustic_generator") if name in configs]
-    return all(set(abstract_variables(configs[name])) <= set(initial.get(name, ())) for name in names)
-
-
-def add_code_vectors(
-    initial: dict[str, dict[str, np.ndarray]], stage: Stage, bundles: Mapping[str, str]
-) -> dict[str, dict[str, np.ndarray]]:
-    """`initial` with the tables of the stage's generator from the codecs in `bundles`, where it holds none."""
-    configs = stage.configs()
-    if not bundles or (not any(bundles.values()) and _has_generator(initial, configs)):
-        return initial
-    codecs = load_initial(bundles, "code_vectors")
-    if generator := configs.get(name := "semantic_generator"):
-        codec = configs.get("semantic_codec")
-        sees_latents = codec is not None and codec.encodes_conditions
-        leaves = code_vectors.semantic_generator_leaves(codecs, generator, sees_latents=sees_latents)
-    elif generator := configs.get(name := "acoustic_generator"):
-        leaves = code_vectors.acoustic_generator_leaves(codecs, generator)
-    else:
-        raise ValueError(f"config.code_vectors is for generators; this stage has {', '.join(sorted(configs))}")
-    return initial | {name: leaves | initial.get(name, {})}
 
 
 def _last_checkpoint(config: TrainConfig, own: Checkpoints, target: TrainState) -> tuple[Restored | None, str]:

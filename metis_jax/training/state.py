@@ -17,7 +17,7 @@ from jax.sharding import Mesh
 
 from metis_jax.sharding import parameter_shardings, replicated, to_devices, unboxed
 from metis_jax.training.optim import OptimizerConfig, join_trees, make_optimizer, split_trainable
-from metis_jax.training.stage import Params, Stage, init_component
+from metis_jax.training.trainers.protocol import Params, Stage, init_component
 from metis_jax.types import Array, Key
 
 

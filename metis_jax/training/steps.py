@@ -12,8 +12,8 @@ import jax.numpy as jnp
 import optax
 
 from metis_jax.training.optim import OptimizerConfig, learning_rate, make_optimizer
-from metis_jax.training.stage import Batch, Loss, Metrics, Params, Stage
 from metis_jax.training.state import TrainState, all_params
+from metis_jax.training.trainers.protocol import Batch, Loss, Metrics, Params, Stage
 from metis_jax.types import Array, Float, Int, Key
 
 TrainStep = Callable[[TrainState, Params, Batch, Key[Array, ""]], tuple[TrainState, Metrics]]

@@ -15,9 +15,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from metis_jax.data.audio import ssl_frames
-from metis_jax.training.stage import Batch, Params, Stage
+from metis_jax.clock import ssl_frames
 from metis_jax.training.state import all_params
+from metis_jax.training.trainers.protocol import Batch, Params, Stage
 from metis_jax.types import Policy
 
 

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
-from metis_jax.bundle import Bundle, TaskAdapterConfig, stored_shapes, write_bundle
 from metis_jax.cli import assemble
 from metis_jax.config import SIZES, AcousticCodecConfig, LoraConfig, SemanticGeneratorConfig, SslEncoderConfig
-from metis_jax.synthesis import Metis, Settings
+from metis_jax.inference.metis import Metis, Settings
+from metis_jax.weights.bundle import Bundle, TaskAdapterConfig, stored_shapes, write_bundle
 
 CODEC = SIZES["tiny"][AcousticCodecConfig]
 GENERATOR = dataclasses.replace(SIZES["tiny"][SemanticGeneratorConfig], condition="gated")

@@ -5,11 +5,11 @@ import numpy as np
 import pytest
 from official_folder import SEMANTIC_CODEC, write_official
 
-from metis_jax.bundle import Bundle, stored_shapes, write_bundle
 from metis_jax.cli.convert import main
 from metis_jax.config import SIZES, DurationPredictorConfig
 from metis_jax.convert.official import convert_official
 from metis_jax.convert.published import Root
+from metis_jax.weights.bundle import Bundle, stored_shapes, write_bundle
 
 
 @pytest.fixture

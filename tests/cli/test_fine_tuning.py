@@ -10,8 +10,8 @@ import pytest
 import soundfile
 from official_folder import write_official
 
-from metis_jax.bundle import Bundle
-from metis_jax.data.synthetic import RATE, synthetic_wave
+from metis_jax.data.corpus.synthetic import RATE, synthetic_wave
+from metis_jax.weights.bundle import Bundle
 
 ROOT = pathlib.Path(__file__).parents[2]
 

@@ -14,7 +14,7 @@ import soundfile
 from mini_chain import CountingEngine, write_mini_bundle
 
 from metis_jax.cli import infer
-from metis_jax.synthesis import Metis
+from metis_jax.inference.metis import Metis
 
 
 def noise(seconds, rate=16000, channels=1):
@@ -272,12 +272,12 @@ SLOWLY = """
 import sys, time
 sys.path[:0] = {paths}
 from mini_chain import CountingEngine
-from metis_jax import audio
+from metis_jax.audio import files
 from metis_jax.cli import infer
-from metis_jax.synthesis import Metis
+from metis_jax.inference.metis import Metis
 Metis.from_bundle = lambda *args, **kwargs: Metis(CountingEngine())
-write = audio.WaveWriter.write
-audio.WaveWriter.write = lambda self, samples: (write(self, samples), time.sleep(0.3))
+write = files.WaveWriter.write
+files.WaveWriter.write = lambda self, samples: (write(self, samples), time.sleep(0.3))
 sys.exit(infer.main(["infer.py", "--task=se", "--list=jobs.jsonl", "--compilation_cache=off"]))
 """
 

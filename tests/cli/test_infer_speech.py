@@ -11,11 +11,11 @@ import pytest
 import soundfile
 from mini_chain import CountingEngine, write_mini_bundle
 
-from metis_jax.audio import Wave
+from metis_jax.audio.files import Wave
 from metis_jax.cli import infer
 from metis_jax.evaluation.errors import MissingEvalExtra
-from metis_jax.speech import Speech
-from metis_jax.synthesis import Metis
+from metis_jax.inference.metis import Metis
+from metis_jax.inference.settings import Speech
 from metis_jax.text.errors import MissingTextExtra
 from metis_jax.text.frontend import TextFrontEnd
 from metis_jax.text.vocabulary import encode_strictly

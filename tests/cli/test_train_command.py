@@ -9,11 +9,11 @@ import sys
 
 import pytest
 
-from metis_jax.bundle import Bundle
 from metis_jax.cli.train import main
-from metis_jax.outputs import lock
-from metis_jax.training.base import complete, read_config
-from metis_jax.training.stages.registry import make_stage
+from metis_jax.files.outputs import lock
+from metis_jax.training.starts.base import complete, read_config
+from metis_jax.training.trainers.registry import make_stage
+from metis_jax.weights.bundle import Bundle
 
 ROOT = pathlib.Path(__file__).parents[2]
 NAMES = sorted(path.stem for path in (ROOT / "configs").glob("*.py") if path.stem not in ("__init__", "common"))

@@ -16,6 +16,7 @@ import soundfile
 
 from configs.nano import chain
 from configs.nano.common import NANO
+from metis_jax.clock import CODEC_HOP
 from metis_jax.config import (
     AcousticCodecConfig,
     AcousticGeneratorConfig,
@@ -23,12 +24,11 @@ from metis_jax.config import (
     SemanticGeneratorConfig,
     SslEncoderConfig,
 )
-from metis_jax.data.audio import CODEC_HOP
 from metis_jax.models.abstract import abstract_variables
 from metis_jax.sharding import make_mesh
-from metis_jax.training.base import read_config
-from metis_jax.training.stages.registry import make_stage
+from metis_jax.training.starts.base import read_config
 from metis_jax.training.state import count_params, make_layout
+from metis_jax.training.trainers.registry import make_stage
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 EXPERIMENTS = (

@@ -6,12 +6,12 @@ import importlib
 import pytest
 
 from metis_jax.config import SIZES
-from metis_jax.decoding.windows import WindowPlan
+from metis_jax.inference.windows import WindowPlan
 from metis_jax.sharding import MeshConfig
-from metis_jax.training.base import read_config
 from metis_jax.training.config import TrainConfig
 from metis_jax.training.optim import learning_rate
-from metis_jax.training.stages.registry import make_stage
+from metis_jax.training.starts.base import read_config
+from metis_jax.training.trainers.registry import make_stage
 
 GENERATORS = (
     *("pretrain", "s2a_first", "s2a_full"),

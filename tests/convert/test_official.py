@@ -12,13 +12,13 @@ import recipe
 from official_folder import SEMANTIC_CODEC, STATISTICS, write_official
 from safetensors.numpy import load_file, save_file
 
-from metis_jax.bundle import Bundle, Task
 from metis_jax.config import AcousticCodecConfig, LoraConfig, SemanticGeneratorConfig
 from metis_jax.convert.components import StatisticsFile
 from metis_jax.convert.official import convert_official, export_official
 from metis_jax.convert.published import PUBLISHED, Root, download
 from metis_jax.convert.transformer import num_heads
-from metis_jax.tensor_files import WeightsError
+from metis_jax.weights.bundle import Bundle, Task
+from metis_jax.weights.tensor_files import WeightsError
 
 
 @pytest.fixture(scope="module")

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from metis_jax.convert.rules import LAYOUTS, Rule, match_rules, to_tensors, to_variables
-from metis_jax.tensor_files import WeightsError
+from metis_jax.weights.tensor_files import WeightsError
 
 RULES = [
     Rule("params/layers/kernel", "block.{layer}.unit.{unit}.weight", "pointwise"),

@@ -8,9 +8,9 @@ import pytest
 import soundfile
 from synthetic_voice import voice
 
-from metis_jax.data import shards
-from metis_jax.data.audio import ssl_frames
-from metis_jax.data.prepare import PrepareConfig, prepare
+from metis_jax.clock import ssl_frames
+from metis_jax.data.corpus import shards
+from metis_jax.data.corpus.prepare import PrepareConfig, prepare
 
 SPEAKERS, UTTERANCES = 10, 4
 

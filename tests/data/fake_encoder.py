@@ -4,7 +4,7 @@ import time
 
 import numpy as np
 
-from metis_jax.data.audio import ssl_frames
+from metis_jax.clock import ssl_frames
 
 
 class FakeEncoder:

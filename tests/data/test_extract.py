@@ -15,16 +15,17 @@ import pytest
 from fake_encoder import FakeEncoder
 from mini_chain import write_mini_bundle
 
-from metis_jax.bundle import Bundle
+from metis_jax.audio.waves import write_flac
 from metis_jax.cli import extract_tokens as command
-from metis_jax.data import shards
-from metis_jax.data.audio import ssl_frames, ssl_samples, write_flac
-from metis_jax.data.degrade import DegradeConfig, NoiseConfig
+from metis_jax.clock import ssl_frames, ssl_samples
+from metis_jax.data.batches.pipeline import Pipeline, PipelineConfig
+from metis_jax.data.corpus import shards
+from metis_jax.data.corpus.corpus import BadRecordLimit, Corpus, TooManyBadRecords
+from metis_jax.data.corpus.records import Record
+from metis_jax.data.effects.degrade import DegradeConfig, NoiseConfig
 from metis_jax.data.extract import ExtractConfig, extract
-from metis_jax.data.pipeline import Pipeline, PipelineConfig
-from metis_jax.data.records import Record
-from metis_jax.data.sources import BadRecordLimit, Corpus, TooManyBadRecords
-from metis_jax.encoders import ENCODERS, OtherEncoder
+from metis_jax.weights.bundle import Bundle
+from metis_jax.weights.identity import ENCODERS, OtherEncoder
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from metis_jax.audio import Wave
+from metis_jax.audio.files import Wave
 from metis_jax.evaluation import plots
 from metis_jax.evaluation.errors import EvaluationError
 

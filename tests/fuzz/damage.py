@@ -21,14 +21,14 @@ import flax
 import numpy as np
 import soundfile
 
-from metis_jax import audio
-from metis_jax.bundle import Bundle, stored_shapes, write_bundle
-from metis_jax.cli.jobs import parse_job, read_list
+from metis_jax.audio import files
+from metis_jax.audio.waves import read_wave, write_flac
+from metis_jax.cli.requests import parse_job, read_list
 from metis_jax.config import SIZES, SemanticCodecConfig
-from metis_jax.data import shards
-from metis_jax.data.audio import read_wave, write_flac
-from metis_jax.data.records import Record
+from metis_jax.data.corpus import shards
+from metis_jax.data.corpus.records import Record
 from metis_jax.faults import in_one_line
+from metis_jax.weights.bundle import Bundle, stored_shapes, write_bundle
 
 EDITS = ("set", "set near the start", "cut", "insert", "remove", "repeat")
 PLACES = 2**16
@@ -78,9 +78,9 @@ def _sound(suffix: str) -> Kind:
         path = folder / f"a{suffix}"
         faults = []
         for reader in (
-            lambda: audio.seconds(path),
-            lambda: audio.read_wave(path),
-            lambda: collections.deque(audio.stream_wave(path, 16_000), maxlen=1),
+            lambda: files.seconds(path),
+            lambda: files.read_wave(path),
+            lambda: collections.deque(files.stream_wave(path, 16_000), maxlen=1),
             lambda: read_wave(path.read_bytes(), str(path)),
         ):
             try:

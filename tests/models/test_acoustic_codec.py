@@ -17,8 +17,8 @@ from metis_jax.convert.components import rules_for
 from metis_jax.convert.rules import to_tensors, to_variables
 from metis_jax.models.abstract import abstract_variables
 from metis_jax.models.acoustic_codec import AcousticCodec, SpectrumEncoder, WaveEncoder, num_frames
-from metis_jax.tensor_files import WeightsError
 from metis_jax.types import Policy
+from metis_jax.weights.tensor_files import WeightsError
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "tiny_acoustic_codec.npz"
 CONFIG = dataclasses.replace(SIZES["tiny"][AcousticCodecConfig], num_levels=4)

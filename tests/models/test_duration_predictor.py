@@ -9,10 +9,10 @@ import numpy as np
 import optax
 import pytest
 
-from metis_jax.bundle import Bundle, write_bundle
 from metis_jax.config import SIZES, DurationPredictorConfig
 from metis_jax.models.duration_predictor import TYPICAL_FRAMES, DurationPredictor, total_frames
-from metis_jax.training.stages.registry import make_stage
+from metis_jax.training.trainers.registry import make_stage
+from metis_jax.weights.bundle import Bundle, write_bundle
 
 TINY = dataclasses.replace(SIZES["tiny"][DurationPredictorConfig], phone_vocabulary=8)
 MODEL = DurationPredictor(TINY)

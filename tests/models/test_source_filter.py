@@ -14,8 +14,8 @@ from metis_jax.models import source_filter
 from metis_jax.models.acoustic_codec import AcousticCodec
 from metis_jax.models.source_filter import FILTERS_PER_FRAME, SourceFilterDecoder
 from metis_jax.ops.pitch import Pitch, track_pitch
-from metis_jax.tensor_files import WeightsError
 from metis_jax.types import Policy
+from metis_jax.weights.tensor_files import WeightsError
 
 CONFIG = AcousticCodecConfig(
     encoder="spectrum", encoder_width=8, encoder_layers=1, latent_width=8, num_levels=2, codebook_size=16, code_width=4,

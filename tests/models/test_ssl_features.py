@@ -7,11 +7,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from metis_jax.clock import ssl_frames
 from metis_jax.config import SIZES, SslEncoderConfig, WhisperEncoderConfig
-from metis_jax.data.audio import ssl_frames
 from metis_jax.models.ssl_features import make_ssl_encoder, wave_features
 from metis_jax.sections import from_config_dict, to_dict
-from metis_jax.training.stages.semantic_generator import SemanticGeneratorStage
+from metis_jax.training.trainers.semantic_generator import SemanticGeneratorStage
 
 
 @pytest.mark.parametrize("cls", [SslEncoderConfig, WhisperEncoderConfig])

@@ -16,13 +16,13 @@ from metis_jax.config import (
     WhisperEncoderConfig,
 )
 from metis_jax.training.optim import TRAIN_EVERYTHING, OptimizerConfig
-from metis_jax.training.stages.acoustic_codec import AcousticCodecStage
-from metis_jax.training.stages.acoustic_generator import AcousticGeneratorStage
-from metis_jax.training.stages.phonetic_codec import PhoneticCodecStage
-from metis_jax.training.stages.semantic_codec import SemanticCodecStage
-from metis_jax.training.stages.semantic_generator import SemanticGeneratorStage
-from metis_jax.training.stages.ssl_denoising import SslDenoisingStage
-from metis_jax.training.stages.ssl_encoder import SslEncoderStage
+from metis_jax.training.trainers.acoustic_codec import AcousticCodecStage
+from metis_jax.training.trainers.acoustic_generator import AcousticGeneratorStage
+from metis_jax.training.trainers.phonetic_codec import PhoneticCodecStage
+from metis_jax.training.trainers.semantic_codec import SemanticCodecStage
+from metis_jax.training.trainers.semantic_generator import SemanticGeneratorStage
+from metis_jax.training.trainers.ssl_denoising import SslDenoisingStage
+from metis_jax.training.trainers.ssl_encoder import SslEncoderStage
 
 B, T, V = 8, 24, 16
 
@@ -119,7 +119,7 @@ STAGES = (
 
 
 def batch_for(name: str, seed: int = 0) -> dict[str, np.ndarray]:
-    """A batch as `metis_jax/data/pipeline.py` makes it, with rows of several lengths."""
+    """A batch as `metis_jax/data/batches/pipeline.py` makes it, with rows of several lengths."""
     rng = np.random.default_rng(seed)
     lengths = np.array([T, T - 1, T - 5, T, T - 8, T, T - 2, T], np.int32)
     batch = {"lengths": lengths}

@@ -10,10 +10,10 @@ from training import mini
 
 from metis_jax.ops.lengths import valid_mask
 from metis_jax.sharding import MeshConfig, activate, make_mesh
-from metis_jax.training.stages import acoustic_generator, semantic_generator, ssl_encoder
-from metis_jax.training.stages.masking import Masks
 from metis_jax.training.state import make_layout, materialize
 from metis_jax.training.steps import mean_gradients
+from metis_jax.training.trainers import acoustic_generator, semantic_generator, ssl_encoder
+from metis_jax.training.trainers.masking import Masks
 
 LENGTHS = np.array([mini.T, 3, 9, mini.T, 5, 20, 4, 13], np.int32)
 # Numbers of codes and their perplexity are of what is coded at once, and no means; the two errors of denoising are

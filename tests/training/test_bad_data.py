@@ -10,9 +10,9 @@ import sys
 import pytest
 
 from metis_jax.cli.train import main
-from metis_jax.data.shards import index_path, shard_name
-from metis_jax.data.sources import Corpus, Selection
-from metis_jax.data.synthetic import write_synthetic_shards
+from metis_jax.data.corpus.corpus import Corpus, Selection
+from metis_jax.data.corpus.shards import index_path, shard_name
+from metis_jax.data.corpus.synthetic import write_synthetic_shards
 from metis_jax.training.checkpoint import _hush
 
 ROOT = pathlib.Path(__file__).parents[2]

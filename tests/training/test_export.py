@@ -8,17 +8,17 @@ import pytest
 from mini_chain import COMPONENTS, write_mini_bundle
 from training.test_loop import config
 
-from metis_jax.bundle import Bundle, write_bundle
 from metis_jax.config import LoraConfig
-from metis_jax.data import shards
-from metis_jax.data.synthetic import synthetic_record
-from metis_jax.encoders import OtherEncoder
+from metis_jax.data.corpus import shards
+from metis_jax.data.corpus.synthetic import synthetic_record
 from metis_jax.sections import to_dict
-from metis_jax.training.base import read_config
 from metis_jax.training.config import TrainConfig
 from metis_jax.training.export import export_bundle, write_components
 from metis_jax.training.loop import train
 from metis_jax.training.run import start_run
+from metis_jax.training.starts.base import read_config
+from metis_jax.weights.bundle import Bundle, write_bundle
+from metis_jax.weights.identity import OtherEncoder
 
 GENERATOR = COMPONENTS["semantic_generator"]
 ADAPTERS_ONLY = ((r"params/.*/lora/(down|up)", True), (r"params/condition_adapter/.*", True), (r".*", False))

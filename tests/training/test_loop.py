@@ -13,7 +13,6 @@ import numpy as np
 import pytest
 from training import mini
 
-from metis_jax.bundle import write_bundle
 from metis_jax.models.acoustic_codec import AcousticCodec
 from metis_jax.models.semantic_codec import SemanticCodec
 from metis_jax.sections import to_dict
@@ -25,6 +24,7 @@ from metis_jax.training.config import TrainConfig, check_same_run, defining
 from metis_jax.training.loop import NonFiniteLoss, train
 from metis_jax.training.metrics import Writer
 from metis_jax.training.run import _check_frozen, digest, start_run
+from metis_jax.weights.bundle import write_bundle
 
 
 def config(**changes) -> TrainConfig:

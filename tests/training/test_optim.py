@@ -15,8 +15,8 @@ from metis_jax.training.optim import (
     match_rules,
     split_trainable,
 )
-from metis_jax.training.stages.semantic_generator import SemanticGeneratorStage
 from metis_jax.training.state import StateMaker, count_params, make_layout
+from metis_jax.training.trainers.semantic_generator import SemanticGeneratorStage
 
 TREE = {"params": {"a": {"kernel": np.ones((2, 3)), "bias": np.ones(3)}, "b": {"lora": {"up": np.ones((1, 3))}}}}
 

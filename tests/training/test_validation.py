@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from training.test_loop import config, losses
 
-from metis_jax.data import shards
-from metis_jax.data.pipeline import Pipeline
-from metis_jax.data.synthetic import synthetic_record
+from metis_jax.data.batches.pipeline import Pipeline
+from metis_jax.data.corpus import shards
+from metis_jax.data.corpus.synthetic import synthetic_record
 from metis_jax.training import loop
 from metis_jax.training.checkpoint import Checkpoints
 from metis_jax.training.loop import train

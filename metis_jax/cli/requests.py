@@ -1,0 +1,118 @@
+"""What `infer.py` is asked to do: one job from flags, or many from the lines of a list, checked before computing."""
+
+import dataclasses
+import os
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+
+from metis_jax.audio import files
+from metis_jax.audio.waves import AudioError
+from metis_jax.files.inputs import finite_floats, parse_json, read_array
+from metis_jax.files.text_files import read_entries
+from metis_jax.inference.script import Script
+
+_SCRIPT = {field.name: type(field.default) for field in dataclasses.fields(Script)} | {"seconds": float}
+# What all texts of a list may share is said by flags, beside the list.
+SHARED = ("language", "prompt_language", "speed", "length", "split")
+
+
+@dataclasses.dataclass(frozen=True)
+class _Task:
+    """Keys that a job of a task has, and those it may have."""
+
+    help: str
+    needs: tuple[str, ...]
+    may_have: tuple[str, ...] = ()
+
+
+_WORDS = ("text", "phones", "language", "prompt_text", "prompt_phones", "prompt_language")
+TASKS = {
+    "se": _Task("speech enhancement", ("source", "output")),
+    "tse": _Task("target speaker extraction", ("source", "output", "prompt"), _WORDS),
+    "vc": _Task("voice conversion", ("source", "output", "prompt")),
+    "tts": _Task("text to speech", ("output", "prompt"), tuple(_SCRIPT)),
+    "l2s": _Task("lip to speech", ("features", "output"), ("prompt",)),
+}
+INPUTS = ("source", "prompt", "features")
+KEYS = tuple(dict.fromkeys(key for task in TASKS.values() for key in (*task.needs, *task.may_have)))
+
+
+@dataclasses.dataclass(frozen=True)
+class Job:
+    """One output, and what it is made of: a recording, whose words a script may say, a text or lip features."""
+
+    output: str
+    prompt: str | None = None
+    source: str | None = None
+    script: Script | None = None
+    features: str | None = None
+
+    @property
+    def inputs(self) -> list[str]:
+        """The files that it reads."""
+        return [place for key in INPUTS if (place := getattr(self, key))]
+
+
+def read_list(path: str) -> list[str]:
+    """The lines of a list."""
+    lines = read_entries(path)
+    if not any(line.strip() for line in lines):
+        raise ValueError(f"{path}: has no jobs")
+    return lines
+
+
+def parse_job(line: str, task: str, shared: Mapping[str, Any]) -> Job:
+    """The job in a line of a list."""
+    entry = parse_json(line, "the job")
+    if not isinstance(entry, dict):
+        raise ValueError(f"a job is a JSON object, not {type(entry).__name__}")
+    if "seconds" in entry:
+        shared = {key: value for key, value in shared.items() if key not in ("speed", "length")}
+    return make_job({**shared, **entry}, task)
+
+
+def make_job(entry: Mapping[str, Any], task: str, named: Callable[[str], str] = "the key {!r}".format) -> Job:
+    """The job, if what it names looks usable: everything that can be known before any computing.
+
+    Args:
+      entry: values by key; None stands for absent.
+      named: how the user writes a key.
+    """
+    entry = {key: float(value) if type(value) is int else value for key, value in entry.items() if value is not None}
+    needs, allowed = TASKS[task].needs, (*TASKS[task].needs, *TASKS[task].may_have)
+    for key in needs:
+        if not isinstance(entry.get(key), str) or not entry[key]:
+            raise ValueError(f"task {task} needs {named(key)}")
+    for key, value in entry.items():
+        if key not in KEYS:
+            raise ValueError(f"unknown key {key!r}; a job of task {task} has {', '.join(allowed)}")
+        if key not in allowed:
+            raise ValueError(f"task {task} takes no {key}")
+        wanted = _SCRIPT.get(key, str)
+        if not isinstance(value, wanted):
+            raise ValueError(f"{key} is {value!r}; expected {wanted.__name__}")
+        if isinstance(value, str) and "\0" in value:
+            raise ValueError(f"{key} has a zero byte")
+    if task == "tts" and not (entry.get("text") or entry.get("phones")):
+        raise ValueError(f"task tts needs {named('text')}" if "text" not in entry else "text is empty")
+    files.check_output(entry["output"])
+    for key in INPUTS:
+        if key in entry and os.path.realpath(entry[key]) == os.path.realpath(entry["output"]):
+            raise ValueError(f"{entry['output']}: is the {key} too; name another output")
+    if "source" in entry and files.seconds(entry["source"]) < files.MINIMUM_SECONDS:
+        found = files.seconds(entry["source"])
+        raise AudioError(f"{entry['source']}: {found:.3f} s of audio; at least {files.MINIMUM_SECONDS} s are needed")
+    said = {key: entry[key] for key in _SCRIPT if key in entry}
+    has_text = said.get("text") or said.get("phones")
+    for key in ("prompt_text", "prompt_phones"):
+        if key in said and not has_text:
+            raise ValueError(f"{key} is given without a text; give {named('text')} too")
+    script = Script(**said) if has_text else None
+    return Job(script=script, **{key: value for key, value in entry.items() if key not in _SCRIPT})
+
+
+def read_features(path: str) -> np.ndarray:
+    """The lip features in an `.npy` file."""
+    return finite_floats(read_array(path), path).astype(np.float32)

@@ -1,0 +1,338 @@
+"""A planned row to arrays: read, resample, cut, degrade, and put prompt and target together."""
+
+import collections
+import dataclasses
+import threading
+from collections.abc import Callable, Sequence
+
+import numpy as np
+from jaxtyping import Float
+
+from metis_jax.audio.waves import AudioError, fit, read_excerpt, read_wave, resample, shift_phase
+from metis_jax.clock import CODEC_HOP, CODEC_RATE, FRAME_RATE, SSL_HOP, SSL_RATE, ssl_frames, ssl_samples
+from metis_jax.data.batches.plans import Row, rng_of
+from metis_jax.data.batches.recipes import GUIDED, HEARD, TASKS, Piece
+from metis_jax.data.corpus.corpus import Corpus
+from metis_jax.data.corpus.records import Record, RecordError
+from metis_jax.data.effects.degrade import LOUDEST_DB, DegradeConfig, check_range, degrade
+from metis_jax.data.effects.mixtures import MixtureConfig, mixed_voices
+from metis_jax.data.effects.perturb import PerturbConfig, perturb
+
+Example = dict[str, np.ndarray]
+Phonemize = Callable[[str, str], Sequence[int]]
+
+
+@dataclasses.dataclass(frozen=True)
+class Spoken:
+    """Phones [p], and the frames [p + 1] at which each begins and the last one ends; none where nobody knows."""
+
+    phones: np.ndarray
+    bounds: np.ndarray
+
+    def __add__(self, other: "Spoken") -> "Spoken":
+        known = len(self.bounds) and len(other.bounds)
+        bounds = np.concatenate([self.bounds[:-1], other.bounds]) if known else np.zeros(0, np.float32)
+        return Spoken(np.concatenate([self.phones, other.phones]), bounds)
+
+
+class UnusableRecord(RecordError):
+    """A record that a row needed and could not have; `record` is its index."""
+
+    def __init__(self, record: int, reason: str):
+        super().__init__(reason)
+        self.record = record
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ExampleConfig:
+    """What is done to waves on their way into an example.
+
+    Attributes:
+      target: fine-tuning targets as "tokens" (the record has them) or as "wave" (the train step makes them).
+      degrade: se always; tse for `degrade_mixture` of the rows, each voice in the room and the rest after mixing; the
+        wave stages for `degrade_wave`.
+      perturb: vc, where a record has no `source_audio`; and the wave stages for `perturb_wave` of the rows.
+      gain_db: level change of the wave stages.
+      random_phase: shifts the phase of all frequencies by one angle, drawn for every row of a wave stage.
+      text_guided: share of se and tse rows that carry their phones too, behind those of a prompt that is a whole
+        utterance.
+      degraded_prompts: share of the rows of stage 2 whose prompt is heard degraded, where a record has such tokens.
+      max_phones: a record with more is skipped.
+    """
+
+    target: str = "tokens"
+    degrade: DegradeConfig = DegradeConfig()
+    mixture: MixtureConfig = MixtureConfig()
+    perturb: PerturbConfig = PerturbConfig()
+    degrade_mixture: float = 0.5
+    degrade_wave: float = 0.0
+    perturb_wave: float = 0.0
+    gain_db: tuple[float, float] = (0.0, 0.0)
+    random_phase: bool = False
+    text_guided: float = 0.0
+    degraded_prompts: float = 0.0
+    max_phones: int = 512
+
+    def __post_init__(self):
+        if self.target not in ("tokens", "wave"):
+            raise ValueError(f"target is {self.target!r}; use tokens or wave")
+        for name in ("degrade_mixture", "degrade_wave", "perturb_wave", "text_guided", "degraded_prompts"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f"{name} is {getattr(self, name)}; it must lie in [0, 1]")
+        check_range("gain_db", self.gain_db, -LOUDEST_DB, LOUDEST_DB)
+        if self.max_phones < 1:
+            raise ValueError(f"max_phones is {self.max_phones}; it must be positive")
+
+
+class Waves:
+    """Records and waves by index.  `cached_seconds` of decoded audio are kept, least recently used out first."""
+
+    def __init__(self, corpus: Corpus, cached_seconds: float = 0.0):
+        self.corpus, self.cached_seconds = corpus, cached_seconds
+        self._cache: collections.OrderedDict[tuple[int, int], np.ndarray] = collections.OrderedDict()
+        self._held = 0.0
+        self._lock = threading.Lock()
+
+    def __getstate__(self):
+        return {"corpus": self.corpus, "cached_seconds": self.cached_seconds}
+
+    def __setstate__(self, state):
+        self.__init__(**state)
+
+    def record(self, index: int) -> Record:
+        try:
+            return self.corpus[index]
+        except RecordError as error:
+            raise UnusableRecord(index, str(error)) from error
+
+    def decode(self, record: Record, index: int, rate: int) -> Float[np.ndarray, " l"]:
+        """The whole wave of a record at `rate`."""
+        with self._lock:
+            if (index, rate) in self._cache:
+                self._cache.move_to_end((index, rate))
+                return self._cache[index, rate]
+        try:
+            wave, own_rate = read_wave(record.audio, record.id)
+            self._check(record, own_rate, len(wave))
+        except (RecordError, AudioError) as error:
+            raise UnusableRecord(index, str(error)) from error
+        wave = resample(wave, own_rate, rate)
+        wave.flags.writeable = False
+        self._keep((index, rate), wave)
+        return wave
+
+    def whole(self, index: int, rate: int) -> Float[np.ndarray, " l"]:
+        return self.decode(self.record(index), index, rate)
+
+    def excerpt(self, record: Record, index: int, rate: int, start: int, samples: int) -> Float[np.ndarray, " l"]:
+        """`samples` from `start` on, at `rate`, or fewer where the recording ends; decodes little more than that."""
+        end = (start + samples) / rate
+        if self.cached_seconds or record.seconds < samples / rate + 1.0:
+            return self.decode(record, index, rate)[start : start + samples]
+        try:
+            wave, own_rate, first = read_excerpt(record.audio, start / rate, samples / rate, record.id)
+            self._check(record, own_rate, first + len(wave), end)
+        except (RecordError, AudioError) as error:
+            raise UnusableRecord(index, str(error)) from error
+        offset = start - first * rate // own_rate
+        return resample(wave, own_rate, rate)[offset : offset + samples]
+
+    def array(self, record: Record, index: int, name: str) -> np.ndarray:
+        if name not in record.arrays:
+            raise UnusableRecord(index, f"{record.id}: no array {name}")
+        return record.arrays[name]
+
+    @staticmethod
+    def _check(record: Record, rate: int, samples: int, seconds: float = float("inf")) -> None:
+        """That `samples` are there of the first `seconds` of a record."""
+        if rate != record.sample_rate:
+            raise RecordError(f"{record.id}: audio at {rate} Hz, the record says sample_rate {record.sample_rate}")
+        # A second of tolerance for codecs that count their padding; what lacks more was cut off.
+        if samples < min(record.samples, seconds * rate) - rate:
+            raise RecordError(f"{record.id}: {samples} samples of audio, the record says {record.samples}")
+
+    def _keep(self, key: tuple[int, int], wave: np.ndarray) -> None:
+        seconds = len(wave) / key[1]
+        with self._lock:
+            if seconds > self.cached_seconds or key in self._cache:
+                return
+            self._cache[key] = wave
+            self._held += seconds
+            while self._held > self.cached_seconds:
+                (_, rate), dropped = self._cache.popitem(last=False)
+                self._held -= len(dropped) / rate
+
+
+class Examples:
+    """Builds the example of a row.  Keys and shapes: see `pipeline.py`; nothing is padded here."""
+
+    def __init__(
+        self,
+        waves: Waves,
+        stage: str,
+        config: ExampleConfig,
+        *,
+        seed: int,
+        speakers: np.ndarray,
+        interferers: Sequence[np.ndarray],
+        noises: np.ndarray,
+        rooms: np.ndarray,
+        phonemize: Phonemize | None,
+    ):
+        self.waves, self.stage, self.config, self.seed = waves, stage, config, seed
+        # Noise and rooms come again and again: they have a cache that speech can not push them out of.
+        self.recurring = Waves(waves.corpus, cached_seconds=1800.0)
+        self.speakers, self.interferers = speakers, interferers
+        self.noises, self.rooms = noises, rooms
+        self.phonemize = phonemize
+
+    def __call__(self, row: Row) -> Example:
+        rng = rng_of(self.seed, "example", row.position, row.attempt)
+        piece = row.recipe.target
+        if self.stage == "finetune":
+            return self._finetune(row, rng)
+        if self.stage in ("pretrain", "stage2"):
+            record = self.waves.record(piece.record)
+            cut = slice(piece.start, piece.start + piece.frames)
+            example = {"tokens": self.waves.array(record, piece.record, "ssl_tokens")[cut].astype(np.int32)}
+            if self.stage == "stage2":
+                codes = self.waves.array(record, piece.record, "acoustic_tokens")[cut]
+                example["acoustic_tokens"] = example["prompt_tokens"] = codes.astype(np.int32)
+                name = "degraded_acoustic_tokens"
+                if name in record.arrays and rng.random() < self.config.degraded_prompts:
+                    example["prompt_tokens"] = record.arrays[name][cut].astype(np.int32)
+            return example
+        if self.stage == "acoustic_codec":
+            rate = CODEC_RATE
+            record, samples = self.waves.record(piece.record), piece.frames * CODEC_HOP
+            wave = fit(self.waves.excerpt(record, piece.record, rate, piece.start * CODEC_HOP, samples), samples)
+        else:
+            wave, rate = self._piece(self.waves.record(piece.record), piece), SSL_RATE
+        return {"wave": self._augment(rng, wave, rate)}
+
+    def _piece(self, record: Record, piece: Piece) -> np.ndarray:
+        """The samples of a piece at 16 kHz: as many as the recording has, but enough for every frame of the piece."""
+        most = ssl_samples(piece.frames)
+        cut = self.waves.excerpt(record, piece.record, SSL_RATE, piece.start * SSL_HOP, most)
+        return cut if len(cut) >= most - SSL_HOP // 2 else fit(cut, most)
+
+    def _augment(self, rng: np.random.Generator, wave: np.ndarray, rate: int) -> np.ndarray:
+        if rng.random() < self.config.perturb_wave:
+            wave = perturb(rng, wave, rate, self.config.perturb)
+        if rng.random() < self.config.degrade_wave:
+            wave = self._degrade(rng, wave, rate)
+        if self.config.random_phase:
+            wave = shift_phase(wave, rng.uniform(0, 2 * np.pi))
+        return np.clip(wave * np.float32(10 ** (rng.uniform(*self.config.gain_db) / 20)), -1.0, 1.0)
+
+    def _degrade(self, rng: np.random.Generator, wave: np.ndarray, rate: int) -> np.ndarray:
+        def recorded(pool: np.ndarray):
+            return lambda own: self.recurring.whole(int(pool[own.integers(len(pool))]), rate)
+
+        return degrade(
+            rng,
+            wave,
+            rate,
+            self.config.degrade,
+            noise=recorded(self.noises) if len(self.noises) else None,
+            room=recorded(self.rooms) if len(self.rooms) else None,
+        )
+
+    def _finetune(self, row: Row, rng: np.random.Generator) -> Example:
+        recipe = row.recipe
+        target, prompt, task = recipe.target, recipe.prompt, recipe.task
+        record = self.waves.record(target.record)
+        example: Example = {"task": np.asarray(TASKS.index(task), np.int32)}
+        prompt_record = self.waves.record(prompt.record) if prompt else None
+        prompt_wave = self._prompt_wave(prompt_record, prompt) if prompt else np.zeros(0, np.float32)
+        clean = None
+        if task in HEARD or self.config.target == "wave":
+            clean = self._piece(record, target)
+        if task in HEARD:
+            example["source"] = np.concatenate([prompt_wave, self._source(row, rng, clean, record)])
+        # -1: the target recording holds no separate prompt, and the train step draws one as in pre-training.
+        known = prompt.frames if prompt else (-1 if task in ("tts", "l2s") else 0)
+        if self.config.target == "wave":
+            example["target"] = clean
+            if prompt:
+                example["prompt_wave"] = prompt_wave
+                known = ssl_frames(len(prompt_wave))
+        else:
+            pieces = [(record, target)] if not prompt else [(prompt_record, prompt), (record, target)]
+            example["tokens"] = np.concatenate(
+                [
+                    self.waves.array(one, piece.record, "ssl_tokens")[piece.start : piece.start + piece.frames]
+                    for one, piece in pieces
+                ]
+            ).astype(np.int32)
+        example["prompt_lengths"] = np.asarray(known, np.int32)
+        example["target_starts"] = np.asarray(prompt.frames if prompt else 0, np.int32)
+        if task == "tts" or (task in GUIDED and rng.random() < self.config.text_guided):
+            spoken = self._spoken(record, target, prompt.frames if prompt else 0)
+            if recipe.is_whole_prompt and ("phones" in prompt_record.arrays or prompt_record.text):
+                both = self._spoken(prompt_record, prompt, 0) + spoken
+                spoken = both if len(both.phones) <= self.config.max_phones else spoken
+            example |= {"phones": spoken.phones, "phone_bounds": spoken.bounds}
+        if task == "l2s":
+            features = self.waves.array(record, target.record, "visual_features")
+            start = target.start // 2  # 25 video frames for 50 SSL frames
+            example["visual"] = features[start : start + -(-target.frames // 2)].astype(np.float32)
+        return example
+
+    def _prompt_wave(self, record: Record, prompt: Piece) -> np.ndarray:
+        """The samples of a prompt at 16 kHz: so many that the target behind it begins with a frame."""
+        samples = prompt.frames * SSL_HOP
+        return fit(self.waves.excerpt(record, prompt.record, SSL_RATE, prompt.start * SSL_HOP, samples), samples)
+
+    def _source(self, row: Row, rng: np.random.Generator, clean: np.ndarray, record: Record) -> np.ndarray:
+        """The condition's wave for the target part."""
+        task, target = row.recipe.task, row.recipe.target
+        if task == "se":
+            return self._degrade(rng, clean, SSL_RATE)
+        if task == "tse":
+            others = [self._interferer(row, rng) for _ in range(self.config.mixture.count(rng))]
+            voices = mixed_voices(rng, clean, others, self.config.mixture)
+            if rng.random() < self.config.degrade_mixture:
+                return self._degrade(rng, voices, SSL_RATE)
+            mixture = np.sum(voices, axis=0)
+            # Peaks at full scale add up to more: scale rather than clip.
+            return mixture / np.float32(max(1.0, float(np.max(np.abs(mixture), initial=0.0))))
+        if record.source_audio:
+            try:
+                wave, rate = read_wave(record.source_audio, record.id)
+            except AudioError as error:
+                raise UnusableRecord(target.record, f"source_audio: {error}") from error
+            return fit(resample(wave, rate, SSL_RATE)[target.start * SSL_HOP :], len(clean))
+        return perturb(rng, clean, SSL_RATE, self.config.perturb)
+
+    def _interferer(self, row: Row, rng: np.random.Generator) -> np.ndarray:
+        pool, speaker = self.interferers[row.part], self.speakers[row.recipe.target.record]
+        index = int(pool[rng.integers(len(pool))])
+        while self.speakers[index] == speaker:
+            index = int(pool[rng.integers(len(pool))])
+        return self.waves.whole(index, SSL_RATE)
+
+    def _spoken(self, record: Record, piece: Piece, start: int) -> "Spoken":
+        """What a whole recording says, when it begins at frame `start` of the example."""
+        phones, bounds = self._phones(record, piece.record), record.arrays.get("phone_bounds")
+        if bounds is None:
+            return Spoken(phones, np.zeros(0, np.float32))
+        if len(bounds) != len(phones) + 1:
+            raise UnusableRecord(
+                piece.record, f"{record.id}: {len(bounds)} phone_bounds for {len(phones)} phones; expected one more"
+            )
+        return Spoken(phones, bounds * np.float32(FRAME_RATE) + np.float32(start))
+
+    def _phones(self, record: Record, index: int) -> np.ndarray:
+        if "phones" in record.arrays:
+            phones = record.arrays["phones"].astype(np.int32)
+        else:
+            try:
+                phones = np.asarray(self.phonemize(record.text, record.language), np.int32)
+            except Exception as error:  # a front end over six languages fails in more ways than can be listed here
+                raise UnusableRecord(index, f"{record.id}: phonemes: {error}") from error
+        if not 0 < len(phones) <= self.config.max_phones:
+            raise UnusableRecord(
+                index, f"{record.id}: {len(phones)} phones; the pipeline takes 1 to max_phones {self.config.max_phones}"
+            )
+        return phones

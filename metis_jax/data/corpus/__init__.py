@@ -1,0 +1,1 @@
+"""Recordings on disk: manifests and layouts, shards, records."""

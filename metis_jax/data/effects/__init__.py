@@ -1,0 +1,1 @@
+"""What recordings go through: noise and rooms, other voices, mixtures."""

@@ -1,0 +1,1 @@
+"""Files: read without believing them, written whole or not at all, cached where nobody else can write."""

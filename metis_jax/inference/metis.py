@@ -1,0 +1,414 @@
+"""`Metis`: speech in, or a text or lip features, and speech out.
+
+    metis = Metis.from_bundle("bundle")
+    prompt = metis.encode_prompt(read_wave("speaker.wav"))
+    speech = metis.convert(read_wave("source.wav"), prompt)
+
+Follows `Metis.__call__` of the reference, `models/tts/metis/metis.py`, down to how it counts frames; noise-free it
+gives the same tokens.  Sources longer than the 30 s of training go through overlapping windows.
+"""
+
+import dataclasses
+import functools
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
+import jax
+import numpy as np
+
+from metis_jax.audio.files import Wave, check_wave
+from metis_jax.audio.voice import match_pitch
+from metis_jax.audio.waves import AudioError, resample
+from metis_jax.clock import CODEC_HOP, CODEC_RATE, FRAME_RATE, SSL_HOP, SSL_RATE, ssl_frames, ssl_samples
+from metis_jax.inference.buckets import FRAME_BUCKETS
+from metis_jax.inference.durations import Durations
+from metis_jax.inference.engine import Engine, Progress
+from metis_jax.inference.jobs import AcousticJob, Seed, SemanticJob
+from metis_jax.inference.script import Plan, Reader, Script
+from metis_jax.inference.settings import Prompt, Settings, Speech
+from metis_jax.inference.windows import Continuation, WindowPlan, faded
+from metis_jax.text.lexicon import Lexicon
+from metis_jax.types import Float, Int, Policy
+from metis_jax.weights.bundle import Bundle
+
+MAXIMUM_PROMPT_SECONDS = 20.0
+OWN_VOICE_FRAMES = 250  # of a source, in which its voice is heard
+
+
+@dataclasses.dataclass(frozen=True)
+class _Piece:
+    """One example, or one window of it, ready for the two stages.
+
+    `own_voice` are acoustic tokens of its first frames as they are heard, where these are the prompt of stage 2.
+    """
+
+    semantic: SemanticJob
+    known_acoustic: Int[np.ndarray, "k q"]
+    own_voice: Int[np.ndarray, "v q"]
+
+    @property
+    def is_new(self) -> bool:
+        return self.semantic.length > len(self.semantic.known)
+
+
+class Metis:
+    """The chain of models of a bundle behind one method per task; each takes one example or a list of them."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        windows: WindowPlan | None = None,
+        *,
+        lexicon: Lexicon | None = None,
+        durations: Durations | None = None,
+    ):
+        self.engine = engine
+        self._windows = windows or WindowPlan()
+        self._lexicon, self._durations = lexicon, durations
+        self._reader = functools.cache(self._make_reader)
+
+    @classmethod
+    def from_bundle(
+        cls,
+        path: str | os.PathLike,
+        *,
+        dtype: str | None = None,
+        devices: Sequence[jax.Device] | None = None,
+        rows: int | None = None,
+        lexicon: Lexicon | None = None,
+        durations: str | os.PathLike | None = None,
+    ) -> "Metis":
+        """Opens a bundle; its components are loaded when first needed.
+
+        Args:
+          path: the bundle.
+          dtype: of SSL encoder and generators; by default bfloat16 on accelerators and float32 on CPU.
+          devices: that lists are split over; by default the first one alone.
+          rows: the largest batch per device; by default 8 on accelerators and 1 on CPU.
+          lexicon: how words of yours are pronounced in texts.
+          durations: a bundle with a duration predictor, where the first has none or another.
+        """
+        devices = jax.local_devices()[:1] if devices is None else devices
+        platform = devices[0].platform
+        dtype = dtype or ("float32" if platform == "cpu" else "bfloat16")
+        rows = rows or (1 if platform == "cpu" else 8)
+        attention = "cudnn" if platform == "gpu" and dtype != "float32" else "auto"
+        policy = Policy(dtype=dtype, attention=attention)
+        engine = Engine(Bundle(path), policy=policy, devices=devices, rows=rows)
+        return cls(engine, lexicon=lexicon, durations=Durations(Bundle(durations)) if durations else None)
+
+    def settings(self, task: str, **changes: Any) -> Settings:
+        """How the bundle wants a task decoded, with the changes that `Settings.of` takes."""
+        return Settings.of(task, preferred=self.engine.decoding, **changes)
+
+    def encode_prompt(self, wave: Wave) -> Prompt:
+        """The tokens of a prompt of at most 20 seconds."""
+        check_wave(wave, "prompt")
+        if wave.seconds > MAXIMUM_PROMPT_SECONDS:
+            raise AudioError(f"prompt: {wave.seconds:.1f} s long; at most {MAXIMUM_PROMPT_SECONDS:g} s are allowed")
+        return self.encode_prompt_waves(wave.at(SSL_RATE), wave.at(CODEC_RATE))
+
+    def encode_prompt_waves(self, at_16k: Float[np.ndarray, " l"], at_24k: Float[np.ndarray, " k"]) -> Prompt:
+        """`encode_prompt` of a prompt at hand at both rates."""
+        [semantic] = self.engine.semantic_tokens(self.engine.ssl_features([at_16k]))
+        [acoustic] = self.engine.acoustic_tokens([at_24k])
+        return Prompt(at_16k, semantic, acoustic)
+
+    def enhance(
+        self, source: Wave | Sequence[Wave], *, settings: Settings | None = None, progress: Progress | None = None
+    ) -> Speech | list[Speech]:
+        """Speech enhancement."""
+        return self.transform("se", source, None, settings=settings, progress=progress)
+
+    def extract(
+        self,
+        source: Wave | Sequence[Wave],
+        prompt: Prompt | Sequence[Prompt],
+        *,
+        phones: Int[np.ndarray, " p"] | Sequence[Int[np.ndarray, " _"]] | None = None,
+        settings: Settings | None = None,
+        progress: Progress | None = None,
+    ) -> Speech | list[Speech]:
+        """Target speaker extraction: what the speaker of the prompt says in a mixture.
+
+        Where the words are known, their `phones` (from `phones_of`) guide it; empty ones stand for none.
+        """
+        return self.transform("tse", source, prompt, phones=phones, settings=settings, progress=progress)
+
+    def convert(
+        self,
+        source: Wave | Sequence[Wave],
+        prompt: Prompt | Sequence[Prompt],
+        *,
+        settings: Settings | None = None,
+        progress: Progress | None = None,
+    ) -> Speech | list[Speech]:
+        """Voice conversion: the source's words in the voice of the prompt."""
+        return self.transform("vc", source, prompt, settings=settings, progress=progress)
+
+    def transform(
+        self,
+        task: str,
+        source: Wave | Sequence[Wave],
+        prompt: Prompt | Sequence[Prompt] | None = None,
+        *,
+        phones: Int[np.ndarray, " p"] | Sequence[Int[np.ndarray, " _"]] | None = None,
+        settings: Settings | None = None,
+        progress: Progress | None = None,
+    ) -> Speech | list[Speech]:
+        """A speech-to-speech task by its name; sources that fit one window are decoded in batches."""
+        is_one = isinstance(source, Wave)
+        texts = [phones] if isinstance(phones, np.ndarray) else phones
+        waves = [check_wave(wave, "source").at(SSL_RATE) for wave in ([source] if is_one else source)]
+        voices = _repeated(prompt or self.no_prompt, len(waves))
+        settings = settings or self.settings(task)
+        short = [i for i, wave in enumerate(waves) if len(wave) <= self._room(voices[i])]
+        if texts is not None and len(short) < len(waves):
+            raise ValueError(f"a source with a text must fit one pass of {self._windows.frames / FRAME_RATE:g} s")
+        own = [waves[i] for i in short], [voices[i] for i in short]
+        pieces = self._pieces(*own, self._nothing(), settings, texts=texts)
+        speech = dict(zip(short, self._speech(task, pieces, settings, progress), strict=True))
+        for i in set(range(len(waves))) - set(short):
+            parts = self.stream(task, [waves[i]], voices[i], settings=settings, progress=progress)
+            speech[i] = _joined(list(parts), voices[i])
+        return speech[0] if is_one else [speech[i] for i in range(len(waves))]
+
+    def speak(
+        self,
+        script: Script | Plan | Sequence[Script | Plan],
+        prompt: Prompt | Sequence[Prompt],
+        *,
+        settings: Settings | None = None,
+        progress: Progress | None = None,
+    ) -> Speech | list[Speech]:
+        """Text to speech: a script, or a plan of one, in the voice of the prompt.
+
+        A long text is said in parts, each with the prompt in front; all tokens are turned into one wave.
+        """
+        is_one = isinstance(script, Script | Plan)
+        scripts = [script] if is_one else list(script)
+        voices = _repeated(prompt, len(scripts))
+        settings = settings or self.settings("tts")
+        plans = [
+            one if isinstance(one, Plan) else self.plan(one, voice) for one, voice in zip(scripts, voices, strict=True)
+        ]
+        pieces = []
+        for plan, voice in zip(plans, voices, strict=True):
+            for index, part in enumerate(plan.parts):
+                length = len(voice.semantic) + part.frames
+                job = SemanticJob(
+                    voice.semantic,
+                    length,
+                    _seed(settings, index),
+                    phones=part.phones,
+                    phone_positions=part.positions,
+                )
+                pieces.append(_Piece(job, voice.acoustic, voice.acoustic[:0]))
+        decoded = iter(self._tokens("tts", pieces, settings, progress))
+        speech = []
+        for plan, voice in zip(plans, voices, strict=True):
+            own = [next(decoded) for _ in plan.parts]
+            semantic = [voice.semantic, *(tokens[len(voice.semantic) :] for tokens, _ in own)]
+            acoustic = np.concatenate([tokens for _, tokens in own])
+            speech.append((np.concatenate(semantic), acoustic, plan.rule))
+        waves = self._waves([acoustic for _, acoustic, _ in speech])
+        found = [Speech(Wave(wave, CODEC_RATE), *rest) for wave, rest in zip(waves, speech, strict=True)]
+        return found[0] if is_one else found
+
+    def plan(self, script: Script, prompt: Prompt) -> Plan:
+        """What `speak` will do for a script: ValueError, before any decoding, for one that makes no sense."""
+        frames = len(prompt.semantic)
+        return self._reader("tts").plan(script, frames, self._windows.frames - frames)
+
+    def needs_prompt_words(self, task: str) -> bool:
+        """Whether a text that guides a task has to begin with the words of the prompt.
+
+        A generator that serves text to speech as well (Omni) has learned texts from there, where they do.
+        """
+        return self.engine.has_generator_of(task, "tts")
+
+    def phones_of(self, task: str, script: Script, prompt: Prompt) -> Int[np.ndarray, " p"]:
+        """Phones of a text that guides a speech-to-speech task, behind the prompt's where the script has them."""
+        if self.needs_prompt_words(task) and not (script.prompt_text.strip() or script.prompt_phones):
+            raise ValueError(f"prompt_text is missing: the generator of {task} knows texts from tts; give it")
+        return self._reader(task).guide(script, len(prompt.semantic))
+
+    def lip_read(
+        self,
+        features: Float[np.ndarray, "t c"] | Sequence[Float[np.ndarray, "_ c"]],
+        prompt: Prompt | Sequence[Prompt] | None = None,
+        *,
+        settings: Settings | None = None,
+        progress: Progress | None = None,
+    ) -> Speech | list[Speech]:
+        """Lip to speech, from visual features at 25 frames per second."""
+        is_one = isinstance(features, np.ndarray)
+        videos = [features] if is_one else list(features)
+        settings = settings or self.settings("l2s")
+        pieces = []
+        for video, voice in zip(videos, _repeated(prompt or self.no_prompt, len(videos)), strict=True):
+            self.check_lips(video, voice)
+            unseen = np.zeros((len(voice.semantic), video.shape[1]), np.float32)
+            condition = np.concatenate([unseen, doubled(video)])
+            job = SemanticJob(voice.semantic, len(condition), _seed(settings, 0), condition=condition)
+            pieces.append(_Piece(job, voice.acoustic, voice.acoustic[:0]))
+        speech = self._speech("l2s", pieces, settings, progress)
+        return speech[0] if is_one else speech
+
+    def check_lips(self, features: np.ndarray, prompt: Prompt) -> None:
+        """ValueError for lip features that `lip_read` can not take."""
+        width = self.engine.generator_config("l2s").condition_width
+        if features.ndim != 2 or features.shape[1] != width or not len(features) or features.dtype.kind != "f":
+            found = f"{features.dtype}{list(features.shape)}"
+            raise ValueError(f"lip features are {found}; expected floats [frames, {width}] at 25 frames per second")
+        if not np.isfinite(features).all():
+            raise ValueError("lip features contain numbers that are not finite")
+        frames, most = len(prompt.semantic) + 2 * len(features), self._windows.frames
+        if frames > most:
+            raise ValueError(
+                f"prompt and speech are {frames / FRAME_RATE:.1f} s long; at most {most / FRAME_RATE:g} s fit"
+            )
+
+    def stream(
+        self,
+        task: str,
+        chunks: Iterable[Float[np.ndarray, " _"]],
+        prompt: Prompt | None = None,
+        *,
+        settings: Settings | None = None,
+        progress: Progress | None = None,
+    ) -> Iterator[Speech]:
+        """A speech-to-speech task on a 16 kHz source of any length, in pieces, in memory that does not grow.
+
+        The pieces follow each other without a seam.  Their SSL tokens leave out the prompt's.
+        """
+        settings, voice = settings or self.settings(task), prompt or self.no_prompt
+        done, tail = self._nothing(), np.zeros(0, np.float32)
+        for index, window in enumerate(self._windows.cut(chunks, samples=self._room(voice), hop=SSL_HOP)):
+            done.enter(window)
+            semantic, acoustic = done.semantic[:0], done.acoustic[:0]
+            [piece] = self._pieces([window.samples], [voice], done, settings, window=index)
+            if piece.is_new:
+                [(semantic, acoustic)] = self._tokens(task, [piece], settings, progress)
+                semantic = semantic[len(piece.semantic.known) :]
+            begin, end = done.extend(semantic, acoustic, is_last=window.is_last)
+            [wave] = self.engine.waves([done.acoustic])
+            new = faded(tail, wave[begin * CODEC_HOP : end * CODEC_HOP])
+            tail = wave[end * CODEC_HOP : (end + 1) * CODEC_HOP]
+            yield Speech(Wave(new, CODEC_RATE), semantic, acoustic)
+
+    def planned_steps(self, seconds: float, prompt: Prompt | None, settings: Settings) -> int:
+        """How many steps `progress` will hear of for a source of `seconds`."""
+        room = self._room(prompt or self.no_prompt)
+        windows = self._windows.count(int(seconds * SSL_RATE), samples=room, hop=SSL_HOP)
+        return windows * settings.total_steps(self.engine.num_levels)
+
+    def fits_one_window(self, seconds: float, prompt: Prompt | None) -> bool:
+        """Whether a source is short enough to be decoded as a whole, and so in a batch with others."""
+        return seconds * SSL_RATE <= self._room(prompt or self.no_prompt)
+
+    @property
+    def no_prompt(self) -> Prompt:
+        levels = self.engine.num_levels
+        return Prompt(np.zeros(0, np.float32), np.zeros(0, np.int32), np.zeros((0, levels), np.int32))
+
+    def _make_reader(self, task: str) -> Reader:
+        vocabulary = self.engine.generator_config(task).phone_vocabulary
+        return Reader(vocabulary, self._durations or self.engine.durations, self._lexicon)
+
+    def _nothing(self) -> Continuation:
+        return Continuation(self.engine.num_levels, self._windows.overlap)
+
+    def _room(self, voice: Prompt) -> int:
+        """Samples of a source that fit behind a prompt in one window."""
+        return ssl_samples(self._windows.frames) - len(voice.wave)
+
+    def _pieces(
+        self,
+        waves: Sequence[Float[np.ndarray, " _"]],
+        voices: Sequence[Prompt],
+        done: Continuation,
+        settings: Settings,
+        *,
+        window: int = 0,
+        texts: Sequence[Int[np.ndarray, " _"]] | None = None,
+    ) -> list[_Piece]:
+        """Waves with their conditions, each behind its prompt and what is done already."""
+        if settings.match_pitch:
+            waves = [match_pitch(wave, voice.wave, SSL_RATE) for wave, voice in zip(waves, voices, strict=True)]
+        # The reference encodes prompt and source as one wave.
+        whole = [np.concatenate([voice.wave, wave]) for voice, wave in zip(voices, waves, strict=True)]
+        pieces = []
+        conditions = self.engine.conditions(whole)
+        # Later windows go on with the voice of those before.
+        own_voices = self._own_voices(waves) if settings.own_voice and not window else [done.acoustic[:0]] * len(whole)
+        for condition, voice, own, phones in zip(
+            conditions, voices, own_voices, texts or [None] * len(whole), strict=True
+        ):
+            known = np.concatenate([voice.semantic, done.semantic])
+            job = SemanticJob(known, len(condition), _seed(settings, window), phones=phones, condition=condition)
+            pieces.append(_Piece(job, np.concatenate([voice.acoustic, done.acoustic]), own))
+        return pieces
+
+    def _own_voices(self, waves: Sequence[Float[np.ndarray, " _"]]) -> list[Int[np.ndarray, "_ q"]]:
+        """Acoustic tokens of the first seconds of 16 kHz waves, as they are heard."""
+        most = [min(OWN_VOICE_FRAMES, FRAME_BUCKETS[-1] - ssl_frames(len(wave))) for wave in waves]
+        heard = [resample(wave[: n * SSL_HOP], SSL_RATE, CODEC_RATE) for wave, n in zip(waves, most, strict=True)]
+        tokens = self.engine.acoustic_tokens(heard)
+        return [own[: ssl_frames(len(wave))] for own, wave in zip(tokens, waves, strict=True)]
+
+    def _tokens(
+        self, task: str, pieces: Sequence[_Piece], settings: Settings, progress: Progress | None
+    ) -> list[tuple[Int[np.ndarray, " _"], Int[np.ndarray, "_ q"]]]:
+        """All SSL tokens and the new acoustic tokens of every piece."""
+        semantic = self.engine.semantic_stage(task, [piece.semantic for piece in pieces], settings.semantic, progress)
+        jobs = [
+            AcousticJob(
+                np.concatenate([tokens[: len(piece.own_voice)], tokens]),
+                np.concatenate([piece.own_voice, piece.known_acoustic]),
+                (*piece.semantic.seed, 1),
+            )
+            for tokens, piece in zip(semantic, pieces, strict=True)
+        ]
+        acoustic = self.engine.acoustic_stage(jobs, settings.first_level, settings.other_levels, progress)
+        new = [tokens[len(job.known) :] for tokens, job in zip(acoustic, jobs, strict=True)]
+        return list(zip(semantic, new, strict=True))
+
+    def _waves(self, tokens: Sequence[Int[np.ndarray, "_ q"]]) -> list[Float[np.ndarray, " _"]]:
+        """Waves of acoustic tokens of any length, as if each were decoded at once."""
+        windows = [self._windows.cut_tokens(one) for one in tokens]
+        waves = iter(self.engine.waves([window for own in windows for window in own]))
+        return [self._windows.join_waves([next(waves) for _ in own], hop=CODEC_HOP) for own in windows]
+
+    def _speech(
+        self, task: str, pieces: Sequence[_Piece], settings: Settings, progress: Progress | None
+    ) -> list[Speech]:
+        decoded = self._tokens(task, pieces, settings, progress)
+        waves = self.engine.waves([acoustic for _, acoustic in decoded])
+        return [
+            Speech(Wave(wave, CODEC_RATE), semantic, acoustic)
+            for (semantic, acoustic), wave in zip(decoded, waves, strict=True)
+        ]
+
+
+def doubled(features: Float[np.ndarray, "t c"]) -> Float[np.ndarray, "u c"]:
+    """Features at twice the frame rate, linearly interpolated between frame centres, the ends held."""
+    before = np.concatenate([features[:1], features[:-1]])
+    after = np.concatenate([features[1:], features[-1:]])
+    pairs = np.stack([0.75 * features + 0.25 * before, 0.75 * features + 0.25 * after], axis=1)
+    return pairs.reshape(-1, features.shape[1]).astype(np.float32)
+
+
+def _seed(settings: Settings, window: int) -> Seed:
+    return (settings.seed, window)
+
+
+def _repeated(prompt: Prompt | Sequence[Prompt], n: int) -> list[Prompt]:
+    return [prompt] * n if isinstance(prompt, Prompt) else list(prompt)
+
+
+def _joined(parts: Sequence[Speech], voice: Prompt) -> Speech:
+    wave = Wave(np.concatenate([part.wave.samples for part in parts]), CODEC_RATE)
+    semantic = np.concatenate([voice.semantic, *(part.semantic for part in parts)])
+    return Speech(wave, semantic, np.concatenate([part.acoustic for part in parts]))

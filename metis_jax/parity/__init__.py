@@ -1,0 +1,1 @@
+"""Equality with the release: every golden of its models and pipelines, computed here."""

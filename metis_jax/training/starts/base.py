@@ -1,0 +1,93 @@
+"""From the section of an experiment to the config of its run.
+
+With `config.base` the run begins from the models of one bundle, whatever their sizes.
+"""
+
+import copy
+from collections.abc import Mapping
+from typing import Any
+
+from metis_jax.config import SemanticGeneratorConfig
+from metis_jax.sections import from_config_dict, to_dict
+from metis_jax.training.config import DRAWN, FOLLOWS, TrainConfig
+from metis_jax.training.trainers.registry import make_stage
+from metis_jax.weights.bundle import Bundle
+
+GENERATOR, STAGE_2 = "semantic_generator", "acoustic_generator"
+_CHANGED = ("stage", "model", "tasks", "initial", "skip_initial", "code_vectors")
+_ADAPTER = f"{GENERATOR}/params/condition_adapter/.*"
+
+
+def read_config(section: Mapping[str, Any]) -> TrainConfig:
+    """The config of an experiment: with a `base`, its models take their sizes and their first weights from there."""
+    section = copy.deepcopy(dict(section))
+    base = section.pop("base", "")
+    if base and (missing := [name for name in _CHANGED if name not in section]):
+        raise ValueError(f"config.{missing[0]} is missing; a run with config.base has {', '.join(_CHANGED)}")
+    config = from_config_dict(TrainConfig, _on(Bundle(base), section) if base else section, where="config")
+    reads, given = make_stage(config.stage, config.model).reads, config.data["stage"]
+    if given not in reads:
+        raise ValueError(f"config.data.stage is {given!r}; this {config.stage} is trained on {' or '.join(reads)}")
+    return config
+
+
+def complete(section: Mapping[str, Any]) -> dict[str, Any]:
+    """The section with every field that a run has: sizes of a `base`, and defaults where it says nothing.
+
+    What the classes of `TrainConfig`, of its stage and of its data say is said there alone.  ValueError as of
+    `read_config`.
+    """
+    config = read_config(section)
+    stage = make_stage(config.stage, config.model)
+    data = {name: value for name, value in to_dict(config.pipeline()).items() if name not in FOLLOWS}
+    changes = {"model": to_dict(stage), "data": data, "initial": dict.fromkeys(stage.configs(), DRAWN) | config.initial}
+    return {"base": section.get("base", "")} | to_dict(config) | changes
+
+
+def _on(base: Bundle, section: dict[str, Any]) -> dict[str, Any]:
+    """The section with sizes of `model`, and what `initial` and `code_vectors` leave empty, from `base`."""
+    stage = make_stage(section["stage"], section["model"])
+    initial, model = section["initial"], section["model"]
+    for name in stage.configs():
+        there = _component(base, name, stage, section["tasks"])
+        if there is None and initial.get(name) == "":
+            raise ValueError(f"{base.path}: config.base has no {name}; give it as config.initial.{name}")
+        if there is None or initial.get(name, DRAWN) not in ("", DRAWN):
+            continue
+        initial[name] = f"{base.path}:{there}"
+        config = base.components[there]
+        if name == GENERATOR:
+            wanted = _generator(base, config, stage.generator, is_heard=stage.ssl_encoder is not None)
+            had, has = ((one.condition, one.condition_width) for one in (config, wanted))
+            if had[0] != "none" and had != has:
+                section["skip_initial"] = (*section["skip_initial"], _ADAPTER)
+            config = wanted
+        model["generator" if name in (GENERATOR, STAGE_2) else name] = to_dict(config)
+    for name, place in section["code_vectors"].items():
+        if not place and name in base.components:
+            section["code_vectors"][name] = str(base.path)
+    return section
+
+
+def _component(base: Bundle, name: str, stage: Any, tasks: tuple[str, ...]) -> str | None:
+    """What a component of a stage is called in `base`: of generators the one for the tasks, else the pre-trained."""
+    if name == STAGE_2:
+        name = f"{STAGE_2}_{'first' if stage.first_level == 0 else 'full'}"
+    if name == GENERATOR:
+        known = base.names(GENERATOR)
+        serving = [base.tasks[task].generator for task in tasks if task in base.tasks]
+        likely = (*serving, f"{GENERATOR}_base", GENERATOR, *(known if len(known) == 1 else ()))
+        return next((one for one in likely if one in known), None)
+    return name if name in base.components else None
+
+
+def _generator(
+    base: Bundle, config: SemanticGeneratorConfig, wanted: SemanticGeneratorConfig, *, is_heard: bool
+) -> SemanticGeneratorConfig:
+    """The generator of `base` with the conditions of the experiment: a heard one is as wide as the base's features."""
+    codec = base.components.get("semantic_codec")
+    width = codec.feature_width if is_heard and codec is not None else wanted.condition_width
+    fields = to_dict(config) | {"condition": wanted.condition, "condition_width": width}
+    if not config.phone_vocabulary:
+        fields |= {"phone_vocabulary": wanted.phone_vocabulary, "spread_phones": wanted.spread_phones}
+    return from_config_dict(SemanticGeneratorConfig, fields)

@@ -1,0 +1,235 @@
+"""Stage 1: pre-training of the semantic generator on SSL tokens, and its fine-tuning with conditions.
+
+Metis sections 3.1 and 3.2.  Fine-tuning makes its conditions inside the step: SSL features of prompt and degraded
+target as one wave, from the frozen SSL encoder, or what the codec makes of them.  Its tokens are those of the prompt
+alone and of the clean target alone, as at inference, from the shards or from the frozen codec.
+"""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from metis_jax.config import AnySslEncoderConfig, LoraConfig, SemanticCodecConfig, SemanticGeneratorConfig
+from metis_jax.decoding.generators import Sampling, SemanticInputs, jitted_semantic_steps, run_stage
+from metis_jax.decoding.masked_decode import make_schedule
+from metis_jax.models.semantic_codec import SemanticCodec
+from metis_jax.models.semantic_generator import SemanticGenerator
+from metis_jax.models.ssl_features import AnySslEncoder, make_ssl_encoder
+from metis_jax.objectives.masked_tokens import masked_token_loss
+from metis_jax.ops.lengths import join, take, valid_mask
+from metis_jax.ops.masking import MINIMUM_MASK_RATE, PROMPT_PROBABILITY, SEMANTIC_PROMPT_SHARE
+from metis_jax.sharding import to_host
+from metis_jax.training.trainers.frontend import encoder_frames, ssl_features, ssl_tokens, upsample_twice
+from metis_jax.training.trainers.masking import Masks, draw_masks
+from metis_jax.training.trainers.pictures import feature_picture
+from metis_jax.training.trainers.protocol import Batch, Loss, Params, Samples
+from metis_jax.types import Array, Float, Int, Key, Policy
+
+GENERATOR, ENCODER, CODEC = "semantic_generator", "ssl_encoder", "semantic_codec"
+FRAME_RATE = 50
+
+
+def phone_positions(batch: Batch) -> Float[Array, "b p"] | None:
+    """The frames in the middle of the phones; -1 in rows that do not know."""
+    if "phone_bounds" not in batch:
+        return None
+    bounds = batch["phone_bounds"]
+    middles = (bounds[:, :-1] + bounds[:, 1:]) / 2 - jnp.float32(0.5)
+    return jnp.where(jnp.any(bounds > 0, axis=1)[:, None], jnp.maximum(middles, jnp.float32(0)), jnp.float32(-1))
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class SemanticGeneratorStage:
+    """Masked prediction of SSL tokens.
+
+    Attributes:
+      lora: adapters on the generator; which leaves move is said by the optimizer's rules.
+      ssl_encoder: needed where a batch has waves; runs in `encoder_policy`, without gradient.
+      semantic_codec: needed where targets are waves, and where it encodes conditions; with it, samples are shown as
+        features.
+      prompt_probability, prompt_share, minimum_rate: of the masks, see `draw_masks`.  A row that has lost its prompt
+        has no phones either; phones that guide an extraction are left out as often by themselves.
+    """
+
+    generator: SemanticGeneratorConfig
+    lora: LoraConfig | None = None
+    ssl_encoder: AnySslEncoderConfig | None = None
+    semantic_codec: SemanticCodecConfig | None = None
+    policy: Policy = Policy()
+    encoder_policy: Policy = Policy()
+    prompt_probability: float = PROMPT_PROBABILITY
+    prompt_share: float = SEMANTIC_PROMPT_SHARE
+    minimum_rate: float = MINIMUM_MASK_RATE
+
+    @property
+    def reads(self) -> tuple[str, ...]:
+        return ("finetune",) if self.generator.condition != "none" else ("pretrain", "finetune")
+
+    @property
+    def _model(self) -> SemanticGenerator:
+        return SemanticGenerator(self.generator, self.policy, self.lora)
+
+    @property
+    def _encoder(self) -> AnySslEncoder:
+        return make_ssl_encoder(self.ssl_encoder, self.encoder_policy)
+
+    @property
+    def _codec(self) -> SemanticCodec:
+        # Codes must be the ones that every other program computes: float32, whatever the policy.
+        return SemanticCodec(self.semantic_codec)
+
+    def models(self) -> dict[str, tuple[nn.Module, tuple[Any, ...], dict[str, Any]]]:
+        found: dict[str, tuple[nn.Module, tuple[Any, ...], dict[str, Any]]] = {
+            GENERATOR: (self._model, (jnp.zeros((1, 2), jnp.int32),), {"method": "init_all"})
+        }
+        lengths = jnp.ones((1,), jnp.int32)
+        if self.ssl_encoder:
+            mel = jnp.zeros((1, 2, self.ssl_encoder.input_width), jnp.float32)
+            found[ENCODER] = (self._encoder, (mel, lengths), {"method": "features"})
+        if self.semantic_codec:
+            features = jnp.zeros((1, 2, self.semantic_codec.feature_width), jnp.float32)
+            found[CODEC] = (self._codec, (features, lengths), {})
+        return found
+
+    def configs(self) -> dict[str, Any]:
+        found = {GENERATOR: self.generator, CODEC: self.semantic_codec}
+        if self.ssl_encoder:
+            found[ENCODER] = dataclasses.replace(self.ssl_encoder, num_layers=self.ssl_encoder.hidden_layer)
+        return {name: config for name, config in found.items() if config is not None}
+
+    def targets(self, params: Params, batch: Batch) -> tuple[Int[Array, "b t"], Float[Array, "b t c"] | None]:
+        """Tokens of prompt and target, and the condition's features where the batch has a source wave.
+
+        Prompt and target are encoded each by itself, their condition as one wave: so does inference
+        (`Metis.encode_prompt`, `Metis.transform`).  One pass of the encoder serves targets and sources.
+        """
+        names = [name for name in ("target", "source") if name in batch]
+        if not names:
+            return batch["tokens"], None
+        if self.ssl_encoder is None or ("target" in names and self.semantic_codec is None):
+            raise ValueError("the batch has waves; give config.model.ssl_encoder and semantic_codec for them")
+        features = dict(zip(names, self._features(params, batch, names), strict=True))
+        tokens = self._tokens(params, batch, features["target"]) if "target" in batch else batch["tokens"]
+        if "source" not in batch:
+            return tokens, None
+        if self.semantic_codec is None:
+            return tokens, features["source"]
+        return tokens, self._codec.apply(params[CODEC], features["source"], batch["lengths"], method="condition")
+
+    def _features(self, params: Params, batch: Batch, names: Sequence[str]) -> list[Float[Array, "b t d"]]:
+        """SSL features of waves of one padded length, `name` with its `name_lengths`, in one pass."""
+        waves = jnp.concatenate([batch[name] for name in names], axis=0)
+        lengths = jnp.concatenate([batch[f"{name}_lengths"] for name in names], axis=0)
+        t = encoder_frames(waves.shape[1], self.ssl_encoder)
+        return jnp.split(ssl_features(self._encoder, params[ENCODER], waves, lengths, t), len(names), axis=0)
+
+    def _tokens(self, params: Params, batch: Batch, features: Float[Array, "b t d"]) -> Int[Array, "b t"]:
+        """SSL tokens of the targets, from their features, each behind the tokens of its prompt."""
+        starts = batch["target_starts"]
+        tokens = ssl_tokens(self._codec, params[CODEC], features, batch["lengths"] - starts)
+        if "prompt_wave" not in batch:
+            return tokens
+        [heard] = self._features(params, batch, ["prompt_wave"])
+        # The frame in which a prompt passes into its target has no token: `draw_masks` hides it.
+        prompts = ssl_tokens(self._codec, params[CODEC], heard, jnp.maximum(batch["prompt_lengths"], 0))
+        return join(prompts, starts, tokens, batch["lengths"] - starts)[0][:, : tokens.shape[1]]
+
+    def condition(
+        self, batch: Batch, features: Float[Array, "b t c"] | None, prompt_lengths: Int[Array, " b"], t: int
+    ) -> Float[Array, "b t c"] | None:
+        """What the adapter sees: features of the source, or lip features of the target frames behind the prompt."""
+        if features is not None or "visual" not in batch:
+            return features
+        # The recording is filmed from its first frame, but the model is not shown the prompt's lips.
+        visual = upsample_twice(batch["visual"], batch["visual_lengths"])
+        visual = jnp.pad(visual, ((0, 0), (0, max(0, t - visual.shape[1])), (0, 0)))[:, :t]
+        is_shown = valid_mask(batch["lengths"], t) & ~valid_mask(prompt_lengths, t)
+        return jnp.where(is_shown[:, :, None], visual, jnp.zeros((), visual.dtype))
+
+    def loss(self, params: Params, batch: Batch, key: Key[Array, ""], *, deterministic: bool) -> Loss:
+        tokens, features = self.targets(params, batch)
+        mask_key, phone_key, dropout_key = jax.random.split(key, 3)
+        masks = draw_masks(
+            mask_key,
+            batch["lengths"],
+            tokens.shape[1],
+            prompt_share=self.prompt_share,
+            prompt_probability=self.prompt_probability,
+            minimum_rate=self.minimum_rate,
+            given_prompts=batch.get("prompt_lengths"),
+            target_starts=batch.get("target_starts"),
+        )
+        condition = self.condition(batch, features, masks.prompt_lengths, tokens.shape[1])
+        tokens = take(tokens, masks.skipped, tokens.shape[1])
+        if condition is not None:
+            condition = take(condition, masks.skipped, tokens.shape[1])
+
+        def predict(model: SemanticGenerator) -> Float[Array, "b t v"]:
+            hidden = model(
+                tokens,
+                masks.is_hidden,
+                masks.time,
+                lengths=batch["lengths"] - masks.skipped,
+                phones=batch.get("phones"),
+                phone_lengths=self._phone_lengths(batch, masks, phone_key),
+                phone_positions=phone_positions(batch),
+                condition=condition,
+                has_condition=batch.get("has_source"),
+                deterministic=deterministic,
+            )
+            return model.logits(hidden)
+
+        logits = nn.apply(predict, self._model)(params[GENERATOR], rngs={"dropout": dropout_key})
+        result = masked_token_loss(logits, tokens, masks.is_masked)
+        return Loss(result.loss, result.count, {"accuracy": result.accuracy})
+
+    def _phone_lengths(self, batch: Batch, masks: Masks, key: Key[Array, ""]) -> Int[Array, " b"] | None:
+        if "phones" not in batch:
+            return None
+        lengths = batch["phone_lengths"]
+        is_guide = batch["prompt_lengths"] >= 0  # of an extraction, which is trained without a text, too
+        is_mute = is_guide & jax.random.bernoulli(key, 1 - self.prompt_probability, lengths.shape)
+        return jnp.where(masks.is_bare | is_mute, jnp.zeros_like(lengths), lengths)
+
+    def samples(self, params: Params, batch: Batch, key: Key[Array, ""]) -> Samples:
+        """SSL features of two recordings, generated behind a prompt of a quarter, beside their own."""
+        if not self.semantic_codec:
+            return Samples()
+        batch = {name: x[:2] for name, x in batch.items()}
+        lengths = batch["lengths"]
+        truth, features = self.targets(params, batch)
+        prompts = lengths // 4
+        if "prompt_lengths" in batch:
+            prompts = jnp.where(batch["prompt_lengths"] >= 0, batch["prompt_lengths"], prompts)
+        tokens = run_stage(
+            jitted_semantic_steps,
+            self._model,
+            params[GENERATOR],
+            make_schedule([16]),
+            SemanticInputs(
+                prompts,
+                lengths,
+                batch.get("phones"),
+                batch.get("phone_lengths"),
+                phone_positions(batch),
+                self.condition(batch, features, prompts, truth.shape[1]),
+                batch.get("has_source"),
+            ),
+            truth[:, :, None],
+            jax.random.split(key, truth.shape[0]),
+            Sampling(jnp.float32(0.9), jnp.float32(1.0)),
+        )[:, :, 0]
+        pictures = {}
+        for name, codes in (("original_tokens", truth), ("generated_tokens", tokens)):
+            decoded = to_host(self._codec.apply(params[CODEC], codes, lengths, method="decode"))
+            for index, frames in enumerate(to_host(lengths)):
+                pictures[f"{name}_{index}"] = feature_picture(decoded[index, :frames])
+        return Samples(pictures={"features": pictures})
+
+    def seconds(self, batch: Mapping[str, np.ndarray]) -> float:
+        return float(np.sum(batch["lengths"])) / FRAME_RATE

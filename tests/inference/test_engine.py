@@ -1,0 +1,116 @@
+"""What the engine does when it loads; what it computes is tested through `Metis`."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from mini_chain import COMPONENTS, variables_of
+
+from metis_jax.clock import ssl_samples
+from metis_jax.config import LoraConfig
+from metis_jax.inference.engine import Engine
+from metis_jax.inference.jobs import SemanticJob, StageSettings
+from metis_jax.models.semantic_generator import SemanticGenerator
+from metis_jax.ops.lengths import full_lengths
+from metis_jax.ops.vq import nearest_codes, unit_vectors
+from metis_jax.training.trainers.semantic_generator import SemanticGeneratorStage
+from metis_jax.types import Policy
+from metis_jax.weights.bundle import Bundle, TaskAdapterConfig, write_bundle
+
+BASE = dataclasses.replace(COMPONENTS["semantic_generator"], condition="none", num_layers=2)
+ADAPTER = TaskAdapterConfig(base="base", lora=LoraConfig(rank=4, alpha=8.0), condition_width=64)
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory):
+    path = tmp_path_factory.mktemp("models") / "bundle"
+    with write_bundle(path, license="none", provenance="random weights") as writer:
+        writer.add("base", BASE, variables_of(BASE))
+        writer.add("adapter", ADAPTER, variables_of(ADAPTER, BASE))
+        writer.task("se", "base", "adapter")
+    return Bundle(path)
+
+
+def hidden(model, variables):
+    draw = np.random.default_rng(0)
+    tokens = jnp.asarray(draw.integers(0, BASE.codebook_size, (1, 9)).astype(np.int32))
+    condition = jnp.asarray(draw.normal(size=(1, 9, 64)).astype(np.float32))
+    given = {"lengths": full_lengths(1, 9), "condition": condition}
+    call = jax.jit(lambda variables: model.apply(variables, tokens, tokens < 64, jnp.ones(1), **given))
+    return np.asarray(call(variables).astype(jnp.float32))
+
+
+def test_adapters_are_folded_in(bundle):
+    engine = Engine(bundle, policy=Policy(), devices=jax.local_devices()[:1], rows=1)
+    model, variables = engine._generator("se")
+    assert model.lora is None
+    generator = bundle.load_generator("se")
+    apart = hidden(SemanticGenerator(generator.config, lora=generator.lora), generator.variables)
+    np.testing.assert_allclose(hidden(model, variables), apart, rtol=1e-4, atol=1e-4)
+    without = hidden(SemanticGenerator(generator.config), {"params": generator.variables["params"]})
+    assert np.abs(without - apart).max() > 1e-2
+
+
+def test_parameters_are_kept_in_the_compute_dtype(bundle):
+    engine = Engine(bundle, policy=Policy(dtype="bfloat16"), devices=jax.local_devices()[:1], rows=1)
+    model, variables = engine._generator("se")
+    assert {leaf.dtype for leaf in jax.tree.leaves(variables)} == {jnp.bfloat16.dtype}
+    exact = hidden(*Engine(bundle, policy=Policy(), devices=jax.local_devices()[:1], rows=1)._generator("se"))
+    rounded = hidden(model, variables)
+    assert np.linalg.norm(rounded - exact) < 0.05 * np.linalg.norm(exact)
+
+
+def test_one_step_by_mean_takes_the_code_nearest_to_the_mean_of_all(tmp_path):
+    config, codec = COMPONENTS["semantic_generator"], COMPONENTS["semantic_codec"]
+    with write_bundle(tmp_path / "bundle", license="none", provenance="random weights") as writer:
+        writer.add("semantic_generator", config, variables_of(config))
+        writer.add("semantic_codec", codec, variables_of(codec))
+        writer.task("se", "semantic_generator")
+    engine = Engine(Bundle(tmp_path / "bundle"), policy=Policy(), devices=jax.local_devices()[:1], rows=1)
+    length = 128  # a bucket, so that nothing is padded
+    condition = np.random.default_rng(0).normal(size=(length, config.condition_width)).astype(np.float32)
+    job = SemanticJob(known=np.zeros(0, np.int32), length=length, seed=(0,), condition=condition)
+    likeliest = StageSettings((1,), 0.0, 0.0, choice_temperature=0.0)
+    by_mean = dataclasses.replace(likeliest, by_mean=True)
+    [plain], [found] = (engine.semantic_stage("se", [job], settings) for settings in (likeliest, by_mean))
+
+    model, variables = engine._generator("se")
+    tokens = jnp.zeros((1, length), jnp.int32)
+    given = {"lengths": full_lengths(1, length), "condition": jnp.asarray(condition)[None]}
+    hidden = model.apply(variables, tokens, tokens == 0, jnp.ones(1), **given)
+    probabilities = jax.nn.softmax(model.apply(variables, hidden, method="logits"), axis=-1)
+    codebook = engine._component("semantic_codec")[1]["params"]["quantizer"]["codebook"]
+    expected = nearest_codes(probabilities[0] @ unit_vectors(codebook), codebook)
+    assert np.mean(found == expected) > 0.98  # but for ties that rounding decides
+    assert np.mean(found == plain) < 0.9
+
+    several, several_by_mean = (dataclasses.replace(settings, steps=(2,)) for settings in (likeliest, by_mean))
+    [plain], [found] = (engine.semantic_stage("se", [job], settings) for settings in (several, several_by_mean))
+    np.testing.assert_array_equal(plain, found)
+
+
+@pytest.mark.parametrize("encodes_conditions", [False, True])
+def test_a_generator_sees_in_decoding_what_it_saw_in_training(tmp_path, encodes_conditions):
+    encoder, codec = (COMPONENTS[name] for name in ("ssl_encoder", "semantic_codec"))
+    weights = {"ssl_encoder": variables_of(encoder), "semantic_codec": variables_of(codec)}
+    codec = dataclasses.replace(codec, encodes_conditions=encodes_conditions)
+    with write_bundle(tmp_path / "bundle", license="none", provenance="random weights") as writer:
+        for name, config in (("ssl_encoder", encoder), ("semantic_codec", codec)):
+            writer.add(name, config, weights[name])
+    engine = Engine(Bundle(tmp_path / "bundle"), policy=Policy(), devices=jax.local_devices()[:1], rows=1)
+    wave = 0.1 * np.random.default_rng(1).normal(size=ssl_samples(25)).astype(np.float32)
+    [condition], [features] = engine.conditions([wave]), engine.ssl_features([wave])
+    assert np.array_equal(condition, features) != encodes_conditions
+
+    stage = SemanticGeneratorStage(
+        generator=COMPONENTS["semantic_generator"], ssl_encoder=encoder, semantic_codec=codec
+    )
+    batch = {"source": wave[None], "target": wave[None], "lengths": np.array([25], np.int32)}
+    batch |= {name: np.array([len(wave)], np.int32) for name in ("source_lengths", "target_lengths")}
+    batch["target_starts"] = np.zeros(1, np.int32)
+    weights = {name: engine._component(name)[1] for name in weights}
+    tokens, seen = jax.jit(stage.targets)(weights, {name: jnp.asarray(x) for name, x in batch.items()})
+    np.testing.assert_allclose(seen[0], condition, atol=1e-3)
+    np.testing.assert_array_equal(tokens[0], engine.semantic_tokens([features])[0])

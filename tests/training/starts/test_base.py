@@ -1,0 +1,100 @@
+"""`config.base`: every fine-tuning experiment begins from the packaged bundle, and from one in the converted layout."""
+
+import importlib
+import pathlib
+
+import pytest
+from official_folder import write_official
+
+from metis_jax.convert.official import convert_official
+from metis_jax.convert.published import Root
+from metis_jax.sharding import make_mesh
+from metis_jax.training.starts.base import read_config
+from metis_jax.training.starts.initial import add_code_vectors, load_initial, without
+from metis_jax.training.state import check_initial, make_layout
+from metis_jax.training.trainers.registry import make_stage
+from metis_jax.weights.bundle import Bundle, write_bundle
+
+ROOT = pathlib.Path(__file__).parents[3]
+ENCODERS = ("ssl_encoder", "semantic_codec")
+TASKS = ("se", "tse", "vc", "tts", "l2s", "omni")
+
+
+@pytest.fixture(autouse=True)
+def at_the_root(monkeypatch):
+    monkeypatch.syspath_prepend(str(ROOT))
+
+
+@pytest.fixture(scope="module")
+def converted(tmp_path_factory):
+    """A bundle as `convert.py` writes it, of reduced sizes."""
+    folder = write_official(tmp_path_factory.mktemp("official"))
+    return convert_official([Root(folder)], tmp_path_factory.mktemp("converted") / "bundle")
+
+
+def read(name: str, words: str, base: str, **changes):
+    section = importlib.import_module(f"configs.{name}").get_config(words).to_dict()
+    return read_config(section | {"base": base} | changes)
+
+
+def missing(config) -> dict[str, int]:
+    """{component: leaves that its first weights leave to be drawn}; ValueError where those do not fit."""
+    stage = make_stage(config.stage, config.model)
+    initial = without(load_initial(config.initial), config.skip_initial)
+    initial = add_code_vectors(initial, stage, config.code_vectors)
+    return check_initial(make_layout(stage, config.optimizers, make_mesh(config.mesh)), initial)
+
+
+@pytest.mark.parametrize("words", ["full", "lora"])
+@pytest.mark.parametrize("task", TASKS)
+def test_every_fine_tuning_begins_from_the_packaged_bundle(task, words):
+    config = read(f"finetune_{task}", words, "nano")
+    found = missing(config)
+    assert found.pop("semantic_generator") == 14 * (words == "lora") + {"tts": 5, "omni": 5, "l2s": 4}.get(task, 0)
+    assert set(found.values()) <= {0}
+    assert config.model["generator"]["codebook_size"] == 8192 and config.model["generator"]["table_rank"] == 40
+
+
+@pytest.mark.parametrize("task", TASKS[:4])
+@pytest.mark.parametrize("words", ["full", "lora"])
+def test_fine_tuning_begins_from_a_converted_bundle(converted, task, words):
+    config = read(f"finetune_{task}", words, str(converted.path))
+    missing(config)
+    # Extraction has an adapter on the base in this bundle, conversion nothing of its own.
+    name = "semantic_generator_se" if task == "se" else "semantic_generator_base"
+    assert config.initial["semantic_generator"] == f"{converted.path}:{name}"
+    assert config.model["generator"]["width"] == converted.components[name].width
+
+
+def test_nano_tasks_are_chosen_by_words_and_need_no_code_vectors():
+    config = read("nano.tasks", "se,lora", "", initial=dict.fromkeys(("semantic_generator", *ENCODERS), "nano"))
+    assert config.tasks == ("se",) and [part.task for part in config.pipeline().parts] == ["se"]
+    assert config.code_vectors == {"semantic_codec": ""} and missing(config)["semantic_generator"] == 14
+    assert read("nano.tasks", "", "nano").tasks == ("se", "tse", "vc")
+    # Where leaves are missing, it has to be said where they come from.
+    scratch = read("nano.tasks", "scratch", "", initial=dict.fromkeys(ENCODERS, "nano"))
+    with pytest.raises(ValueError, match="config.code_vectors.semantic_codec is empty"):
+        missing(scratch)
+
+
+def test_stage_2_begins_from_the_generator_of_its_levels():
+    for name, levels in (("first", 1), ("full", 4)):
+        config = read(f"s2a_{name}", "", "nano")
+        assert config.initial == {"acoustic_generator": f"{Bundle('nano').path}:acoustic_generator_{name}"}
+        assert config.model["generator"]["num_levels"] == levels and missing(config) == {"acoustic_generator": 0}
+
+
+def test_what_a_base_lacks_is_named(converted, tmp_path):
+    with pytest.raises(ValueError, match="not a bundle"):
+        read("finetune_se", "", str(tmp_path))
+    named = read("finetune_se", "", str(converted.path), initial={"ssl_encoder": "elsewhere"})
+    assert named.initial["ssl_encoder"] == "elsewhere" and named.initial["semantic_codec"]
+    with pytest.raises(ValueError, match="config.base has no ssl_encoder; give it as config.initial.ssl_encoder"):
+        read("finetune_se", "", _without_encoder(converted, tmp_path / "other"))
+
+
+def _without_encoder(bundle: Bundle, path) -> str:
+    with write_bundle(path, license="MIT", provenance="a test") as writer:
+        writer.copy(bundle, "semantic_generator_base")
+        writer.copy(bundle, "semantic_codec")
+    return str(path)

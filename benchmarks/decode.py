@@ -300,7 +300,7 @@ def main(_):
         stream_long(_LONG.value)
         return
     on_gpu = jax.default_backend() == "gpu"
-    policy = Policy(dtype=_DTYPE.value, attention="cudnn" if on_gpu and _DTYPE.value == "bfloat16" else "auto")
+    policy = Policy(dtype=_DTYPE.value)
     sizes = configs.SIZES[_SIZE.value]
     limit = matrix_product_rate(policy.dtype)
     print(f"{_SIZE.value} size, {_DTYPE.value}; matrix product {limit / 1e9:.0f} GFLOP/s")

@@ -89,7 +89,8 @@ def make_mesh(config: MeshConfig, devices: Sequence[Any] | None = None) -> Mesh:
 
 def _arranged(sizes: tuple[int, ...], devices: Sequence[Any]) -> np.ndarray:
     """The devices as an array of `sizes`."""
-    slices = len({device.slice_index for device in devices}) if devices[0].platform == "tpu" else 1
+    # Devices of a described topology have the number of their slice where there are several alone.
+    slices = len({getattr(device, "slice_index", 0) for device in devices}) if devices[0].platform == "tpu" else 1
     data, *inside = sizes
     if data % slices:
         raise ValueError(

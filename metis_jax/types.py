@@ -39,7 +39,7 @@ LOGICAL_AXES = (BATCH, TIME, EMBED, MLP, HEADS, VOCAB, CODES, CHANNELS, LAYERS, 
 STORED_SPLIT = (EMBED, CHANNELS)
 
 REMAT_POLICIES = ("none", "full", "dots")
-ATTENTION_BACKENDS = ("auto", "xla", "heads", "cudnn")
+ATTENTION_BACKENDS = ("auto", "xla", "heads", "splash", "cudnn")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -51,8 +51,8 @@ class Policy:
         statistics, losses, STFT and code distances are computed in float32 whatever is set here.
       remat: what the backward pass recomputes: "none", "full" (every block) or "dots" (all but matrix products).
       scan: whether stacks of equal layers are scanned (compiled once) or unrolled.
-      attention: "xla", all heads at once; "heads", one after the other, which is what a CPU's caches like; "cudnn"
-        (NVIDIA, bfloat16); "auto", "heads" on a single CPU device and "xla" elsewhere.
+      attention: "xla", all heads at once; "heads", one after the other, which is what a CPU's caches like; "splash"
+        (TPU) and "cudnn" (NVIDIA, bfloat16), whose scores are never written; "auto", what suits the devices.
     """
 
     dtype: str = "float32"

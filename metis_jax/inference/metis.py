@@ -93,9 +93,7 @@ class Metis:
         platform = devices[0].platform
         dtype = dtype or ("float32" if platform == "cpu" else "bfloat16")
         rows = rows or (1 if platform == "cpu" else 8)
-        attention = "cudnn" if platform == "gpu" and dtype != "float32" else "auto"
-        policy = Policy(dtype=dtype, attention=attention)
-        engine = Engine(Bundle(path), policy=policy, devices=devices, rows=rows)
+        engine = Engine(Bundle(path), policy=Policy(dtype=dtype), devices=devices, rows=rows)
         return cls(engine, lexicon=lexicon, durations=Durations(Bundle(durations)) if durations else None)
 
     def settings(self, task: str, **changes: Any) -> Settings:

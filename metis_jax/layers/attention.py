@@ -6,6 +6,8 @@ import jax.numpy as jnp
 
 from metis_jax.config import LoraConfig, TransformerConfig
 from metis_jax.layers.dense import Projection
+from metis_jax.layers.placement import target_devices
+from metis_jax.layers.splash import fits_mesh, splash_attention
 from metis_jax.ops.rope import rotate
 from metis_jax.types import EMBED, HEADS, Array, Float, Int, Policy
 
@@ -24,7 +26,9 @@ def attention(
     `bias` is added to the scaled scores.  `backend` is one of `Policy.attention`.
     """
     if backend == "auto":
-        backend = "heads" if jax.default_backend() == "cpu" and jax.device_count() == 1 else "xla"
+        backend = chosen_backend(q, has_bias=bias is not None)
+    if backend == "splash":
+        return splash_attention(q, k, v, lengths, interpret=target_devices()[0].platform != "tpu")
     if backend == "heads":
         return _head_by_head(q, k, v, lengths, bias)
     if backend == "cudnn":
@@ -36,6 +40,19 @@ def attention(
     # JAX widens bfloat16 scores to float32 by type promotion, which the strict mode of our tests would refuse.
     with jax.numpy_dtype_promotion("standard"):
         return jax.nn.dot_product_attention(q, k, v, bias, key_value_seq_lengths=lengths, implementation="xla")
+
+
+def chosen_backend(q: Float[Array, "b t n h"], *, has_bias: bool) -> str:
+    """What "auto" is for these queries, on the devices that the program is made for."""
+    first, count = target_devices()
+    mesh = jax.sharding.get_abstract_mesh()
+    is_placed = count == 1 or not mesh.empty and fits_mesh(q.shape[0], q.shape[2])
+    if first.platform == "tpu" and is_placed and not has_bias:
+        return "splash"
+    if first.platform == "gpu" and first.device_kind.startswith("NVIDIA") and q.dtype == jnp.bfloat16:
+        # JAX looks for cuDNN where the program is traced.
+        return "cudnn" if jax.default_backend() == "gpu" else "xla"
+    return "heads" if first.platform == "cpu" and count == 1 else "xla"
 
 
 def _head_by_head(

@@ -8,9 +8,11 @@ from collections.abc import Callable
 
 import flax
 import flax.linen as nn
+import jax
 import jax.numpy as jnp
 
 from metis_jax.config import LoraConfig
+from metis_jax.layers.placement import fitting
 from metis_jax.types import EMBED, MLP, RANK, STORED_SPLIT, VOCAB, Array, DType, Float, Int
 
 Initializer = Callable[..., Array]
@@ -29,10 +31,21 @@ def partitioned(init: Initializer, *axes: str | None) -> Initializer:
 def gathered(parameter: Array, *axes: str | None) -> Array:
     """A parameter as a layer uses it: whole along the widths that are split for storage only.
 
-    So devices exchange weights and gradients, never activations.  The backward pass gathers again where the policy's
-    `remat` says so; with "none" every layer's whole weights are kept until then.
+    So devices exchange weights and gradients, never activations.  Gradients are summed straight into the parts that
+    devices store (a reduce-scatter).  The backward pass gathers again where the policy's `remat` says so; with "none"
+    every layer's whole weights are kept until then.
     """
-    return nn.with_logical_constraint(parameter, tuple(None if axis in STORED_SPLIT else axis for axis in axes))
+    stored = fitting(axes, parameter.shape)
+
+    @jax.custom_vjp
+    def whole(parameter: Array) -> Array:
+        return nn.with_logical_constraint(parameter, tuple(None if axis in STORED_SPLIT else axis for axis in axes))
+
+    def backward(_: None, gradient: Array) -> tuple[Array]:
+        return (nn.with_logical_constraint(gradient, stored),)
+
+    whole.defvjp(lambda parameter: (whole(parameter), None), backward)
+    return whole(parameter)
 
 
 class Dense(nn.Module):

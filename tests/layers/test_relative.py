@@ -4,7 +4,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from metis_jax.layers.relative import align_distances, clip_distances, distance_sinusoids
+from metis_jax.layers.relative import (
+    align_distances,
+    clip_distances,
+    distance_sinusoids,
+    scores_by_distance,
+    scores_by_key,
+)
 
 
 @pytest.mark.parametrize("t", [1, 2, 7])
@@ -23,6 +29,13 @@ def test_distances_are_clipped(t):
     clipped = np.asarray(clip_distances(jnp.asarray(scores), left, right))
     index = np.clip(np.arange(-(t - 1), t), -left, right) + left
     np.testing.assert_array_equal(clipped, scores[..., index])
+
+
+@pytest.mark.parametrize("t", [1, 4, 12])
+def test_scores_of_keys_are_those_of_their_distances(t):
+    rng = np.random.default_rng(t)
+    q, distance = (jnp.asarray(rng.normal(size=shape), jnp.float32) for shape in ((2, t, 3, 4), (8, 4)))
+    np.testing.assert_allclose(scores_by_key(q, distance, 5, 2), scores_by_distance(q, distance, 5, 2), atol=1e-5)
 
 
 def test_sinusoids_count_down():

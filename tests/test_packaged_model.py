@@ -34,7 +34,7 @@ def test_the_bundle_serves_its_tasks_within_40_mb():
 def test_the_first_command_of_the_readme_quiets_the_pauses(tmp_path, monkeypatch):
     monkeypatch.setattr(infer, "use_compilation_cache", lambda folder: None)
     output = tmp_path / "clean.wav"
-    assert infer.main(["infer.py", "--task=se", f"--source={NOISY}", f"--output={output}"]) == 0
+    assert infer.main(["--task=se", f"--source={NOISY}", f"--output={output}"]) == 0
     noisy, clean = read_wave(NOISY), read_wave(output)
     assert clean.rate == 24_000 and abs(clean.seconds - noisy.seconds) < 0.05
     assert depth_of_pauses(output) > depth_of_pauses(NOISY) + 6

@@ -10,14 +10,14 @@ Licence, provenance and decoding settings are those of the sources unless they a
 `dtype`; everything else (statistics, the codec's window) stays float32.
 """
 
-import argparse
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from absl import flags
 
-from metis_jax.cli.command import exit_status
+from metis_jax.cli import command
 from metis_jax.files.inputs import parse_json
 from metis_jax.inference.settings import TASKS, Settings
 from metis_jax.weights import lineage
@@ -118,41 +118,53 @@ def _check_tasks(tasks: Mapping[str, str | None], configs: Mapping[str, Any]) ->
             )
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(description="One bundle from components of several.")
-    parser.add_argument("--output", required=True, help="the bundle to write; must not exist")
-    parser.add_argument("--component", action="append", required=True, help="NAME=BUNDLE or NAME=BUNDLE:NAME_THERE")
-    parser.add_argument("--task", default="", help="what the generator serves: TASK or TASK=ADAPTER, comma-separated")
-    parser.add_argument("--dtype", default="float32", choices=DTYPES, help="of the stored parameters")
-    parser.add_argument(
-        "--decoding", help='settings of stages, as {"first_level": {"temperature": 0.5}}; by default the sources\''
+def _flags() -> flags.FlagValues:
+    values = command.new_flags()
+    flags.DEFINE_string("output", None, "The bundle to write; must not exist.", flag_values=values)
+    flags.DEFINE_multi_string(
+        "component", [], "NAME=BUNDLE or NAME=BUNDLE:NAME_THERE; once for each.", flag_values=values
     )
-    parser.add_argument("--license", default="", help="of the weights; by default what the sources say")
-    parser.add_argument("--provenance", default="", help="where the weights come from, one line; by default the same")
-    flags = parser.parse_args(arguments)
-    return exit_status("assemble", lambda: _run(flags))
+    flags.DEFINE_list("task", [], "What the generator serves: some of TASK and TASK=ADAPTER.", flag_values=values)
+    flags.DEFINE_enum("dtype", "float32", DTYPES, "Of the stored parameters.", flag_values=values)
+    flags.DEFINE_string(
+        "decoding",
+        None,
+        'Settings of stages, as {"first_level": {"temperature": 0.5}}; by default the sources\'.',
+        flag_values=values,
+    )
+    flags.DEFINE_string("license", "", "Of the weights; by default what the sources say.", flag_values=values)
+    flags.DEFINE_string(
+        "provenance", "", "Where the weights come from, one line; by default the same.", flag_values=values
+    )
+    return values
 
 
-def _run(flags: argparse.Namespace) -> None:
-    pairs = [component.partition("=") for component in flags.component]
+def main(argv: Sequence[str] | None = None) -> int:
+    """Exit status: 0, or 2 with one line on stderr."""
+    return command.run("assemble", __doc__, _flags(), _run, argv)
+
+
+def _run(given: flags.FlagValues) -> None:
+    command.require(given, "output", "component")
+    pairs = [component.partition("=") for component in given.component]
     for name, _, place in pairs:
         if not name or not place:
             raise ValueError(f"--component is {name!r}; expected NAME=BUNDLE")
         check_name(name)
         if [other for other, _, _ in pairs].count(name) > 1:
             raise ValueError(f"--component={name}=… is given twice")
-    wanted = [text.partition("=") for text in flags.task.split(",") if text]
-    decoding = None if flags.decoding is None else parse_json(flags.decoding, "--decoding")
+    wanted = [text.partition("=") for text in given.task if text]
+    decoding = None if given.decoding is None else parse_json(given.decoding, "--decoding")
     assemble(
-        flags.output,
+        given.output,
         {name: place for name, _, place in pairs},
         tasks={task: adapter or None for task, _, adapter in wanted},
-        dtype=flags.dtype,
-        license=flags.license,
-        provenance=flags.provenance,
+        dtype=given.dtype,
+        license=given.license,
+        provenance=given.provenance,
         decoding=decoding,
     )
-    print(flags.output)
+    print(given.output)
 
 
 if __name__ == "__main__":

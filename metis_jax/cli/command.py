@@ -47,12 +47,12 @@ def run(
       about: what `--help` says above the flags.
       values: its flags, begun by `new_flags`.
       body: the command, given its parsed flags; the exit status, None for 0.
-      argv: the command line; by default the process's own.
+      argv: the command line behind the command's name; by default the process's own.
       refusals: errors that are the user's to mend, besides `REFUSALS`.
     """
 
     def parsed() -> int | None:
-        rest = values(list(sys.argv if argv is None else argv))
+        rest = values([name, *(sys.argv[1:] if argv is None else argv)])
         if values.help:
             print(f"{about}{values.get_help(include_special_flags=False)}")
             return None
@@ -116,6 +116,13 @@ def _told_to_stop() -> Iterator[None]:
         signal.alarm(0)
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def require(given: flags.FlagValues, *names: str) -> None:
+    """ValueError for flags that the command can not do without."""
+    missing = [f"--{name}=…" for name in names if given[name].value in (None, [])]
+    if missing:
+        raise ValueError(f"give {' and '.join(missing)}; see --help")
 
 
 def check_range(flag: str, value: int, least: int, most: int) -> None:

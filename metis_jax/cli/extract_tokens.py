@@ -1,13 +1,20 @@
-"""`extract_tokens`: shards of audio to shards with SSL tokens, acoustic tokens and SSL features."""
+"""Shards of audio to shards with SSL tokens, acoustic tokens and SSL features.
 
-import argparse
+    python data/extract_tokens.py --bundle=BUNDLE --input=SHARDS --output=TOKEN_SHARDS --arrays=ssl_tokens
+
+The same command resumes.
+"""
+
 import os
 import sys
 from collections.abc import Sequence
+from typing import Any
 
 import jax
+from absl import flags
 
-from metis_jax.cli.command import CACHE_HELP, check_range, exit_status
+from metis_jax.cli import command
+from metis_jax.cli.command import check_range
 from metis_jax.cli.runtime import use_compilation_cache
 from metis_jax.data.extract import ARRAYS, ExtractConfig, extract
 from metis_jax.files.inputs import parse_json
@@ -22,73 +29,80 @@ _NEEDS = {"ssl_features": ("ssl_encoder",), "ssl_tokens": ("ssl_encoder", "seman
 _NEEDS |= {name: ("acoustic_codec",) for name in ENCODERS["acoustic_codec"]}
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(description="Shards to token shards; the same command resumes.")
-    parser.add_argument("--bundle", required=True, help=f"the encoders: a folder with {CONFIG_FILE}")
-    parser.add_argument("--input", required=True, help="folder of shards, as `prepare` writes them")
-    parser.add_argument("--output", required=True, help="folder for the token shards")
-    parser.add_argument("--arrays", default="ssl_tokens,acoustic_tokens", help=f"some of {','.join(ARRAYS)}")
-    parser.add_argument("--drop_audio", action="store_true", help="leave the audio out of the token shards")
-    parser.add_argument(
-        "--degrade", default="", help='SSL arrays of degraded speech, as {"noise": {"probability": 1.0}}'
+def _flags() -> flags.FlagValues:
+    values = command.new_flags()
+    flags.DEFINE_string("bundle", None, f"The encoders: a folder with {CONFIG_FILE}.", flag_values=values)
+    flags.DEFINE_string("input", None, "Folder of shards, as `prepare` writes them.", flag_values=values)
+    flags.DEFINE_string("output", None, "Folder for the token shards.", flag_values=values)
+    flags.DEFINE_list("arrays", ["ssl_tokens", "acoustic_tokens"], f"Some of {','.join(ARRAYS)}.", flag_values=values)
+    flags.DEFINE_boolean("drop_audio", False, "Leave the audio out of the token shards.", flag_values=values)
+    flags.DEFINE_string(
+        "degrade", "", 'SSL arrays of degraded speech, as {"noise": {"probability": 1.0}}.', flag_values=values
     )
-    parser.add_argument("--noise", default="", help='which noises degrade it, as {"split": "train"}')
-    parser.add_argument("--rows", type=int, default=0, help="rows per batch (0: 64 on accelerators, 8 on CPU)")
-    parser.add_argument("--dtype", default="", choices=("", "float32", "bfloat16"), help="of the SSL encoder")
-    parser.add_argument("--process_index", type=int, default=0)
-    parser.add_argument("--process_count", type=int, default=1, help="processes that share the work, started alike")
-    parser.add_argument("--threads", type=int, default=os.cpu_count() or 1, help="that decode audio")
-    parser.add_argument("--compilation_cache", default=None, help=CACHE_HELP)
-    return parser
+    flags.DEFINE_string("noise", "", 'Which noises degrade it, as {"split": "train"}.', flag_values=values)
+    flags.DEFINE_integer("rows", 0, "Rows per batch (0: 64 on accelerators, 8 on CPU).", flag_values=values)
+    flags.DEFINE_enum(
+        "dtype",
+        None,
+        ["float32", "bfloat16"],
+        "Of the SSL encoder; by default bfloat16 on accelerators and float32 on CPU.",
+        flag_values=values,
+    )
+    flags.DEFINE_integer("process_index", 0, "Which of the processes this is, from 0 on.", flag_values=values)
+    flags.DEFINE_integer("process_count", 1, "Processes that share the work, started alike.", flag_values=values)
+    flags.DEFINE_integer("threads", os.cpu_count() or 1, "That decode audio.", flag_values=values)
+    flags.DEFINE_string("compilation_cache", None, command.CACHE_HELP, flag_values=values)
+    return values
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    flags = _parser().parse_args(arguments)
-    return exit_status("extract_tokens", lambda: _run(flags))
+def main(argv: Sequence[str] | None = None) -> int:
+    """Exit status: 0, or 2 with one line on stderr."""
+    return command.run("extract_tokens", __doc__, _flags(), _run, argv)
 
 
-def _config(flags: argparse.Namespace) -> ExtractConfig:
-    given = {"arrays": tuple(flags.arrays.split(",")), "keep_audio": not flags.drop_audio}
+def _config(given: flags.FlagValues) -> ExtractConfig:
+    section: dict[str, Any] = {"arrays": tuple(given.arrays), "keep_audio": not given.drop_audio}
     for name in ("degrade", "noise"):
-        if text := getattr(flags, name):
-            given[name] = parse_json(text, f"--{name}")
-            if not isinstance(given[name], dict):
-                raise ValueError(f"--{name}: a {type(given[name]).__name__}; expected an object")
-    if "noise" in given:
-        if "degrade" not in given:
+        if text := given[name].value:
+            section[name] = parse_json(text, f"--{name}")
+            if not isinstance(section[name], dict):
+                raise ValueError(f"--{name}: a {type(section[name]).__name__}; expected an object")
+    if "noise" in section:
+        if "degrade" not in section:
             raise ValueError("--noise says what --degrade takes; give --degrade too")
-        given["noise"] = {"kinds": ("noise",)} | given["noise"]
-    return from_config_dict(ExtractConfig, given, where="--degrade and --noise")
+        section["noise"] = {"kinds": ("noise",)} | section["noise"]
+    return from_config_dict(ExtractConfig, section, where="--degrade and --noise")
 
 
-def _run(flags: argparse.Namespace) -> None:
-    use_compilation_cache(flags.compilation_cache)
-    check_range("rows", flags.rows, 0, 4096)
-    check_range("threads", flags.threads, 1, 1024)
-    check_range("process_count", flags.process_count, 1, 1_000_000)
-    check_range("process_index", flags.process_index, 0, flags.process_count - 1)
-    config = _config(flags)
-    bundle = Bundle(flags.bundle)
+def _run(given: flags.FlagValues) -> None:
+    command.require(given, "bundle", "input", "output")
+    use_compilation_cache(given.compilation_cache)
+    check_range("rows", given.rows, 0, 4096)
+    check_range("threads", given.threads, 1, 1024)
+    check_range("process_count", given.process_count, 1, 1_000_000)
+    check_range("process_index", given.process_index, 0, given.process_count - 1)
+    config = _config(given)
+    bundle = Bundle(given.bundle)
     components = list(dict.fromkeys(part for name in config.arrays for part in _NEEDS[name]))
     check_models(bundle, components)
     on_cpu = jax.default_backend() == "cpu"
-    dtype = flags.dtype or ("float32" if on_cpu else "bfloat16")
+    dtype = given.dtype or ("float32" if on_cpu else "bfloat16")
     engine = Engine(
         bundle,
         policy=Policy(dtype=dtype),
         devices=jax.local_devices(),
-        rows=flags.rows or (8 if on_cpu else 64),
+        rows=given.rows or (8 if on_cpu else 64),
     )
     report = extract(
-        flags.input,
-        flags.output,
+        given.input,
+        given.output,
         engine,
         config,
         encoders={name: bundle.identity(name) for name in components},
         dtype=dtype,
-        process_index=flags.process_index,
-        process_count=flags.process_count,
-        threads=flags.threads,
+        process_index=given.process_index,
+        process_count=given.process_count,
+        threads=given.threads,
     )
     print(
         f"{report['records']} records, {report['audio_hours']:.3f} audio hours in {report['elapsed_seconds']:.0f} s: "

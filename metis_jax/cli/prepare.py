@@ -1,35 +1,45 @@
-"""`prepare`: audio files to shards."""
+"""Audio files to ArrayRecord shards.
 
-import argparse
+    python data/prepare.py --input=FOLDER_OR_MANIFEST --output=SHARDS
+
+The same command resumes.
+"""
+
 import os
 import sys
 from collections.abc import Sequence
 
-from metis_jax.cli.command import check_range, exit_status
+from absl import flags
+
+from metis_jax.cli import command
 from metis_jax.data.corpus.items import LAYOUTS
 from metis_jax.data.corpus.prepare import PrepareConfig, prepare
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    defaults = PrepareConfig()
-    parser = argparse.ArgumentParser(description="Audio files to ArrayRecord shards; the same command resumes.")
-    parser.add_argument("--input", required=True, help="a folder, or a manifest of JSON lines")
-    parser.add_argument("--output", required=True, help="folder for the shards")
-    parser.add_argument("--layout", default="", choices=("", *LAYOUTS), help="how a folder is laid out")
-    parser.add_argument("--processes", type=int, default=os.cpu_count() or 1)
-    parser.add_argument("--shard_records", type=int, default=defaults.shard_records)
-    parser.add_argument("--min_seconds", type=float, default=defaults.min_seconds)
-    parser.add_argument("--max_seconds", type=float, default=defaults.max_seconds)
-    flags = parser.parse_args(arguments)
-    return exit_status("prepare", lambda: _run(flags))
+def _flags() -> flags.FlagValues:
+    values, defaults = command.new_flags(), PrepareConfig()
+    flags.DEFINE_string("input", None, "A folder, or a manifest of JSON lines.", flag_values=values)
+    flags.DEFINE_string("output", None, "Folder for the shards.", flag_values=values)
+    flags.DEFINE_enum("layout", None, list(LAYOUTS), "How a folder is laid out.", flag_values=values)
+    flags.DEFINE_integer("processes", os.cpu_count() or 1, "That read files.", flag_values=values)
+    flags.DEFINE_integer("shard_records", defaults.shard_records, "Records of a shard.", flag_values=values)
+    flags.DEFINE_float("min_seconds", defaults.min_seconds, "Shorter recordings are refused.", flag_values=values)
+    flags.DEFINE_float("max_seconds", defaults.max_seconds, "Longer recordings are refused.", flag_values=values)
+    return values
 
 
-def _run(flags: argparse.Namespace) -> None:
-    check_range("processes", flags.processes, 1, 1024)
+def main(argv: Sequence[str] | None = None) -> int:
+    """Exit status: 0, or 2 with one line on stderr."""
+    return command.run("prepare", __doc__, _flags(), _run, argv)
+
+
+def _run(given: flags.FlagValues) -> None:
+    command.require(given, "input", "output")
+    command.check_range("processes", given.processes, 1, 1024)
     config = PrepareConfig(
-        shard_records=flags.shard_records, min_seconds=flags.min_seconds, max_seconds=flags.max_seconds
+        shard_records=given.shard_records, min_seconds=given.min_seconds, max_seconds=given.max_seconds
     )
-    report = prepare(flags.input, flags.output, config, layout=flags.layout, processes=flags.processes)
+    report = prepare(given.input, given.output, config, layout=given.layout or "", processes=given.processes)
     refused = ", ".join(f"{count} {reason}" for reason, count in report["refused"].items()) or "none"
     hours = ", ".join(f"{value:.2f} h {kind}" for kind, value in report["hours"].items())
     print(f"{report['records']} of {report['files']} files in {report['shards']} shards: {hours}")

@@ -131,13 +131,13 @@ REFUSALS = (KeyError, AttributeError, TypeError)
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Exit status: 0, also after a signal that was obeyed; 2 with one line on stderr; 3 for a lost process."""
-    arguments = list(sys.argv if argv is None else argv)
     # ml_collections looks for --config.key=value in sys.argv, whatever it is asked to parse.
-    before, sys.argv = sys.argv, arguments
+    before = sys.argv
+    sys.argv = ["train", *(sys.argv[1:] if argv is None else argv)]
     # An experiment file imports its siblings as `configs`.
     sys.path.insert(0, os.getcwd())
     try:
-        return command.run("train", __doc__, _flags(), _run, arguments, refusals=REFUSALS)
+        return command.run("train", __doc__, _flags(), _run, sys.argv[1:], refusals=REFUSALS)
     finally:
         sys.argv = before
 

@@ -1,5 +1,6 @@
 """What commands have in common: flags and nothing else, help, one line for whatever the user can mend."""
 
+import functools
 import io
 import os
 import signal
@@ -8,13 +9,14 @@ import time
 import pytest
 from absl import flags
 
-from metis_jax.cli import command
+from metis_jax.cli import assemble, build_tfds, command, convert, evaluate, extract_tokens, infer, prepare, train
+from metis_jax.data.corpus.tfds_schema import RecordBuilder
 
 
 def run(argv, body=lambda given: None, **options):
     values = command.new_flags()
     flags.DEFINE_integer("size", 1, "How large.", flag_values=values)
-    return command.run("name", "About.", values, body, ["name.py", *argv], **options)
+    return command.run("name", "About.", values, body, argv, **options)
 
 
 def failing(error):
@@ -22,6 +24,29 @@ def failing(error):
         raise error
 
     return body
+
+
+COMMANDS = {
+    "assemble": assemble.main,
+    "convert": convert.main,
+    "evaluate": evaluate.main,
+    "extract_tokens": extract_tokens.main,
+    "infer": infer.main,
+    "prepare": prepare.main,
+    "train": train.main,
+    "record_builder": functools.partial(build_tfds.main, RecordBuilder),
+}
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+@pytest.mark.parametrize(
+    ("argv", "said"),
+    [([], "give --"), (["--inptu=x"], "Unknown command line flag"), (["x"], "unexpected argument 'x'")],
+)
+def test_every_command_says_what_is_missing_or_wrong_in_one_line(capsys, name, argv, said):
+    assert COMMANDS[name](argv) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"{name}: {said}")
 
 
 @pytest.mark.parametrize("flag", ["--help", "-h"])

@@ -20,7 +20,7 @@ def converted(tmp_path):
 
 
 def run(*flags):
-    return main(["convert.py", *flags])
+    return main([*flags])
 
 
 def test_both_directions(tmp_path, capsys):

@@ -54,7 +54,7 @@ def run(files, monkeypatch, capsys):
     monkeypatch.setattr(infer, "use_compilation_cache", lambda folder: None)
 
     def command(*arguments):
-        status = infer.main(["infer.py", "--bundle=none", *arguments])
+        status = infer.main(["--bundle=none", *arguments])
         captured = capsys.readouterr()
         return status, captured.out.splitlines(), captured.err.splitlines()
 
@@ -147,7 +147,7 @@ def test_bundles_are_checked(files, monkeypatch, capsys):
     monkeypatch.chdir(files)
     monkeypatch.setattr(infer, "use_compilation_cache", lambda folder: None)
     arguments = ["--task=se", "--source=good.wav", "--output=out.wav", "--bundle=none"]
-    assert infer.main(["infer.py", *arguments]) == 2
+    assert infer.main([*arguments]) == 2
     assert capsys.readouterr().err.splitlines() == ["infer: none: not a bundle, config.json is missing"]
 
 
@@ -243,11 +243,11 @@ def test_an_item_of_a_list_may_raise_anything(run, files, monkeypatch):
         return replaced
 
     is_wide = lambda path, **settings: str(path) == "wide.wav"  # noqa: E731
-    monkeypatch.setattr(infer.audio, "read_wave", sometimes(infer.audio.read_wave, is_wide, IndexError("odd")))
+    monkeypatch.setattr(infer.files, "read_wave", sometimes(infer.files.read_wave, is_wide, IndexError("odd")))
     is_halved = lambda self, items: any(len(item.input.samples) == 8000 for item in items)  # noqa: E731
     monkeypatch.setattr(infer._Run, "_decode", sometimes(infer._Run._decode, is_halved, RuntimeError("a\nb")))
     is_last = lambda path, rate: str(path) == "4.wav"  # noqa: E731
-    monkeypatch.setattr(infer.audio, "write_wave", sometimes(infer.audio.write_wave, is_last, TypeError()))
+    monkeypatch.setattr(infer.files, "write_wave", sometimes(infer.files.write_wave, is_last, TypeError()))
     soundfile.write(files / "half.wav", noise(0.5), 16000)
     sources = ("good", "wide", "half", "good", "good")
     write_list(
@@ -278,7 +278,7 @@ from metis_jax.inference.metis import Metis
 Metis.from_bundle = lambda *args, **kwargs: Metis(CountingEngine())
 write = files.WaveWriter.write
 files.WaveWriter.write = lambda self, samples: (write(self, samples), time.sleep(0.3))
-sys.exit(infer.main(["infer.py", "--task=se", "--list=jobs.jsonl", "--compilation_cache=off"]))
+sys.exit(infer.main(["--task=se", "--list=jobs.jsonl", "--compilation_cache=off"]))
 """
 
 

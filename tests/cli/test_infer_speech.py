@@ -51,7 +51,7 @@ def run(files, monkeypatch, capsys):
     monkeypatch.setattr(Metis, "from_bundle", lambda *_, lexicon, **__: Metis(CountingEngine(), lexicon=lexicon))
 
     def command(*arguments):
-        status = infer.main(["infer.py", "--compilation_cache=off", "--bundle=none", *arguments])
+        status = infer.main(["--compilation_cache=off", "--bundle=none", *arguments])
         captured = capsys.readouterr()
         return status, captured.out.splitlines(), captured.err.splitlines()
 

@@ -49,7 +49,7 @@ def test_an_unknown_word_is_refused():
 
 
 def call(capsys, tmp_path, *flags: str) -> str:
-    code = main(["train.py", "--config=configs/pretrain.py:quicktest", f"--workdir={tmp_path}", *flags])
+    code = main(["--config=configs/pretrain.py:quicktest", f"--workdir={tmp_path}", *flags])
     assert code == 2
     error = capsys.readouterr().err.strip().splitlines()[-1]
     assert error.startswith("train: ")
@@ -80,7 +80,7 @@ def test_bad_input_is_one_line(capsys, tmp_path, flag, message):
 
 
 def shown(capsys, name: str, *flags: str) -> list[str]:
-    assert main(["train.py", f"--config=configs/{name}", *flags, "--show"]) == 0
+    assert main([f"--config=configs/{name}", *flags, "--show"]) == 0
     return capsys.readouterr().out.splitlines()
 
 
@@ -178,7 +178,7 @@ def test_two_trainings_share_no_folder(capsys, tmp_path):
 
 def test_missing_shards_and_bundles_are_named(capsys, tmp_path):
     assert "nowhere" in call(capsys, tmp_path, "--config.synthetic=0", '--config.data.shards=("nowhere",)')
-    code = main(["train.py", "--config=configs/finetune_se.py:tiny", f"--workdir={tmp_path}", "--config.synthetic=24"])
+    code = main(["--config=configs/finetune_se.py:tiny", f"--workdir={tmp_path}", "--config.synthetic=24"])
     assert code == 2 and "config.initial.semantic_codec is empty" in capsys.readouterr().err
 
 
@@ -192,7 +192,7 @@ def test_missing_shards_and_bundles_are_named(capsys, tmp_path):
 )
 def test_an_experiment_file_that_fails_is_one_short_line(capsys, tmp_path, monkeypatch, file, message):
     monkeypatch.delitem(sys.modules, "config_config", raising=False)  # or it would keep what files before it defined
-    assert main(["train.py", f"--config={file}", f"--workdir={tmp_path}"]) == 2
+    assert main([f"--config={file}", f"--workdir={tmp_path}"]) == 2
     assert capsys.readouterr().err == f"train: --config={file}: {message}\n"
 
 
@@ -215,7 +215,7 @@ def test_an_experiment_of_ones_own_that_fails_says_where(capsys, tmp_path, monke
     monkeypatch.delitem(sys.modules, "config_config", raising=False)
     own = tmp_path / "own.py"
     own.write_text(text)
-    assert main(["train.py", f"--config={own}", f"--workdir={tmp_path / 'run'}"]) == 2
+    assert main([f"--config={own}", f"--workdir={tmp_path / 'run'}"]) == 2
     assert capsys.readouterr().err.splitlines()[-1] == f"train: --config={own}:{message}"
 
 
@@ -238,17 +238,17 @@ def test_ways_to_meet_and_places_out_of_reach_are_refused(capsys, tmp_path, flag
 
 
 def test_a_bucket_is_no_working_folder(capsys):
-    assert main(["train.py", "--config=configs/pretrain.py:quicktest", "--workdir=gs://bucket/run"]) == 2
+    assert main(["--config=configs/pretrain.py:quicktest", "--workdir=gs://bucket/run"]) == 2
     assert "train: gs://bucket/run: only folders of this machine" in capsys.readouterr().err
 
 
 def test_nothing_given(capsys):
-    assert main(["train.py"]) == 2
+    assert main([]) == 2
     assert "give --config=FILE and --workdir=DIR" in capsys.readouterr().err
 
 
 def run(name: str, workdir: pathlib.Path, *flags: str) -> None:
-    assert main(["train.py", f"--config=configs/{name}", f"--workdir={workdir}", *flags]) == 0
+    assert main([f"--config=configs/{name}", f"--workdir={workdir}", *flags]) == 0
 
 
 @pytest.mark.slow

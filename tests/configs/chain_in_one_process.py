@@ -18,7 +18,7 @@ SHOWN = dict.fromkeys(("ssl_denoising", "semantic_autoencoder"), {"eval_every": 
 def call(command: tuple[str, ...]) -> None:
     match command:
         case (_, "train.py", *_):
-            status = train.main(command[1:])
+            status = train.main(command[2:])
         case (_, "data/extract_tokens.py", *flags):
             status = extract_tokens.main(flags)
         case (_, "-m", "metis_jax.cli.assemble", *flags):

@@ -85,7 +85,7 @@ def test_both_kinds_of_folder_give_the_same_bundle(tmp_path, tensors, capsys):
     write_transformers(tmp_path / "hf" / "model.safetensors", tensors)
     write_ctranslate2(tmp_path / "ct2" / "model.bin", as_ctranslate2(tensors))
     for kind in ("hf", "ct2"):
-        assert main(["convert.py", f"--whisper={tmp_path / kind}", f"--output={tmp_path / kind}_bundle"]) == 0
+        assert main([f"--whisper={tmp_path / kind}", f"--output={tmp_path / kind}_bundle"]) == 0
     assert "ssl_encoder; licence of the weights: MIT" in capsys.readouterr().out
     one, other = (Bundle(tmp_path / f"{kind}_bundle") for kind in ("hf", "ct2"))
     assert one.components == other.components == {"ssl_encoder": CONFIG}

@@ -25,7 +25,7 @@ def corpus(tmp_path):
 
 
 def _run(corpus, *flags):
-    return main(["evaluate", f"--references={corpus / 'clean'}", *flags])
+    return main([f"--references={corpus / 'clean'}", *flags])
 
 
 def test_table_of_two_systems(corpus, capsys):

@@ -42,7 +42,7 @@ def arguments(workdir: pathlib.Path, shards: pathlib.Path, **changes) -> list[st
     values |= {f"model.generator.{name}": 16 for name in ("width", "mlp_width")}
     values |= {"model.generator.num_layers": 1, "model.generator.num_heads": 2, "data.shards": (str(shards),)}
     flags = [f"--config.{key}={value}" for key, value in (values | changes).items()]
-    return ["train.py", "--config=configs/pretrain.py:quicktest", f"--workdir={workdir}", *flags]
+    return ["--config=configs/pretrain.py:quicktest", f"--workdir={workdir}", *flags]
 
 
 def metrics(workdir: pathlib.Path) -> list[dict]:
@@ -90,7 +90,7 @@ def run_command(argv: list[str], largest_file: int = 0) -> subprocess.CompletedP
     # A limit must not cut short what other tests find in the cache of compiled programs.
     environment = os.environ | {"JAX_PLATFORMS": "cpu", "JAX_ENABLE_COMPILATION_CACHE": "false"}
     return subprocess.run(
-        [*shell, sys.executable, *argv],
+        [*shell, sys.executable, "train.py", *argv],
         cwd=ROOT,
         env=environment | {"PYTHONPATH": str(ROOT)},
         capture_output=True,

@@ -38,6 +38,10 @@ NEVER = {
     "decoding/guidance.py": ("metis_jax.models", "metis_jax.layers"),
     "ops": ("flax",),
 }
+# What training or the making of data alone needs, and inference does not wait for.
+HEAVY = ("grain", "matplotlib", "optax", "orbax", "scipy.signal", "scipy.stats", "sklearn", "tensorboardX")
+INFERENCE = ("audio", "decoding", "files", "inference", "layers", "models", "ops", "sharding.py", "text", "weights")
+NEVER |= {part: (*NEVER.get(part, ()), *HEAVY) for part in INFERENCE}
 
 # Late imports of packages that are always there: each saves seconds for those who do not get that far.
 LATE_ON_PURPOSE = {

@@ -22,7 +22,7 @@ LEVELS = (
     ("objectives", "decoding", "sharding", "text", "weights"),
     ("data", "inference"),
     ("training", "convert", "evaluation"),
-    ("parity",),
+    ("parity", "scaling"),
     ("cli", "__init__"),
 )
 LEVEL = {part: level for level, parts in enumerate(LEVELS) for part in parts}
@@ -46,6 +46,8 @@ NEVER |= {part: (*NEVER.get(part, ()), *HEAVY) for part in INFERENCE}
 # Late imports of packages that are always there: each saves seconds for those who do not get that far.
 LATE_ON_PURPOSE = {
     "__init__.py": "importing the package is cheap",
+    "cli/experiment.py": "bad flags are refused before jax starts",
+    "cli/scale.py": "bad flags are refused before jax starts",
     "cli/train.py": "bad flags are refused before jax starts",
     "data/corpus/tfds_records.py": "most corpora are plain shards",
 }

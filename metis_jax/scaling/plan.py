@@ -1,0 +1,121 @@
+"""What a run would cost on given devices, from its compiled step: memory, a roofline, hours; and the best of several.
+
+The roofline is a bound, not a measurement: arithmetic, memory and links each at their makers' peak, the slowest alone.
+"""
+
+import dataclasses
+from collections import Counter
+from collections.abc import Iterator, Sequence
+
+import jax
+
+from metis_jax.clock import FRAME_RATE
+from metis_jax.scaling.program import Compiled, compile_step
+from metis_jax.scaling.topologies import Chip
+from metis_jax.sharding import MeshConfig
+from metis_jax.training.config import TrainConfig
+
+GIB = 2**30
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """A compiled step on a mesh of `devices` chips."""
+
+    mesh: MeshConfig
+    devices: int
+    chip: Chip
+    compiled: Compiled
+
+    @property
+    def memory(self) -> int:
+        """Bytes of one device."""
+        return self.compiled.state + self.compiled.batch + self.compiled.temporary
+
+    @property
+    def fits(self) -> bool:
+        return self.memory <= self.chip.memory
+
+    @property
+    def seconds(self) -> dict[str, float]:
+        """Of a step, for each of the three that may hold it up."""
+        exchanged = sum(one.bytes for one in self.compiled.program.collectives)
+        return {
+            "arithmetic": self.compiled.flops / self.devices / self.chip.flops,
+            "memory": self.compiled.program.traffic / self.chip.bandwidth,
+            "links": exchanged / self.chip.links,
+        }
+
+    @property
+    def step_seconds(self) -> float:
+        return max(self.seconds.values())
+
+    @property
+    def mfu(self) -> float:
+        """The largest share of the devices' arithmetic that can go into the model."""
+        return self.seconds["arithmetic"] / self.step_seconds
+
+    def hours(self, steps: int) -> float:
+        """Of a run of so many steps."""
+        return steps * self.step_seconds / 3600
+
+
+def make_plan(config: TrainConfig, devices: Sequence[jax.Device], chip: Chip, mesh: MeshConfig, bucket: int) -> Plan:
+    """The plan of one mesh; ValueError where it does not fit the devices."""
+    return Plan(mesh, len(devices), chip, compile_step(config, devices, mesh, bucket))
+
+
+def meshes(devices: int, *, most_tensor: int = 4) -> Iterator[MeshConfig]:
+    """Meshes that are worth a try: parameters over all devices or over some, and little or no splitting of layers."""
+    for tensor in (size for size in (1, 2, 4) if size <= most_tensor and devices % size == 0):
+        rest = devices // tensor
+        for fsdp in sorted({rest, *(size for size in (1, 8, 16, 32, 64) if size < rest and rest % size == 0)}):
+            yield MeshConfig(data=rest // fsdp, fsdp=fsdp, tensor=tensor)
+
+
+def lines(plan: Plan, config: TrainConfig, hours_of_audio: float) -> Iterator[str]:
+    """What a plan says, for people."""
+    compiled, chip = plan.compiled, plan.chip
+    mesh = plan.mesh
+    yield f"mesh data={mesh.data} fsdp={mesh.fsdp} tensor={mesh.tensor}: {plan.devices} devices"
+    trained, frozen = compiled.parameters
+    yield f"  parameters   {trained / 1e6:.1f}M trained, {frozen / 1e6:.1f}M frozen"
+    yield f"  batch        {compiled.frames} frames, {compiled.frames / FRAME_RATE:.0f} s of audio a step"
+    parts = (
+        f"state {compiled.state / GIB:.2f}, batch {compiled.batch / GIB:.2f}, temporary {compiled.temporary / GIB:.2f}"
+    )
+    verdict = "fits" if plan.fits else "DOES NOT FIT"
+    yield f"  memory       {plan.memory / GIB:.2f} of {chip.memory / GIB:.0f} GiB a device ({parts}): {verdict}"
+    teraflops = compiled.flops / 1e12
+    yield f"  arithmetic   {teraflops:.2f} TFLOP a step, {teraflops / plan.devices:.2f} a device"
+    yield f"  traffic      {compiled.program.traffic / 1e9:.1f} GB of memory a device and step, at most"
+    for kind, (number, size) in _by_kind(compiled).items():
+        yield f"  {kind:12} {number} a step, {size / 1e9:.2f} GB a device"
+    kernels = ", ".join(f"{count} {name}" for name, count in sorted(compiled.program.kernels.items())) or "none"
+    yield f"  kernels      {kernels}"
+    held_up = ", ".join(f"{name} {seconds:.4f}" for name, seconds in plan.seconds.items())
+    yield f"  roofline     {plan.step_seconds:.4f} s a step ({held_up}): MFU at most {plan.mfu:.2f}"
+    whole = plan.hours(config.steps)
+    yield f"  the run      {config.steps} steps: at least {whole:.1f} hours, {whole * plan.devices:.0f} device-hours"
+    if hours_of_audio:
+        steps = hours_of_audio * 3600 * FRAME_RATE / compiled.frames
+        once = plan.hours(round(steps))
+        yield f"  the data     {hours_of_audio:.0f} hours once: {steps:.0f} steps, at least {once:.1f} hours"
+
+
+def _by_kind(compiled: Compiled) -> dict[str, tuple[int, int]]:
+    number, size = Counter(), Counter()
+    for one in compiled.program.collectives:
+        number[one.kind] += one.times
+        size[one.kind] += one.bytes
+    return {kind: (number[kind], size[kind]) for kind in sorted(number)}
+
+
+def advice(plan: Plan) -> str:
+    """What would make a plan fit that does not."""
+    state, temporary = plan.compiled.state, plan.compiled.temporary
+    if state > temporary:
+        return "its state is the larger part: split parameters over more devices (config.mesh.fsdp)"
+    return (
+        "what it makes meanwhile is the larger part: lower config.tokens_per_device, or config.model.policy.remat=full"
+    )

@@ -1,0 +1,75 @@
+"""A law is found again from losses that follow it, and runs from the folders that a sweep leaves."""
+
+import json
+
+import numpy as np
+import pytest
+
+from metis_jax.scaling.fit import Law, Point, bootstrap, fit_law, interval, is_extrapolated, read_runs
+
+LAW = Law(e=3.0, a=40.0, b=300.0, alpha=0.35, beta=0.4)
+SIZES, TOKENS = (300_000, 1_000_000, 3_000_000, 10_000_000), (1_000_000, 5_000_000, 20_000_000)
+
+
+def points(noise=0.0):
+    rng = np.random.default_rng(0)
+    return [
+        Point(f"{n:g}_{d:g}", n, d, LAW.loss(n, d) * float(np.exp(noise * rng.standard_normal())))
+        for n in SIZES
+        for d in TOKENS
+    ]
+
+
+def test_the_law_is_found_again():
+    found = fit_law(points())
+    np.testing.assert_allclose([found.e, found.alpha, found.beta], [LAW.e, LAW.alpha, LAW.beta], rtol=0.02)
+    np.testing.assert_allclose(found.best(1e15), LAW.best(1e15), rtol=0.05)
+
+
+def test_intervals_hold_the_truth_and_widen_with_noise():
+    noisy = points(noise=0.005)
+    laws = bootstrap(noisy, fit_law(noisy), draws=12, seed=0)
+    low, high = interval([law.alpha for law in laws])
+    assert low < LAW.alpha < high
+    clean = points(noise=0.0005)
+    narrow = interval([law.alpha for law in bootstrap(clean, fit_law(clean), draws=12, seed=0)])
+    assert high - low > 2 * (narrow[1] - narrow[0])
+
+
+def test_the_best_size_is_the_lowest_loss_of_a_budget():
+    flops = 1e15
+    n, d = LAW.best(flops)
+    assert 6 * n * d == pytest.approx(flops)
+    assert all(LAW.loss(n, d) < LAW.loss(n * factor, d / factor) for factor in (0.8, 1.25))
+
+
+def test_budgets_outside_of_those_run_are_extrapolated():
+    assert not is_extrapolated(points(), 6e12) and is_extrapolated(points(), 6e20)
+
+
+def write_run(folder, point, *, steps=10, last=10):
+    folder = folder / point.name
+    folder.mkdir()
+    run = {"parameters": point.parameters, "tokens": point.tokens, "steps": steps}
+    (folder / "sweep.json").write_text(json.dumps(run))
+    rows = [{"step": 5, "split": "validation", "loss": 9.0}, {"step": last, "split": "validation", "loss": point.loss}]
+    (folder / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+
+def test_runs_that_have_ended_are_read(tmp_path):
+    for point in points()[:-1]:
+        write_run(tmp_path, point)
+    write_run(tmp_path, points()[-1], last=9)  # which goes on yet
+    assert sorted(point.name for point in read_runs(tmp_path)) == sorted(point.name for point in points()[:-1])
+
+
+def test_too_few_runs_and_runs_alike_are_refused(tmp_path):
+    for point in points()[:5]:
+        write_run(tmp_path, point)
+    with pytest.raises(ValueError, match="5 runs have ended; a law of five numbers wants 6 or more"):
+        read_runs(tmp_path)
+    for place in range(6):
+        (tmp_path / f"alike{place}").mkdir(parents=True)
+        write_run(tmp_path / f"alike{place}", Point("x", 10**6, 10**6 + place, 4.0))
+    with pytest.raises(ValueError, match="5 runs"):
+        read_runs(tmp_path)

@@ -15,7 +15,7 @@ ROOT = Path(__file__).parents[1] / "metis_jax"
 LEVELS = (
     ("clock", "faults", "files", "sections"),
     ("types", "config"),
-    ("audio",),
+    ("audio", "video"),
     ("ops",),
     ("layers",),
     ("models",),
@@ -33,6 +33,7 @@ NEVER = {
     "audio": ("jax", "flax", "torch", "metis_jax.types"),
     "data": ("jax", "flax", "optax", "torch", "tensorflow", "metis_jax.types", "metis_jax.ops", "metis_jax.models"),
     "text": ("jax", "flax", "torch", "tensorflow"),
+    "video": ("jax", "flax", "torch", "metis_jax.types"),
     "objectives": ("metis_jax.models", "metis_jax.layers"),
     "decoding/masked_decode.py": ("metis_jax.models", "metis_jax.layers"),
     "decoding/guidance.py": ("metis_jax.models", "metis_jax.layers"),
@@ -40,7 +41,19 @@ NEVER = {
 }
 # What training or the making of data alone needs, and inference does not wait for.
 HEAVY = ("grain", "matplotlib", "optax", "orbax", "scipy.signal", "scipy.stats", "sklearn", "tensorboardX")
-INFERENCE = ("audio", "decoding", "files", "inference", "layers", "models", "ops", "sharding.py", "text", "weights")
+INFERENCE = (
+    "audio",
+    "decoding",
+    "files",
+    "inference",
+    "layers",
+    "models",
+    "ops",
+    "sharding.py",
+    "text",
+    "video",
+    "weights",
+)
 NEVER |= {part: (*NEVER.get(part, ()), *HEAVY) for part in INFERENCE}
 
 # Late imports of packages that are always there: each saves seconds for those who do not get that far.

@@ -37,6 +37,9 @@ def _flags() -> flags.FlagValues:
     flags.DEFINE_integer("processes", None, "How many there are, with --coordinator.", flag_values=values)
     flags.DEFINE_integer("process", None, "Which of them this is, from 0 on.", flag_values=values)
     flags.DEFINE_string("onto", "", "Bundle whose other models the exported one has too.", flag_values=values)
+    flags.DEFINE_string(
+        "profile", "", "COUNT or FIRST:COUNT steps of this call to trace into WORKDIR/profile.", flag_values=values
+    )
     flags.DEFINE_string("compilation_cache", None, command.CACHE_HELP, flag_values=values)
     return values
 
@@ -91,6 +94,7 @@ def _train(given: flags.FlagValues) -> None:
     from metis_jax.cli.runtime import use_compilation_cache
     from metis_jax.training.export import export_bundle
     from metis_jax.training.loop import train
+    from metis_jax.training.profile import Profile
     from metis_jax.training.starts.base import read_config
 
     is_chief = jax.process_index() == 0
@@ -101,6 +105,7 @@ def _train(given: flags.FlagValues) -> None:
     config = read_config(given.config.to_dict())
     use_compilation_cache(given.compilation_cache)
     workdir = pathlib.Path(given.workdir)
+    profile = Profile.parse(given.profile, workdir) if given.profile else None
     if given.export:
         export_bundle(config, workdir, pathlib.Path(given.export), onto=given.onto)
         if is_chief:
@@ -111,7 +116,7 @@ def _train(given: flags.FlagValues) -> None:
         taken = f"{workdir}: another training runs in this folder; wait for its end, or use another --workdir"
         try:
             with lock(workdir / ".lock", taken) if is_chief else contextlib.nullcontext():
-                outcome = train(config, workdir)
+                outcome = train(config, workdir, profile)
         finally:
             with contextlib.suppress(OSError):  # what was refused before it began leaves no empty folder
                 workdir.rmdir()

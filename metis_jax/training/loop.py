@@ -23,6 +23,7 @@ from metis_jax.sharding import activate, feed, make_mesh, own_blocks, replicated
 from metis_jax.training.config import TrainConfig
 from metis_jax.training.metrics import Progress, Writer
 from metis_jax.training.preemption import StopRequest
+from metis_jax.training.profile import Profile
 from metis_jax.training.run import Run, check_rows, make_pipeline, pipeline_config, start_run
 from metis_jax.training.state import all_params
 from metis_jax.training.throughput import matrix_product_rate, step_flops, valid_share
@@ -120,7 +121,7 @@ class Loop:
         self._held_out: list[HostBatch] | None = None
         self._eval_step = run.eval_step()
 
-    def train(self) -> Outcome:
+    def train(self, profile: Profile | None = None) -> Outcome:
         run, config = self.run, self.config
         step_function = run.train_step()
         batches = self.pipeline.iterator()
@@ -132,7 +133,7 @@ class Loop:
         saved = self.step if run.checkpoints.latest() == self.step else -1
         stop = StopRequest()
         try:
-            with activate(run.mesh), stop:
+            with activate(run.mesh), stop, profile or contextlib.nullcontext():
                 self.clock.restart()
                 while self.step < config.steps and not stop.reached(self.step):
                     batch = self.clock.wait(lambda: next(batches))
@@ -140,6 +141,8 @@ class Loop:
                     with self._compiling(batch), jax.transfer_guard("disallow"):
                         run.state, metrics = step_function(run.state, run.frozen, fed, self.key)
                     self.step += 1
+                    if profile is not None:
+                        profile.step(metrics)
                     self.pending.append(_Pending(self.step, metrics, batch))
                     self.read(keep=1)
                     evaluates = self.validation is not None and self._is_due(config.eval_every)
@@ -263,7 +266,7 @@ class Loop:
         self.clock.restart()
 
 
-def train(config: TrainConfig, workdir: pathlib.Path) -> Outcome:
+def train(config: TrainConfig, workdir: pathlib.Path, profile: Profile | None = None) -> Outcome:
     """Runs until `config.steps`, a signal, or an error; the same call goes on where the last one was."""
     mesh = make_mesh(config.mesh)
     pipeline = make_pipeline(pipeline_config(config, workdir, mesh), Share(*own_blocks(mesh)))
@@ -277,4 +280,4 @@ def train(config: TrainConfig, workdir: pathlib.Path) -> Outcome:
         rows = run.data_state["rows"]
         check_rows(rows, config.accumulate, run.mesh)
         pipeline, validation = pipeline.with_rows(rows), validation and validation.with_rows(rows)
-    return Loop(run, pipeline, validation).train()
+    return Loop(run, pipeline, validation).train(profile)

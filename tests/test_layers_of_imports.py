@@ -24,6 +24,7 @@ LEVELS = (
     ("training", "convert", "evaluation"),
     ("parity", "scaling"),
     ("cli", "__init__"),
+    ("__main__",),
 )
 LEVEL = {part: level for level, parts in enumerate(LEVELS) for part in parts}
 
@@ -105,7 +106,8 @@ def all_imports() -> tuple[Import, ...]:
 
 
 def _part(file: str) -> str:
-    return Path(file).parts[0].removesuffix(".py")
+    """What a module belongs to; `python -m` of a part is a command, which stands above all parts."""
+    return "__main__" if file.endswith("__main__.py") else Path(file).parts[0].removesuffix(".py")
 
 
 def _imported_part(module: str) -> str | None:

@@ -1,1 +1,1 @@
-"""What a run begins from: weights of bundles, tables of codecs, clusters of frames."""
+"""What a run begins from: weights of bundles and tables of codecs."""

@@ -21,8 +21,8 @@ from metis_jax.ops.lengths import valid_mask
 from metis_jax.ops.mel import log_mel
 from metis_jax.ops.vq import running_means_loss
 from metis_jax.sharding import to_host
-from metis_jax.training.starts.kmeans import clusters
 from metis_jax.training.trainers.frontend import encoder_frames, ssl_features
+from metis_jax.training.trainers.kmeans import clusters
 from metis_jax.training.trainers.pictures import feature_picture
 from metis_jax.training.trainers.protocol import Batch, Loss, Metrics, Params, Samples
 from metis_jax.types import Array, Bool, Float, Int, Key, Policy

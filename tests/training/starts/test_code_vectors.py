@@ -14,7 +14,7 @@ from metis_jax.layers.quantizer import FactorizedQuantizer, ResidualQuantizer
 from metis_jax.models.adapters import ConditionAdapter
 from metis_jax.models.semantic_generator import SemanticGenerator
 from metis_jax.training.starts import code_vectors
-from metis_jax.training.starts.kmeans import clusters
+from metis_jax.training.trainers.kmeans import clusters
 
 LEVELS, CODES, WIDTH, LATENT, D = 3, 32, 4, 16, 48
 ACOUSTIC = AcousticGeneratorConfig(width=D, num_heads=2, num_levels=LEVELS, codebook_size=CODES)

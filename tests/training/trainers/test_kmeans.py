@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from metis_jax.layers.quantizer import FactorizedQuantizer
-from metis_jax.training.starts.kmeans import clusters
+from metis_jax.training.trainers.kmeans import clusters
 
 D, CODES, WIDTH = 12, 40, 6
 

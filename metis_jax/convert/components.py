@@ -27,15 +27,18 @@ from metis_jax.weights.tensor_files import TensorSpec, WeightsError, different_s
 # Called with (component, bytes) as tensors are written.
 Progress = Callable[[str, int], None]
 
-# Each module has `config_from_shapes(shapes)` and either `RULES` or `rules(config)`.
+# By the kind that they are named for; each has `config_from_shapes(shapes)` and either `RULES` or `rules(config)`.
 _MODULES: dict[str, ModuleType] = {
-    "ssl_encoder": ssl_encoder,
-    "semantic_codec": semantic_codec,
-    "acoustic_codec": acoustic_codec,
-    "semantic_generator": semantic_generator,
-    "acoustic_generator": acoustic_generator,
-    "visual_encoder": visual_encoder,
-    "whisper_encoder": whisper_encoder,
+    module.__name__.rpartition(".")[2]: module
+    for module in (
+        ssl_encoder,
+        semantic_codec,
+        acoustic_codec,
+        semantic_generator,
+        acoustic_generator,
+        visual_encoder,
+        whisper_encoder,
+    )
 }
 
 # The published statistics lie beside the SSL encoder and belong to it.

@@ -25,14 +25,14 @@ from metis_jax.inference.jobs import AcousticJob, SemanticJob, StageSettings
 from metis_jax.layers.dense import merge_lora
 from metis_jax.models import acoustic_codec
 from metis_jax.models.acoustic_codec import AcousticCodec
-from metis_jax.models.acoustic_generator import AcousticGenerator
+from metis_jax.models.components import make_model
 from metis_jax.models.semantic_codec import SemanticCodec
 from metis_jax.models.semantic_generator import SemanticGenerator
-from metis_jax.models.ssl_features import AnySslEncoder, make_ssl_encoder, wave_features
+from metis_jax.models.ssl_features import AnySslEncoder, wave_features
 from metis_jax.ops.vq import unit_vectors
 from metis_jax.types import Array, Float, Int, Policy, Variables
 from metis_jax.weights.bundle import Bundle
-from metis_jax.weights.compatibility import check_generator, check_models
+from metis_jax.weights.compatibility import CHAIN, check_generator, check_models
 from metis_jax.weights.tensor_files import WeightsError
 
 Progress = Callable[[int], None]
@@ -131,12 +131,12 @@ class Engine:
         parts = self.bundle.tasks[task]
         for name in filter(None, (parts.generator, parts.adapter)):
             self.bundle.file(name)
-        check_models(self.bundle, tuple(_MODELS))
+        check_models(self.bundle, CHAIN)
         check_generator(self.bundle, task, self._generator_config(task))
 
     def load(self, task: str) -> None:
         """Loads everything that a task needs, which otherwise happens at first use."""
-        for name in _MODELS:
+        for name in CHAIN:
             self._component(name)
         self._generator(task)
 
@@ -327,7 +327,7 @@ class Engine:
         is_codec = name.endswith("codec")
         config, variables = self.bundle.load(name, dtype="float32" if is_codec else self._policy.dtype)
         policy = Policy(scan=self._policy.scan) if is_codec else self._policy
-        return _MODELS[name](config, policy), self._replicate(variables)
+        return make_model(config, policy), self._replicate(variables)
 
     def _load_generator(self, task: str):
         """The generator of a task, its low-rank updates folded in so that they cost nothing per step."""
@@ -348,10 +348,3 @@ def _per_example(progress: Progress | None, members: Sequence[int]) -> Progress 
 
 
 _ACOUSTIC_GENERATORS = ("acoustic_generator_first", "acoustic_generator_full")
-_MODELS = {
-    "ssl_encoder": make_ssl_encoder,
-    "semantic_codec": SemanticCodec,
-    "acoustic_codec": AcousticCodec,
-    "acoustic_generator_first": AcousticGenerator,
-    "acoustic_generator_full": AcousticGenerator,
-}

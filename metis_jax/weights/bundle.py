@@ -25,7 +25,7 @@ import numpy as np
 from metis_jax import config as configs
 from metis_jax.files.inputs import InputError, read_json
 from metis_jax.files.outputs import new_folder
-from metis_jax.models.abstract import abstract_variables
+from metis_jax.models.components import COMPONENTS, abstract_variables
 from metis_jax.sections import from_config_dict, to_dict
 from metis_jax.types import Variables
 from metis_jax.weights.identity import ENCODERS, Identity, identity, joined
@@ -79,18 +79,8 @@ class TaskAdapterConfig:
         )
 
 
-KINDS: dict[str, type] = {
-    "ssl_encoder": configs.SslEncoderConfig,
-    "semantic_codec": configs.SemanticCodecConfig,
-    "phone_head": configs.PhoneHeadConfig,
-    "acoustic_codec": configs.AcousticCodecConfig,
-    "semantic_generator": configs.SemanticGeneratorConfig,
-    "acoustic_generator": configs.AcousticGeneratorConfig,
-    "visual_encoder": configs.VisualEncoderConfig,
-    "whisper_encoder": configs.WhisperEncoderConfig,
-    "duration_predictor": configs.DurationPredictorConfig,
-    "task_adapter": TaskAdapterConfig,
-}
+KINDS: dict[str, type] = {kind: component.config for kind, component in COMPONENTS.items()}
+KINDS["task_adapter"] = TaskAdapterConfig
 # Encoders of which a checkpoint keeps more layers than are run.
 _READ_AT_A_LAYER = (configs.SslEncoderConfig, configs.WhisperEncoderConfig)
 _KIND_OF = {cls: kind for kind, cls in KINDS.items()}

@@ -22,6 +22,7 @@ _FIXED = {
     "acoustic_codec": {"sample_rate": CODEC_RATE, "hop": CODEC_HOP},
     "acoustic_generator_first": {"num_levels": 1},
 }
+CHAIN = tuple(_KINDS_OF)  # what every task of a bundle needs
 # (component, field) pairs that are one number.
 _EQUAL = (
     (("semantic_codec", "feature_width"), ("ssl_encoder", "feature_width")),

@@ -24,7 +24,7 @@ from metis_jax.config import (
     SemanticGeneratorConfig,
     SslEncoderConfig,
 )
-from metis_jax.models.abstract import abstract_variables
+from metis_jax.models.components import abstract_variables
 from metis_jax.sharding import make_mesh
 from metis_jax.training.starts.base import read_config
 from metis_jax.training.state import count_params, make_layout

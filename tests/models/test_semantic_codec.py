@@ -14,7 +14,7 @@ import recipe
 from metis_jax.config import SemanticCodecConfig
 from metis_jax.convert.rules import to_tensors, to_variables
 from metis_jax.convert.semantic_codec import RULES, config_from_shapes
-from metis_jax.models.abstract import abstract_variables
+from metis_jax.models.components import abstract_variables
 from metis_jax.models.semantic_codec import SemanticCodec
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "tiny_semantic_codec.npz"

@@ -17,7 +17,7 @@ from metis_jax.config import SIZES, SslEncoderConfig
 from metis_jax.convert.rules import to_tensors, to_variables
 from metis_jax.convert.ssl_encoder import RULES, config_from_shapes
 from metis_jax.layers.stack import keep_layers, unstack_params
-from metis_jax.models.abstract import abstract_variables
+from metis_jax.models.components import abstract_variables
 from metis_jax.models.ssl_encoder import SslEncoder
 from metis_jax.types import Policy
 

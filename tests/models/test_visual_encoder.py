@@ -15,7 +15,7 @@ from metis_jax.config import SIZES, VisualEncoderConfig
 from metis_jax.convert.rules import UNUSED, to_tensors, to_variables
 from metis_jax.convert.visual_encoder import RULES, config_from_shapes
 from metis_jax.layers.stack import unstack_params
-from metis_jax.models.abstract import abstract_variables
+from metis_jax.models.components import abstract_variables
 from metis_jax.models.visual_encoder import VisualEncoder
 from metis_jax.types import Policy
 

@@ -16,7 +16,7 @@ from metis_jax.config import SIZES, WhisperEncoderConfig
 from metis_jax.convert.rules import UNUSED, to_tensors, to_variables
 from metis_jax.convert.whisper_encoder import PREFIX, RULES, config_from_shapes
 from metis_jax.layers.stack import keep_layers, unstack_params
-from metis_jax.models.abstract import abstract_variables
+from metis_jax.models.components import abstract_variables
 from metis_jax.models.whisper_encoder import WhisperEncoder
 from metis_jax.types import Policy
 

@@ -7,7 +7,7 @@ from typing import Any
 import flax
 import numpy as np
 
-from metis_jax.models.abstract import abstract_variables
+from metis_jax.models.components import abstract_variables
 from metis_jax.training.config import TrainConfig
 from metis_jax.training.starts import code_vectors
 from metis_jax.training.trainers.protocol import Stage

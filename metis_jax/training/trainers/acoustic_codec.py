@@ -18,6 +18,7 @@ import numpy as np
 from metis_jax.config import AcousticCodecConfig, DiscriminatorConfig
 from metis_jax.layers.quantizer import DROPOUT_STREAM, QuantizerOutput
 from metis_jax.models.acoustic_codec import AcousticCodec
+from metis_jax.models.components import Example, example
 from metis_jax.models.discriminators import Discriminators
 from metis_jax.models.source_filter import FILTERS_PER_FRAME
 from metis_jax.objectives.adversarial import discriminator_loss, feature_matching_loss, generator_loss
@@ -61,15 +62,12 @@ class AcousticCodecStage:
     def _discriminators(self) -> Discriminators:
         return Discriminators(self.discriminators, self.policy)
 
-    def models(self) -> dict[str, tuple[nn.Module, tuple[Any, ...], dict[str, Any]]]:
-        samples = 2 * self.acoustic_codec.hop
-        lengths = jnp.full((1,), samples, jnp.int32)
-        found: dict[str, tuple[nn.Module, tuple[Any, ...], dict[str, Any]]] = {
-            CODEC: (self._codec, (jnp.zeros((1, samples), jnp.float32), lengths), {})
-        }
+    def models(self) -> dict[str, Example]:
+        found = {CODEC: example(self._codec)}
         if self.discriminators:
-            wave = jnp.zeros((1, max((samples, *self.discriminators.window_lengths))), jnp.float32)
-            found[DISCRIMINATORS] = (self._discriminators, (wave, lengths), {})
+            samples = max((2 * self.acoustic_codec.hop, *self.discriminators.window_lengths))
+            inputs = jnp.zeros((1, samples), jnp.float32), jnp.ones((1,), jnp.int32)
+            found[DISCRIMINATORS] = Example(self._discriminators, inputs)
         return found
 
     def configs(self) -> dict[str, Any]:

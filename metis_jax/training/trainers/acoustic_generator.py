@@ -14,6 +14,7 @@ from metis_jax.decoding.generators import AcousticInputs, Sampling, jitted_acous
 from metis_jax.decoding.masked_decode import make_schedule
 from metis_jax.models.acoustic_codec import AcousticCodec
 from metis_jax.models.acoustic_generator import AcousticGenerator
+from metis_jax.models.components import Example, example
 from metis_jax.objectives.masked_tokens import masked_token_loss
 from metis_jax.ops.masking import ACOUSTIC_PROMPT_SHARE, PROMPT_PROBABILITY, level_weights, sample_levels
 from metis_jax.sharding import to_host
@@ -53,15 +54,10 @@ class AcousticGeneratorStage:
     def _model(self) -> AcousticGenerator:
         return AcousticGenerator(self.generator, self.policy)
 
-    def models(self) -> dict[str, tuple[nn.Module, tuple[Any, ...], dict[str, Any]]]:
-        tokens = jnp.zeros((1, 2, self.generator.num_levels), jnp.int32)
-        found: dict[str, tuple[nn.Module, tuple[Any, ...], dict[str, Any]]] = {
-            GENERATOR: (self._model, (tokens,), {"method": "init_all"})
-        }
+    def models(self) -> dict[str, Example]:
+        found = {GENERATOR: example(self._model)}
         if self.acoustic_codec:
-            samples = 2 * self.acoustic_codec.hop
-            wave, lengths = jnp.zeros((1, samples), jnp.float32), jnp.full((1,), samples, jnp.int32)
-            found[CODEC] = (AcousticCodec(self.acoustic_codec), (wave, lengths), {})
+            found[CODEC] = example(AcousticCodec(self.acoustic_codec))
         return found
 
     def configs(self) -> dict[str, Any]:

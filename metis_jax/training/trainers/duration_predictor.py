@@ -9,11 +9,11 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
-import flax.linen as nn
 import jax.numpy as jnp
 import numpy as np
 
 from metis_jax.config import DurationPredictorConfig
+from metis_jax.models.components import Example, example
 from metis_jax.models.duration_predictor import DurationPredictor, total_frames
 from metis_jax.ops.lengths import row_means, valid_mask
 from metis_jax.training.trainers.protocol import Batch, Loss, Params, Samples
@@ -46,8 +46,8 @@ class DurationPredictorStage:
     def _model(self) -> DurationPredictor:
         return DurationPredictor(self.predictor, self.policy)
 
-    def models(self) -> dict[str, tuple[nn.Module, tuple[Any, ...], dict[str, Any]]]:
-        return {PREDICTOR: (self._model, (jnp.zeros((1, 2), jnp.int32), jnp.ones((1,), jnp.int32)), {})}
+    def models(self) -> dict[str, Example]:
+        return {PREDICTOR: example(self._model)}
 
     def configs(self) -> dict[str, Any]:
         return {PREDICTOR: self.predictor}

@@ -9,13 +9,13 @@ import dataclasses
 from collections.abc import Iterator, Mapping
 from typing import Any, ClassVar
 
-import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
 from sklearn.cluster import MiniBatchKMeans
 
 from metis_jax.config import AnySslEncoderConfig, PhoneHeadConfig, SemanticCodecConfig
+from metis_jax.models.components import Example, example
 from metis_jax.models.phone_head import PhoneHead
 from metis_jax.models.semantic_codec import SemanticCodec
 from metis_jax.models.ssl_features import AnySslEncoder, make_ssl_encoder
@@ -104,15 +104,8 @@ class PhoneticCodecStage:
     def _head(self) -> PhoneHead:
         return PhoneHead(self.phone_head, self.policy)
 
-    def models(self) -> dict[str, tuple[nn.Module, tuple[Any, ...], dict[str, Any]]]:
-        lengths = jnp.ones((1,), jnp.int32)
-        mel = jnp.zeros((1, 2, self.ssl_encoder.input_width), jnp.float32)
-        features = jnp.zeros((1, 2, self.semantic_codec.feature_width), jnp.float32)
-        return {
-            CODEC: (self._codec, (features, lengths), {}),
-            ENCODER: (self._encoder, (mel, lengths), {"method": "features"}),
-            HEAD: (self._head, (features, lengths), {}),
-        }
+    def models(self) -> dict[str, Example]:
+        return {CODEC: example(self._codec), ENCODER: example(self._encoder), HEAD: example(self._head)}
 
     def configs(self) -> dict[str, Any]:
         encoder = dataclasses.replace(self.ssl_encoder, num_layers=self.ssl_encoder.hidden_layer)

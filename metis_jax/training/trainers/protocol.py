@@ -13,6 +13,7 @@ import flax.linen as nn
 import flax.struct
 import numpy as np
 
+from metis_jax.models.components import Example
 from metis_jax.types import Array, Float, Key, Variables
 
 Params = dict[str, Variables]
@@ -64,8 +65,8 @@ class Stage(Protocol):
         """The kinds of batches that it can be trained on (`config.data.stage`)."""
         ...
 
-    def models(self) -> dict[str, tuple[nn.Module, tuple[Any, ...], dict[str, Any]]]:
-        """{component: (module, small inputs, keyword arguments) of an `init` that touches every parameter}."""
+    def models(self) -> dict[str, Example]:
+        """{component: its module, with the smallest inputs of an `init`}."""
         ...
 
     def configs(self) -> dict[str, Any]:
@@ -96,8 +97,7 @@ class LooksFirst(Protocol):
 
 def init_component(stage: Stage, component: str, key: Key[Array, ""]) -> Variables:
     """Fresh variables of one model, with their logical axis names."""
-    model, inputs, options = stage.models()[component]
     # Under rules Flax would constrain every parameter as it is made, and refuses names that occur twice in one kernel;
     # `sharding.parameter_spec` decides where parameters lie.
     with nn.logical_axis_rules(()):
-        return model.init(key, *inputs, **options)
+        return stage.models()[component].init(key)

@@ -14,6 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from metis_jax.config import SemanticCodecConfig, SslEncoderConfig
+from metis_jax.models.components import Example, example
 from metis_jax.models.semantic_codec import SemanticCodec
 from metis_jax.models.ssl_encoder import SslEncoder
 from metis_jax.objectives.codec_reconstruction import feature_loss
@@ -79,14 +80,8 @@ class SemanticCodecStage:
     def _codec(self) -> SemanticCodec:
         return SemanticCodec(self.semantic_codec, self.policy)
 
-    def models(self) -> dict[str, tuple[nn.Module, tuple[Any, ...], dict[str, Any]]]:
-        lengths = jnp.ones((1,), jnp.int32)
-        mel = jnp.zeros((1, 2, self.ssl_encoder.input_width), jnp.float32)
-        features = jnp.zeros((1, 2, self.semantic_codec.feature_width), jnp.float32)
-        return {
-            CODEC: (self._codec, (features, lengths), {}),
-            ENCODER: (self._encoder, (mel, lengths), {"method": "features"}),
-        }
+    def models(self) -> dict[str, Example]:
+        return {CODEC: example(self._codec), ENCODER: example(self._encoder)}
 
     def configs(self) -> dict[str, Any]:
         encoder = dataclasses.replace(self.ssl_encoder, num_layers=self.ssl_encoder.hidden_layer)

@@ -17,6 +17,7 @@ import numpy as np
 from metis_jax.config import AnySslEncoderConfig, LoraConfig, SemanticCodecConfig, SemanticGeneratorConfig
 from metis_jax.decoding.generators import Sampling, SemanticInputs, jitted_semantic_steps, run_stage
 from metis_jax.decoding.masked_decode import make_schedule
+from metis_jax.models.components import Example, example
 from metis_jax.models.semantic_codec import SemanticCodec
 from metis_jax.models.semantic_generator import SemanticGenerator
 from metis_jax.models.ssl_features import AnySslEncoder, make_ssl_encoder
@@ -83,17 +84,12 @@ class SemanticGeneratorStage:
         # Codes must be the ones that every other program computes: float32, whatever the policy.
         return SemanticCodec(self.semantic_codec)
 
-    def models(self) -> dict[str, tuple[nn.Module, tuple[Any, ...], dict[str, Any]]]:
-        found: dict[str, tuple[nn.Module, tuple[Any, ...], dict[str, Any]]] = {
-            GENERATOR: (self._model, (jnp.zeros((1, 2), jnp.int32),), {"method": "init_all"})
-        }
-        lengths = jnp.ones((1,), jnp.int32)
+    def models(self) -> dict[str, Example]:
+        found = {GENERATOR: example(self._model)}
         if self.ssl_encoder:
-            mel = jnp.zeros((1, 2, self.ssl_encoder.input_width), jnp.float32)
-            found[ENCODER] = (self._encoder, (mel, lengths), {"method": "features"})
+            found[ENCODER] = example(self._encoder)
         if self.semantic_codec:
-            features = jnp.zeros((1, 2, self.semantic_codec.feature_width), jnp.float32)
-            found[CODEC] = (self._codec, (features, lengths), {})
+            found[CODEC] = example(self._codec)
         return found
 
     def configs(self) -> dict[str, Any]:

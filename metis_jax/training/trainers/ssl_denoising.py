@@ -9,11 +9,11 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
-import flax.linen as nn
 import jax.numpy as jnp
 import numpy as np
 
 from metis_jax.config import SslEncoderConfig
+from metis_jax.models.components import Example, example
 from metis_jax.models.ssl_encoder import SslEncoder
 from metis_jax.objectives.codec_reconstruction import feature_loss
 from metis_jax.ops.mel import log_mel
@@ -51,9 +51,8 @@ class SslDenoisingStage:
     def _encoder(self) -> SslEncoder:
         return SslEncoder(self.ssl_encoder, self.policy)
 
-    def models(self) -> dict[str, tuple[nn.Module, tuple[Any, ...], dict[str, Any]]]:
-        inputs = (jnp.zeros((1, 2, self.ssl_encoder.input_width), jnp.float32), jnp.ones((1,), jnp.int32))
-        return {ENCODER: (self._encoder, inputs, {"method": "features"})}
+    def models(self) -> dict[str, Example]:
+        return {ENCODER: example(self._encoder)}
 
     def configs(self) -> dict[str, Any]:
         return {ENCODER: dataclasses.replace(self.ssl_encoder, num_layers=self.ssl_encoder.hidden_layer)}

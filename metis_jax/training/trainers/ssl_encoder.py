@@ -8,7 +8,6 @@ import dataclasses
 from collections.abc import Iterable, Mapping
 from typing import Any, ClassVar
 
-import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -16,6 +15,7 @@ import numpy as np
 from metis_jax.config import SslEncoderConfig
 from metis_jax.layers.dense import Dense
 from metis_jax.layers.stack import keep_layers
+from metis_jax.models.components import Example, example
 from metis_jax.models.ssl_encoder import SslEncoder
 from metis_jax.objectives.best_rq import random_codes, sample_spans
 from metis_jax.objectives.masked_tokens import masked_token_loss
@@ -60,13 +60,9 @@ class SslEncoderStage:
     def _head(self) -> Dense:
         return Dense(self.num_codebooks * self.codebook_size, (EMBED, VOCAB), dtype=self.policy.compute_dtype)
 
-    def models(self) -> dict[str, tuple[nn.Module, tuple[Any, ...], dict[str, Any]]]:
-        mel = jnp.zeros((1, 2, self.ssl_encoder.input_width), jnp.float32)
-        lengths, hidden = jnp.ones((1,), jnp.int32), jnp.zeros((1, 2, self.ssl_encoder.width), jnp.float32)
-        return {
-            ENCODER: (self._encoder, (mel, lengths), {"method": "features"}),
-            HEAD: (self._head, (hidden,), {}),
-        }
+    def models(self) -> dict[str, Example]:
+        hidden = jnp.zeros((1, 2, self.ssl_encoder.width), jnp.float32)
+        return {ENCODER: example(self._encoder), HEAD: Example(self._head, (hidden,))}
 
     def configs(self) -> dict[str, Any]:
         return {ENCODER: self.ssl_encoder}

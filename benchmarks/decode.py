@@ -32,7 +32,7 @@ from absl import app, flags
 from metis_jax import config as configs
 from metis_jax.cli.runtime import compile_clock, use_compilation_cache
 from metis_jax.decoding import generators
-from metis_jax.decoding.masked_decode import make_schedule
+from metis_jax.decoding.masked_decode import Decoder, DecodeState, Sampling, make_schedule
 from metis_jax.inference.buckets import PHONE_BUCKETS, bucket
 from metis_jax.inference.jobs import StageSettings
 from metis_jax.inference.metis import Metis, Settings
@@ -123,17 +123,17 @@ def generator_stages(sizes: dict[type, Any], policy: Policy, batch: int) -> list
 def _stage(name, steps_function, model, variables, steps, first_level, inputs, tokens, keys, guidance, heat) -> Stage:
     schedule = make_schedule(steps, first_level=first_level)
     weight = jnp.float32(guidance) if guidance else None
-    sampling = generators.Sampling(jnp.float32(heat), jnp.float32(1), weight)
+    decoder = Decoder(schedule, keys, Sampling(jnp.float32(heat), jnp.float32(1), weight))
     jitted = jax.jit(steps_function, static_argnums=0)
-    state = generators.DecodeState(tokens, jnp.zeros(tokens.shape[:2], bool))
+    state = DecodeState(tokens, jnp.zeros(tokens.shape[:2], bool))
     zero = jnp.int32(0)
 
     # The bounds are constants here, so that the loop is a scan whose length the count knows.
     def once(variables):
-        return steps_function(model, variables, schedule, inputs, state, keys, sampling, zero, schedule.count)
+        return steps_function(model, variables, decoder, inputs, state, zero, schedule.count)
 
     def run():
-        return generators.run_stage(jitted, model, variables, schedule, inputs, tokens, keys, sampling)
+        return generators.run_stage(jitted, model, variables, decoder, inputs, tokens)
 
     return Stage(name, run, count_flops(once, variables))
 

@@ -1,1 +1,1 @@
-"""Masked decoding: the loop, guidance."""
+"""Masked decoding, pure JAX: the loop, guidance, both generators under them."""

@@ -11,27 +11,12 @@ import jax
 import jax.numpy as jnp
 
 from metis_jax.decoding.guidance import guide
-from metis_jax.decoding.masked_decode import DecodeState, Schedule, TokensToLogits, decode_steps
+from metis_jax.decoding.masked_decode import Decoder, DecodeState, decode_steps
 from metis_jax.models.acoustic_generator import AcousticGenerator
 from metis_jax.models.semantic_generator import SemanticGenerator
 from metis_jax.ops import lengths as ragged
 from metis_jax.ops.sampling import nearness_to_mean
-from metis_jax.types import Array, Bool, Float, Int, Key, Variables
-
-
-@flax.struct.dataclass
-class Sampling:
-    """How a stage draws its tokens.
-
-    temperature, choice_temperature: both zero decode without noise.
-    guidance: weight of classifier-free guidance; None leaves the unconditional pass out.
-    code_vectors: unit vectors of the SSL codes; with them stage 1 takes the code nearest to the mean of all.
-    """
-
-    temperature: Float[Array, ""]
-    choice_temperature: Float[Array, ""]
-    guidance: Float[Array, ""] | None = None
-    code_vectors: Float[Array, "v c"] | None = None
+from metis_jax.types import Array, Bool, Float, Int, Variables
 
 
 @flax.struct.dataclass
@@ -65,11 +50,9 @@ class AcousticInputs:
 def semantic_steps(
     model: SemanticGenerator,
     variables: Variables,
-    schedule: Schedule,
+    decoder: Decoder,
     inputs: SemanticInputs,
     state: DecodeState,
-    keys: Key[Array, " b"],
-    sampling: Sampling,
     begin: Int[Array, ""],
     end: Int[Array, ""],
 ) -> DecodeState:
@@ -89,25 +72,24 @@ def semantic_steps(
         tokens: Int[Array, "b t 1"], is_masked: Bool[Array, "b t"], level: Int[Array, ""], time: Float[Array, " b"]
     ) -> Float[Array, "b t v"]:
         seen = (tokens[:, :, 0], is_masked, time)
-        if sampling.guidance is None:
+        if decoder.sampling.guidance is None:
             hidden = model.apply(variables, *seen, **known)
         else:
             passes = model.apply(variables, *seen, **known, **_split(inputs, t), method="twin")
-            hidden = _guided(*passes, inputs, sampling.guidance, is_target)
+            hidden = _guided(*passes, inputs, decoder.sampling.guidance, is_target)
         logits = model.apply(variables, hidden, method="logits")
-        return logits if sampling.code_vectors is None else nearness_to_mean(logits, sampling.code_vectors)
+        code_vectors = decoder.sampling.code_vectors
+        return logits if code_vectors is None else nearness_to_mean(logits, code_vectors)
 
-    return _decode(tokens_to_logits, schedule, state, is_target, keys, sampling, begin, end)
+    return decode_steps(decoder, tokens_to_logits, is_target, state, begin, end)
 
 
 def acoustic_steps(
     model: AcousticGenerator,
     variables: Variables,
-    schedule: Schedule,
+    decoder: Decoder,
     inputs: AcousticInputs,
     state: DecodeState,
-    keys: Key[Array, " b"],
-    sampling: Sampling,
     begin: Int[Array, ""],
     end: Int[Array, ""],
 ) -> DecodeState:
@@ -121,14 +103,14 @@ def acoustic_steps(
     ) -> Float[Array, "b t v"]:
         levels = jnp.full(time.shape, level)
         seen = (inputs.semantic_tokens, tokens, levels, is_masked)
-        if sampling.guidance is None:
+        if decoder.sampling.guidance is None:
             hidden = model.apply(variables, *seen, is_prompt, time, lengths=inputs.lengths)
         else:
             passes = model.apply(variables, *seen, time, lengths=inputs.lengths, **_split(inputs, t), method="twin")
-            hidden = _guided(*passes, inputs, sampling.guidance, is_target)
+            hidden = _guided(*passes, inputs, decoder.sampling.guidance, is_target)
         return model.apply(variables, hidden, levels, method="logits")
 
-    return _decode(tokens_to_logits, schedule, state, is_target, keys, sampling, begin, end)
+    return decode_steps(decoder, tokens_to_logits, is_target, state, begin, end)
 
 
 def _split(inputs: SemanticInputs | AcousticInputs, t: int) -> dict[str, Array | int]:
@@ -154,29 +136,6 @@ def _is_target(prompt_lengths: Int[Array, " b"], lengths: Int[Array, " b"], t: i
     return ragged.valid_mask(lengths, t) & ~ragged.valid_mask(prompt_lengths, t)
 
 
-def _decode(
-    tokens_to_logits: TokensToLogits,
-    schedule: Schedule,
-    state: DecodeState,
-    is_target: Bool[Array, "b t"],
-    keys: Key[Array, " b"],
-    sampling: Sampling,
-    begin: Int[Array, ""],
-    end: Int[Array, ""],
-) -> DecodeState:
-    return decode_steps(
-        tokens_to_logits,
-        schedule,
-        state,
-        is_target,
-        keys,
-        begin=begin,
-        end=end,
-        temperature=sampling.temperature,
-        choice_temperature=sampling.choice_temperature,
-    )
-
-
 # One executable per model, shape and kind of inputs; everything else is an array.
 jitted_semantic_steps = jax.jit(semantic_steps, static_argnames="model")
 jitted_acoustic_steps = jax.jit(acoustic_steps, static_argnames="model")
@@ -188,23 +147,19 @@ def run_stage(
     steps: StepsFunction,
     model: SemanticGenerator | AcousticGenerator,
     variables: Variables,
-    schedule: Schedule,
+    decoder: Decoder,
     inputs: SemanticInputs | AcousticInputs,
     tokens: Int[Array, "b t q"],
-    keys: Key[Array, " b"],
-    sampling: Sampling,
     progress: Callable[[int], None] | None = None,
     stride: int = 5,
 ) -> Int[Array, "b t q"]:
     """Decodes a whole stage: in one call, or in calls of `stride` steps after which `progress` hears of them."""
     state = DecodeState(tokens, jnp.zeros(tokens.shape[:2], bool))
-    count = int(schedule.count)
+    count = int(decoder.schedule.count)
     stride = stride if progress else count
     for begin in range(0, count, stride):
         end = min(begin + stride, count)
-        state = steps(
-            model, variables, schedule, inputs, state, keys, sampling, begin=jnp.int32(begin), end=jnp.int32(end)
-        )
+        state = steps(model, variables, decoder, inputs, state, jnp.int32(begin), jnp.int32(end))
         if progress:
             jax.block_until_ready(state.tokens)
             progress(end - begin)

@@ -14,8 +14,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from metis_jax.ops import sampling, schedules
+from metis_jax.ops import schedules
 from metis_jax.ops.masking import remask
+from metis_jax.ops.sampling import gumbel_rows, sample_filtered
 from metis_jax.types import Array, Bool, Float, Int, Key
 
 CAPACITY = 128  # steps of all levels together that one executable serves
@@ -43,6 +44,33 @@ class Schedule:
     temperature_scale: Float[Array, " s"]
     temperature_floor: Float[Array, " s"]
     choice_scale: Float[Array, " s"]  # of the noise on the confidences
+
+
+@flax.struct.dataclass
+class Sampling:
+    """How tokens are drawn.
+
+    temperature, choice_temperature: both zero decode without noise.
+    guidance: weight of classifier-free guidance; None leaves the unconditional pass out.
+    code_vectors: unit vectors of the SSL codes; with them stage 1 takes the code nearest to the mean of all.
+    """
+
+    temperature: Float[Array, ""]
+    choice_temperature: Float[Array, ""]
+    guidance: Float[Array, ""] | None = None
+    code_vectors: Float[Array, "v c"] | None = None
+
+
+@flax.struct.dataclass
+class Decoder:
+    """What all steps of a run over a batch share.
+
+    keys: of the examples; an example's tokens depend on its own key, content and length alone.
+    """
+
+    schedule: Schedule
+    keys: Key[Array, " b"]
+    sampling: Sampling
 
 
 @flax.struct.dataclass
@@ -76,47 +104,20 @@ def make_schedule(steps: Sequence[int], *, first_level: int = 0, capacity: int =
     return Schedule(jnp.int32(sum(steps)), *map(jnp.asarray, padded))
 
 
-def masked_decode(
-    tokens_to_logits: TokensToLogits,
-    schedule: Schedule,
-    tokens: Int[Array, "b t q"],
-    is_target: Bool[Array, "b t"],
-    keys: Key[Array, " b"],
-    *,
-    temperature: Float[Array, ""],
-    choice_temperature: Float[Array, ""],
-) -> Int[Array, "b t q"]:
-    """Decodes the target frames of the schedule's levels; all other tokens are known and come back untouched.
-
-    `is_target` leaves out the prompt and the padding.  `keys` belong to the examples: an example's tokens depend on its
-    own key, content and length alone.  The batch may be sharded over its first axis.
-    """
-    return decode_steps(
-        tokens_to_logits,
-        schedule,
-        DecodeState(tokens, jnp.zeros_like(is_target)),
-        is_target,
-        keys,
-        begin=jnp.int32(0),
-        end=schedule.count,
-        temperature=temperature,
-        choice_temperature=choice_temperature,
-    ).tokens
-
-
 def decode_steps(
+    decoder: Decoder,
     tokens_to_logits: TokensToLogits,
-    schedule: Schedule,
-    state: DecodeState,
     is_target: Bool[Array, "b t"],
-    keys: Key[Array, " b"],
-    *,
+    state: DecodeState,
     begin: Int[Array, ""],
     end: Int[Array, ""],
-    temperature: Float[Array, ""],
-    choice_temperature: Float[Array, ""],
 ) -> DecodeState:
-    """Steps `begin` to `end` of `masked_decode`, for progress between calls: where they part changes nothing."""
+    """Decodes the target frames of the schedule's levels, from step `begin` up to `end`.
+
+    `is_target` leaves out the prompt and the padding; all other tokens are known and come back untouched.  Where
+    calls part changes nothing.  The batch may be sharded over its first axis.
+    """
+    schedule, keys, sampling = decoder.schedule, decoder.keys, decoder.sampling
     b, t = is_target.shape
     target_lengths = is_target.sum(axis=1).astype(jnp.int32)
 
@@ -126,13 +127,13 @@ def decode_steps(
         logits = tokens_to_logits(state.tokens, is_masked, level, jnp.full((b,), schedule.time[i]))
         sample_keys, choice_keys = jax.vmap(lambda key: jax.random.split(jax.random.fold_in(key, i)), out_axes=1)(keys)
 
-        heat = jnp.maximum(temperature * schedule.temperature_scale[i], schedule.temperature_floor[i])
-        heat = jnp.where(temperature > 0, heat, jnp.zeros_like(heat))
-        sampled, confidence = sampling.sample_filtered(logits, sample_keys, heat)
+        heat = jnp.maximum(sampling.temperature * schedule.temperature_scale[i], schedule.temperature_floor[i])
+        heat = jnp.where(sampling.temperature > 0, heat, jnp.zeros_like(heat))
+        sampled, confidence = sample_filtered(logits, sample_keys, heat)
         level_tokens = jnp.where(is_masked, sampled, state.tokens[:, :, level])
 
-        choice_noise = sampling.gumbel_rows(choice_keys, t, 1)[:, :, 0]
-        confidence = confidence + choice_temperature * schedule.choice_scale[i] * choice_noise
+        choice_noise = gumbel_rows(choice_keys, t, 1)[:, :, 0]
+        confidence = confidence + sampling.choice_temperature * schedule.choice_scale[i] * choice_noise
         # The reference ranks 1 - confidence; its rounding decides between nearly equal confidences.
         is_masked = remask(1 - confidence, is_masked, schedules.masked_count(schedule.next_rate[i], target_lengths))
         return DecodeState(state.tokens.at[:, :, level].set(level_tokens), is_masked)

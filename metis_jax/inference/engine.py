@@ -17,7 +17,7 @@ from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 from metis_jax.clock import CODEC_HOP, ssl_frames, ssl_samples
 from metis_jax.config import SemanticGeneratorConfig
 from metis_jax.decoding import generators
-from metis_jax.decoding.masked_decode import make_schedule
+from metis_jax.decoding.masked_decode import Decoder, make_schedule
 from metis_jax.inference.buckets import PHONE_BUCKETS, bucket, plan_batches
 from metis_jax.inference.durations import COMPONENT as DURATIONS
 from metis_jax.inference.durations import Durations
@@ -230,11 +230,9 @@ class Engine:
                 generators.jitted_semantic_steps,
                 model,
                 variables,
-                schedule,
+                Decoder(schedule, self._keys([job.seed for job in own]), settings.sampling(is_droppable, code_vectors)),
                 inputs,
                 self._stack([job.known[:, None] for job in own], t),
-                self._keys([job.seed for job in own]),
-                settings.sampling(is_droppable, code_vectors),
                 _per_example(progress, members),
             )
             return tokens[:, :, 0]
@@ -267,15 +265,14 @@ class Engine:
             tokens = self._stack([job.known for job in own], t)
             keys = self._keys([job.seed for job in own])
             for model, variables, settings, levels in parts:
+                schedule = make_schedule(settings.steps_of(len(levels)), first_level=levels.start)
                 decoded = generators.run_stage(
                     generators.jitted_acoustic_steps,
                     model,
                     variables,
-                    make_schedule(settings.steps_of(len(levels)), first_level=levels.start),
+                    Decoder(schedule, keys, settings.sampling(is_droppable)),
                     inputs,
                     tokens[:, :, : levels.stop],
-                    keys,
-                    settings.sampling(is_droppable),
                     _per_example(progress, members),
                 )
                 tokens = jnp.concatenate([decoded, tokens[:, :, levels.stop :]], axis=-1)

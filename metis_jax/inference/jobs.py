@@ -5,7 +5,7 @@ import dataclasses
 import jax.numpy as jnp
 import numpy as np
 
-from metis_jax.decoding.generators import Sampling
+from metis_jax.decoding.masked_decode import Sampling
 from metis_jax.types import Array, Float, Int
 
 # Numbers that are folded into a random key one after the other: the user's seed, the window, the stage.

@@ -13,7 +13,7 @@ import numpy as np
 
 from metis_jax.config import AcousticGeneratorConfig, SemanticGeneratorConfig
 from metis_jax.decoding import generators
-from metis_jax.decoding.masked_decode import make_schedule
+from metis_jax.decoding.masked_decode import Decoder, Sampling, Schedule, make_schedule
 from metis_jax.models.acoustic_generator import AcousticGenerator
 from metis_jax.models.semantic_generator import SemanticGenerator
 from metis_jax.types import Variables
@@ -23,13 +23,11 @@ Arrays = Mapping[str, np.ndarray]
 _PADDING = 5
 
 
-def _noise_free(guidance: float) -> generators.Sampling:
+def _decoder(schedule: Schedule, guidance: float) -> Decoder:
+    """Without noise."""
     zero = jnp.float32(0)
-    return generators.Sampling(zero, zero, jnp.float32(guidance) if guidance else None)
-
-
-def _keys() -> jax.Array:
-    return jax.random.split(jax.random.key(0), 2)
+    keys = jax.random.split(jax.random.key(0), 2)
+    return Decoder(schedule, keys, Sampling(zero, zero, jnp.float32(guidance) if guidance else None))
 
 
 def _rows(x: np.ndarray) -> jax.Array:
@@ -67,11 +65,9 @@ def decoded_semantic(config: SemanticGeneratorConfig, variables: Variables, gold
             generators.jitted_semantic_steps,
             model,
             variables,
-            make_schedule((steps,)),
+            _decoder(make_schedule((steps,)), guidance),
             inputs,
             tokens,
-            _keys(),
-            _noise_free(guidance),
         )
         found[name] = np.asarray(tokens)[:1, p : p + target, 0]
     return found
@@ -103,11 +99,9 @@ def decoded_acoustic(config: AcousticGeneratorConfig, variables: Variables, gold
             generators.jitted_acoustic_steps,
             model,
             variables,
-            schedule,
+            _decoder(schedule, guidance),
             inputs,
             _rows(tokens),
-            _keys(),
-            _noise_free(guidance),
         )
         found[name] = np.asarray(decoded)[:1, p : p + target]
     return found

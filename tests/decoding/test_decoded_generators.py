@@ -13,7 +13,7 @@ from mini_chain import variables_of
 
 from metis_jax.config import SIZES, AcousticGeneratorConfig, SemanticGeneratorConfig
 from metis_jax.decoding import generators
-from metis_jax.decoding.masked_decode import make_schedule
+from metis_jax.decoding.masked_decode import Decoder, Sampling, make_schedule
 from metis_jax.models.semantic_generator import SemanticGenerator
 from metis_jax.parity.decoding import decoded_acoustic, decoded_semantic
 
@@ -69,9 +69,9 @@ def batch(t):
 
 
 def decode(inputs, tokens, keys, steps=6, guidance=2.0, run=generators.jitted_semantic_steps, progress=None):
-    sampling = generators.Sampling(jnp.float32(0.9), jnp.float32(1), jnp.float32(guidance))
-    schedule = make_schedule((steps,))
-    return np.asarray(generators.run_stage(run, *small(), schedule, inputs, tokens, keys, sampling, progress))[:, :, 0]
+    sampling = Sampling(jnp.float32(0.9), jnp.float32(1), jnp.float32(guidance))
+    decoder = Decoder(make_schedule((steps,)), keys, sampling)
+    return np.asarray(generators.run_stage(run, *small(), decoder, inputs, tokens, progress))[:, :, 0]
 
 
 def test_guided_tokens_do_not_depend_on_batch_bucket_or_progress():

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from metis_jax.decoding.masked_decode import DecodeState, decode_steps, make_schedule, masked_decode
+from metis_jax.decoding.masked_decode import Decoder, DecodeState, Sampling, decode_steps, make_schedule
 from metis_jax.ops.lengths import valid_mask
 
 VOCABULARY, LEVELS, WIDTH = 100, 4, 6
@@ -34,15 +34,9 @@ def fake_model(lengths):
 def run(schedule, tokens, prompts, lengths, keys, temperature, choice_temperature):
     t = tokens.shape[1]
     is_target = valid_mask(lengths, t) & ~valid_mask(prompts, t)
-    return masked_decode(
-        fake_model(lengths),
-        schedule,
-        tokens,
-        is_target,
-        keys,
-        temperature=temperature,
-        choice_temperature=choice_temperature,
-    )
+    decoder = Decoder(schedule, keys, Sampling(temperature, choice_temperature))
+    state = DecodeState(tokens, jnp.zeros_like(is_target))
+    return decode_steps(decoder, fake_model(lengths), is_target, state, jnp.int32(0), schedule.count).tokens
 
 
 decode = jax.jit(chex.assert_max_traces(run, n=1))  # every setting below shares one program
@@ -113,20 +107,11 @@ def test_each_frame_is_decided_once_and_kept():
     tokens, prompts, lengths, keys = batch()
     is_target = valid_mask(lengths, 24) & ~valid_mask(prompts, 24)
     schedule = make_schedule((9,))
+    decoder = Decoder(schedule, keys, Sampling(jnp.float32(1), jnp.float32(1)))
 
     @jax.jit
     def advance(state, i):
-        return decode_steps(
-            fake_model(lengths),
-            schedule,
-            state,
-            is_target,
-            keys,
-            begin=i,
-            end=i + 1,
-            temperature=jnp.float32(1),
-            choice_temperature=jnp.float32(1),
-        )
+        return decode_steps(decoder, fake_model(lengths), is_target, state, i, i + 1)
 
     state = DecodeState(tokens, jnp.zeros_like(is_target))
     before = is_target

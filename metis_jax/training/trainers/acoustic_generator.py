@@ -10,8 +10,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from metis_jax.config import AcousticCodecConfig, AcousticGeneratorConfig
-from metis_jax.decoding.generators import AcousticInputs, Sampling, jitted_acoustic_steps, run_stage
-from metis_jax.decoding.masked_decode import make_schedule
+from metis_jax.decoding.generators import AcousticInputs, jitted_acoustic_steps, run_stage
+from metis_jax.decoding.masked_decode import Decoder, Sampling, make_schedule
 from metis_jax.models.acoustic_codec import AcousticCodec
 from metis_jax.models.acoustic_generator import AcousticGenerator
 from metis_jax.models.components import Example, example
@@ -109,15 +109,15 @@ class AcousticGeneratorStage:
         codec = AcousticCodec(self.acoustic_codec)
         lengths, truth = batch["lengths"][:2], batch["acoustic_tokens"][:2, :, :q]
         levels = q - self.first_level
+        schedule = make_schedule([16] + [1] * (levels - 1), first_level=self.first_level)
+        keys = jax.random.split(key, truth.shape[0])
         codes = run_stage(
             jitted_acoustic_steps,
             self._model,
             params[GENERATOR],
-            make_schedule([16] + [1] * (levels - 1), first_level=self.first_level),
+            Decoder(schedule, keys, Sampling(jnp.float32(1.5), jnp.float32(1.0))),
             AcousticInputs(lengths // 4, lengths, batch["tokens"][:2]),
             truth,
-            jax.random.split(key, truth.shape[0]),
-            Sampling(jnp.float32(1.5), jnp.float32(1.0)),
         )
         waves, pictures = {}, {}
         for name, tokens in (("original_tokens", truth), ("generated_tokens", codes)):

@@ -15,8 +15,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from metis_jax.config import AnySslEncoderConfig, LoraConfig, SemanticCodecConfig, SemanticGeneratorConfig
-from metis_jax.decoding.generators import Sampling, SemanticInputs, jitted_semantic_steps, run_stage
-from metis_jax.decoding.masked_decode import make_schedule
+from metis_jax.decoding.generators import SemanticInputs, jitted_semantic_steps, run_stage
+from metis_jax.decoding.masked_decode import Decoder, Sampling, make_schedule
 from metis_jax.models.components import Example, example
 from metis_jax.models.semantic_codec import SemanticCodec
 from metis_jax.models.semantic_generator import SemanticGenerator
@@ -202,11 +202,12 @@ class SemanticGeneratorStage:
         prompts = lengths // 4
         if "prompt_lengths" in batch:
             prompts = jnp.where(batch["prompt_lengths"] >= 0, batch["prompt_lengths"], prompts)
+        keys = jax.random.split(key, truth.shape[0])
         tokens = run_stage(
             jitted_semantic_steps,
             self._model,
             params[GENERATOR],
-            make_schedule([16]),
+            Decoder(make_schedule([16]), keys, Sampling(jnp.float32(0.9), jnp.float32(1.0))),
             SemanticInputs(
                 prompts,
                 lengths,
@@ -217,8 +218,6 @@ class SemanticGeneratorStage:
                 batch.get("has_source"),
             ),
             truth[:, :, None],
-            jax.random.split(key, truth.shape[0]),
-            Sampling(jnp.float32(0.9), jnp.float32(1.0)),
         )[:, :, 0]
         pictures = {}
         for name, codes in (("original_tokens", truth), ("generated_tokens", tokens)):

@@ -271,7 +271,7 @@ def test_samples_show_rows_without_a_source_as_they_are_trained(monkeypatch):
     class Asked(Exception):
         pass
 
-    def asked(steps, model, variables, schedule, inputs, *_):
+    def asked(steps, model, variables, decoder, inputs, *_):
         raise Asked(inputs.has_condition.tolist())
 
     stage, _ = mini.stage_and_optimizers("finetune")

@@ -26,19 +26,19 @@ from metis_jax.decoding.guidance import guide
 from metis_jax.models.semantic_generator import SemanticGenerator
 from metis_jax.objectives.masked_tokens import masked_token_loss
 from metis_jax.ops.lengths import take, valid_mask
-from metis_jax.training.trainers.semantic_generator import SemanticGeneratorStage
+from metis_jax.training.trainers.semantic_generator import SemanticGeneratorTrainer
 from metis_jax.types import Array, Float
 from metis_jax.weights.bundle import Bundle
 
 
 def nats_by_weight(
-    stage: SemanticGeneratorStage, params: dict[str, Any], batch: dict[str, Array], weights: Float[Array, " w"]
+    trainer: SemanticGeneratorTrainer, params: dict[str, Any], batch: dict[str, Array], weights: Float[Array, " w"]
 ) -> tuple[Float[Array, " k"], Float[Array, " k"], Float[Array, ""]]:
     """Sums of nats and of right frames for the bare pass and every guidance weight, and the number of target frames."""
-    tokens, features = stage.targets(params, batch)
+    tokens, features = trainer.targets(params, batch)
     b, t = tokens.shape
     prompts, lengths = batch["prompt_lengths"], batch["lengths"]
-    model = SemanticGenerator(stage.generator, stage.policy, stage.lora)
+    model = SemanticGenerator(trainer.generator, trainer.policy, trainer.lora)
     whole, bare = model.apply(
         params["semantic_generator"],
         tokens,
@@ -47,7 +47,7 @@ def nats_by_weight(
         prompt_lengths=prompts,
         lengths=lengths,
         target_frames=t,
-        condition=stage.condition(batch, features, prompts, t),
+        condition=trainer.condition(batch, features, prompts, t),
         method="twin",
     )
     conditional, truth = take(whole, prompts, t), take(tokens, prompts, t)
@@ -78,7 +78,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         bundle = Bundle(flags.bundle)
         generator = bundle.load_generator(flags.task)
         encoder, codec = bundle.load("ssl_encoder"), bundle.load("semantic_codec")
-        stage = SemanticGeneratorStage(
+        trainer = SemanticGeneratorTrainer(
             generator=generator.config, lora=generator.lora, ssl_encoder=encoder[0], semantic_codec=codec[0]
         )
         pipeline = Pipeline(
@@ -100,7 +100,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     total = None
     for step in range(max(1, flags.rows // 4)):
         batch = {name: jnp.asarray(x) for name, x in pipeline[step].items()}
-        found = run(stage, params, batch, jnp.asarray(weights, jnp.float32))
+        found = run(trainer, params, batch, jnp.asarray(weights, jnp.float32))
         total = found if total is None else jax.tree.map(jnp.add, total, found)
     nats, right, frames = (np.asarray(x) for x in total)
     names = ["bare", *(f"guidance {weight:g}" for weight in weights)]

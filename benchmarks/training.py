@@ -8,7 +8,6 @@ benchmark of its own) plays no part.  The full size runs the paper's 10K tokens 
 are counted in the traced program without what rematerialisation repeats; `share` is achieved over measured rate.
 """
 
-import dataclasses
 import importlib
 import pathlib
 import sys
@@ -28,8 +27,7 @@ from metis_jax.training.starts.base import read_config
 from metis_jax.training.state import StateMaker, count_params, make_layout, materialize
 from metis_jax.training.steps import make_train_step
 from metis_jax.training.throughput import matrix_product_rate, step_flops
-from metis_jax.training.trainers.registry import make_stage
-from metis_jax.types import Policy
+from metis_jax.training.trainers.registry import make_trainer
 
 STAGES = (
     *("ssl_encoder", "semantic_codec", "acoustic_codec", "pretrain", "finetune_se:lora", "finetune_se"),
@@ -80,38 +78,33 @@ def random_batch(config: TrainConfig, model: Any, rows: int, frames: int) -> dic
 
 
 def experiment(name: str) -> tuple[TrainConfig, Any]:
-    """The config and the stage of an experiment, executed as the flags ask."""
+    """The config and the trainer of an experiment, executed as the flags ask."""
     name, _, word = name.partition(":")
     words = [word] if word else []
     if _SIZE.value == "tiny":
         words.append("tiny")
     config = read_config(importlib.import_module(f"configs.{name}").get_config(",".join(words)).to_dict())
-    stage = make_stage(config.stage, config.model)
+    trainer = make_trainer(config.stage, config.model)
     asked = {"dtype": _DTYPE.value, "remat": _REMAT.value, "attention": _ATTENTION.value}
     changes = {key: value for key, value in asked.items() if value}
-    policies = {
-        field.name: dataclasses.replace(getattr(stage, field.name), **changes)
-        for field in dataclasses.fields(stage)
-        if isinstance(getattr(stage, field.name), Policy)
-    }
-    return config, dataclasses.replace(stage, **policies)
+    return config, trainer.executed(**changes)
 
 
 def measure(name: str) -> dict[str, float]:
-    """One stage, timed."""
-    config, stage = experiment(name)
+    """One trainer, timed."""
+    config, trainer = experiment(name)
     mesh = make_mesh(config.mesh)
     rows = _ROWS.value
-    host = random_batch(config, stage, rows, _FRAMES.value or config.pipeline().buckets[-1])
+    host = random_batch(config, trainer, rows, _FRAMES.value or config.pipeline().buckets[-1])
     with activate(mesh):
-        layout = make_layout(stage, config.optimizers, mesh)
+        layout = make_layout(trainer, config.optimizers, mesh)
         key = jax.random.key(0)
-        frozen = materialize(stage, key, layout.frozen, layout.frozen_shardings, {}, config.half_precision)
+        frozen = materialize(trainer, key, layout.frozen, layout.frozen_shardings, {}, config.half_precision)
         maker = StateMaker(layout, config.optimizers, mesh, ema=bool(config.ema_decay))
-        state = maker.begin(materialize(stage, key, layout.trainable, layout.trainable_shardings, {}))
+        state = maker.begin(materialize(trainer, key, layout.trainable, layout.trainable_shardings, {}))
         batch = feed(host, mesh)
-        flops = step_flops(stage, layout.trainable, layout.frozen, batch)
-        step = make_train_step(stage, config.optimizers, maker.shardings, ema_decay=config.ema_decay)
+        flops = step_flops(trainer, layout.trainable, layout.frozen, batch)
+        step = make_train_step(trainer, config.optimizers, maker.shardings, ema_decay=config.ema_decay)
         began = time.perf_counter()
         for _ in range(2):
             state, metrics = step(state, frozen, batch, key)
@@ -123,10 +116,10 @@ def measure(name: str) -> dict[str, float]:
             state, metrics = step(state, frozen, batch, key)
         float(metrics["loss"])
         seconds = (time.perf_counter() - began) / _STEPS.value
-    rate = matrix_product_rate(stage.policy.dtype) * jax.device_count()
+    rate = matrix_product_rate(trainer.policy.dtype) * jax.device_count()
     return {
         "trained": count_params(layout.trainable) / 1e6,
-        "audio": stage.seconds(host),
+        "audio": trainer.seconds(host),
         "seconds": seconds,
         "compile": compiled,
         "flops": flops / seconds,
@@ -139,7 +132,7 @@ def main(_: list[str]) -> None:
     print(f"{_SIZE.value} size, {jax.device_count()} device(s): {environment()}")
     print("measured product rate: ", end="")
     print(", ".join(f"{dtype} {matrix_product_rate(dtype) / 1e9:.0f} GFLOP/s" for dtype in ("float32", "bfloat16")))
-    print("\n| stage | trained, M | audio s | s/step | audio s/s | GFLOP/s | share | peak GiB | first two steps, s |")
+    print("\n| trainer | trained, M | audio s | s/step | audio s/s | GFLOP/s | share | peak GiB | first two steps, s |")
     print("| --- | --- | --- | --- | --- | --- | --- | --- | --- |")
     for name in _STAGES.value:
         x = measure(name)

@@ -26,8 +26,8 @@ from metis_jax.sharding import (
 )
 from metis_jax.training.state import StateMaker, make_layout
 from metis_jax.training.steps import make_train_step
-from metis_jax.training.trainers.acoustic_generator import AcousticGeneratorStage
-from metis_jax.training.trainers.semantic_generator import SemanticGeneratorStage
+from metis_jax.training.trainers.acoustic_generator import AcousticGeneratorTrainer
+from metis_jax.training.trainers.semantic_generator import SemanticGeneratorTrainer
 from metis_jax.types import CHANNELS, EMBED, HEADS, LOGICAL_AXES, MLP
 
 GOLDEN = pathlib.Path(__file__).parent / "golden" / "sharding"
@@ -163,8 +163,8 @@ def test_a_process_feeds_the_rows_that_its_devices_hold():
 
 
 FULL = {
-    "semantic_generator": SemanticGeneratorStage(generator=SemanticGeneratorConfig()),
-    "acoustic_generator": AcousticGeneratorStage(generator=AcousticGeneratorConfig()),
+    "semantic_generator": SemanticGeneratorTrainer(generator=SemanticGeneratorConfig()),
+    "acoustic_generator": AcousticGeneratorTrainer(generator=AcousticGeneratorConfig()),
 }
 
 
@@ -179,11 +179,11 @@ def test_full_size_parameters_lie_where_they_used_to(name):
 
 def lowered(active: bool) -> jax.stages.Lowered:
     """A training step, lowered from shapes inside or outside of `activate`."""
-    stage, optimizers = mini.stage_and_optimizers("pretrain")
+    trainer, optimizers = mini.trainer_and_optimizers("pretrain")
     mesh = make_mesh(MeshConfig(data=2, fsdp=2, tensor=2))
-    layout = make_layout(stage, optimizers, mesh)
+    layout = make_layout(trainer, optimizers, mesh)
     maker = StateMaker(layout, optimizers, mesh, ema=False)
-    step = make_train_step(stage, optimizers, maker.shardings)
+    step = make_train_step(trainer, optimizers, maker.shardings)
     rows = batch_sharding(mesh)
     batch = {
         name: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=rows) for name, x in mini.batch_for("pretrain").items()

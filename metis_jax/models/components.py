@@ -45,7 +45,7 @@ class Component:
 
 
 @dataclasses.dataclass(frozen=True)
-class Example:
+class ModelInit:
     """A module with inputs and keyword arguments of an `init` that touches every parameter."""
 
     module: nn.Module
@@ -109,10 +109,10 @@ def make_model(config: Any, policy: Policy = _EXACT) -> Any:
     return _component_of(config).module(config, policy)
 
 
-def example(module: Any) -> Example:
+def model_init(module: Any) -> ModelInit:
     """A module of the table with its smallest inputs."""
     component = _component_of(module.config)
-    return Example(module, component.inputs(module.config), component.options)
+    return ModelInit(module, component.inputs(module.config), component.options)
 
 
 def abstract_variables(config: Any, lora: configs.LoraConfig | None = None) -> FlatShapes:
@@ -125,5 +125,5 @@ def _traced(config: Any, lora: configs.LoraConfig | None) -> FlatShapes:
     module = make_model(config)
     if lora is not None:
         module = module.clone(lora=lora)
-    variables = jax.eval_shape(lambda: nn.unbox(example(module).init(jax.random.key(0))))
+    variables = jax.eval_shape(lambda: nn.unbox(model_init(module).init(jax.random.key(0))))
     return flax.traverse_util.flatten_dict(variables, sep="/")

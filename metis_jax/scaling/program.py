@@ -17,7 +17,7 @@ from metis_jax.training.run import make_pipeline
 from metis_jax.training.state import StateMaker, count_params, make_layout
 from metis_jax.training.steps import make_train_step
 from metis_jax.training.throughput import step_flops
-from metis_jax.training.trainers.registry import make_stage
+from metis_jax.training.trainers.registry import make_trainer
 
 _RECORDS = 16  # of which every kind of batch can be made
 _LARGEST = {"levels": 16, "visual_width": 512}
@@ -47,8 +47,8 @@ class Compiled:
 def compile_step(config: TrainConfig, devices: Sequence[jax.Device], mesh: MeshConfig, bucket: int) -> Compiled:
     """The step of an experiment for batches of one bucket; ValueError where the mesh does not fit the devices."""
     built = make_mesh(mesh, devices)
-    stage = make_stage(config.stage, config.model)
-    layout = make_layout(stage, config.optimizers, built)
+    trainer = make_trainer(config.stage, config.model)
+    layout = make_layout(trainer, config.optimizers, built)
     maker = StateMaker(layout, config.optimizers, built, ema=bool(config.ema_decay))
     batch = abstract_batch(config, built, bucket)
     frozen = jax.tree.map(
@@ -59,7 +59,7 @@ def compile_step(config: TrainConfig, devices: Sequence[jax.Device], mesh: MeshC
     key = jax.eval_shape(lambda: jax.random.key(0))
     key = jax.ShapeDtypeStruct(key.shape, key.dtype, sharding=replicated(built))
     step = make_train_step(
-        stage, config.optimizers, maker.shardings, accumulate=config.accumulate, ema_decay=config.ema_decay
+        trainer, config.optimizers, maker.shardings, accumulate=config.accumulate, ema_decay=config.ema_decay
     )
     with activate(built):
         compiled = step.lower(maker.target(), frozen, batch, key).compile()
@@ -72,7 +72,7 @@ def compile_step(config: TrainConfig, devices: Sequence[jax.Device], mesh: MeshC
         state=memory.argument_size_in_bytes - held,
         batch=held,
         temporary=memory.temp_size_in_bytes,
-        flops=step_flops(stage, layout.trainable, layout.frozen, batch),
+        flops=step_flops(trainer, layout.trainable, layout.frozen, batch),
         program=read(compiled.as_text()),
     )
 

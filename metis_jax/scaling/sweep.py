@@ -21,7 +21,7 @@ from metis_jax.sharding import MeshConfig, make_mesh
 from metis_jax.training.starts.base import read_config
 from metis_jax.training.state import count_params, make_layout
 from metis_jax.training.throughput import step_flops
-from metis_jax.training.trainers.registry import make_stage
+from metis_jax.training.trainers.registry import make_trainer
 
 RUN_FILE = "sweep.json"
 HEAD_WIDTH, MLP_RATIO = 64, 4
@@ -68,12 +68,12 @@ def plan_runs(
         own.model.generator.update(changed)
         parsed = read_config(own.to_dict())
         mesh = make_mesh(MeshConfig(data=1), jax.devices()[:1])
-        stage = make_stage(parsed.stage, parsed.model)
-        layout = make_layout(stage, parsed.optimizers, mesh)
+        trainer = make_trainer(parsed.stage, parsed.model)
+        layout = make_layout(trainer, parsed.optimizers, mesh)
         bucket = parsed.pipeline().buckets[-1]
         batch = abstract_batch(parsed, mesh, bucket)
         frames = next(iter(batch.values())).shape[0] * bucket
-        flops = step_flops(stage, layout.trainable, layout.frozen, batch)
+        flops = step_flops(trainer, layout.trainable, layout.frozen, batch)
         for budget in budgets:
             steps = round(budget / flops)
             if steps < 1:

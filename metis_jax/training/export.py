@@ -3,20 +3,19 @@
 import dataclasses
 import logging
 import pathlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 import flax
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from metis_jax.config import SemanticGeneratorConfig
+from metis_jax.data.batches.pipeline import PipelineConfig
 from metis_jax.sharding import to_host
 from metis_jax.training.config import TrainConfig
 from metis_jax.training.run import Run, make_pipeline, pipeline_config, start_run
 from metis_jax.training.state import all_params
 from metis_jax.training.trainers.protocol import Params
-from metis_jax.training.trainers.ssl_encoder import SslEncoderStage
 from metis_jax.types import Variables
 from metis_jax.weights import lineage
 from metis_jax.weights.bundle import Bundle, BundleWriter, Task, TaskAdapterConfig, write_bundle
@@ -54,10 +53,7 @@ def write_components(run: Run, path: pathlib.Path, step: int, onto: Bundle | Non
     data = pipeline_config(config, run.workdir)
     if jax.process_index():
         return
-    if isinstance(run.stage, SslEncoderStage):
-        pipeline = make_pipeline(data)
-        on_device = jax.tree.map(jnp.asarray, params)  # of this process alone, as the others are done
-        params = run.stage.finish(on_device, (pipeline[index] for index in range(STATISTICS_BATCHES)))
+    params = run.trainer.finish(params, _first_batches(data))
     origins = [*run.origins, (onto.license, onto.provenance)] if onto else run.origins
     own = f"metis_jax, {config.stage}, step {step}, seed {config.seed}"
     about = {
@@ -68,12 +64,18 @@ def write_components(run: Run, path: pathlib.Path, step: int, onto: Bundle | Non
         _Export(run, params, writer, onto).write()
 
 
+def _first_batches(data: PipelineConfig) -> Iterator[Mapping[str, np.ndarray]]:
+    """What statistics are taken over; opened by who wants one."""
+    pipeline = make_pipeline(data)
+    yield from (pipeline[index] for index in range(STATISTICS_BATCHES))
+
+
 class _Export:
     """The components of one run on their way into a bundle."""
 
     def __init__(self, run: Run, params: Params, writer: BundleWriter, onto: Bundle | None):
         self.run, self.params, self.writer, self.onto = run, params, writer, onto
-        self.configs = run.stage.configs()
+        self.configs = run.trainer.configs()
         self.name = "_".join(run.config.tasks)
         self.served = dict(onto.tasks) if onto else {}
 
@@ -136,9 +138,7 @@ class _Export:
 
     def _name(self, name: str) -> str:
         """What a trained component is called in the bundle."""
-        if name == STAGE_2 and self.onto:
-            return f"{STAGE_2}_{'first' if self.run.stage.first_level == 0 else 'full'}"
-        return name
+        return self.run.trainer.name_in_chain(name) if self.onto else name
 
     def _write_trained(self, name: str, kept: set[str]) -> None:
         config, variables = self.configs[name], _on_host(self.params[name])
@@ -146,7 +146,7 @@ class _Export:
         if name != GENERATOR:
             self.writer.add(self._name(name), config, variables, encoders=encoders if name == STAGE_2 else {})
             return
-        lora = self.run.stage.lora
+        lora = self.run.trainer.lora
         if lora is None:
             called = self._free(GENERATOR, kept)
             self.writer.add(called, config, variables, encoders=encoders)
@@ -165,7 +165,7 @@ class _Export:
     ) -> tuple[str, str]:
         """Base and adapter of a generator trained with LoRA; their names."""
         settings = {
-            "lora": self.run.stage.lora,
+            "lora": self.run.trainer.lora,
             "condition": config.condition,
             "condition_width": config.condition_width,
             "phone_vocabulary": config.phone_vocabulary,

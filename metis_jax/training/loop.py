@@ -198,19 +198,19 @@ class Loop:
     def _account(self, pending: _Pending) -> None:
         clock, batch = self.clock, pending.batch
         clock.steps += 1
-        clock.seconds += self.run.stage.seconds(batch) / self.pipeline.share.fraction
+        clock.seconds += self.run.trainer.seconds(batch) / self.pipeline.share.fraction
         shapes = _shapes(batch)
         if shapes not in self._flops:
             run = self.run
             rows = round(len(batch["lengths"]) / self.pipeline.share.fraction)
             whole = {name: jax.ShapeDtypeStruct((rows, *x.shape[1:]), x.dtype) for name, x in batch.items()}
             with clock.paused():
-                self._flops[shapes] = step_flops(run.stage, run.layout.trainable, run.frozen, whole)
+                self._flops[shapes] = step_flops(run.trainer, run.layout.trainable, run.frozen, whole)
         clock.flops += self._flops[shapes] * valid_share(batch)
 
     def _log(self, step: int, values: dict[str, float]) -> None:
         with self.clock.paused():
-            rate = matrix_product_rate(self.run.stage.policy.dtype)
+            rate = matrix_product_rate(self.run.trainer.policy.dtype)
         speed = self.clock.summary(rate * jax.device_count())
         skipped = {"bad_records_skipped": float(self.pipeline.guard.skipped)}
         self.writer.scalars(step, values | speed | skipped)
@@ -261,7 +261,7 @@ class Loop:
 
     def show_samples(self) -> None:
         batch = feed(self.held_out()[0], self.run.mesh)
-        samples = self.run.stage.samples(all_params(self.run.averaged, self.run.frozen), batch, jax.random.key(0))
+        samples = self.run.trainer.samples(all_params(self.run.averaged, self.run.frozen), batch, jax.random.key(0))
         self.writer.samples(self.step, samples)
         self.clock.restart()
 

@@ -1,4 +1,4 @@
-"""A run assembled from its config: mesh, stage, data, state and steps."""
+"""A run assembled from its config: mesh, trainer, data, state and steps."""
 
 import dataclasses
 import hashlib
@@ -37,8 +37,8 @@ from metis_jax.training.state import (
     materialize,
 )
 from metis_jax.training.steps import TrainStep, make_eval_step, make_train_step
-from metis_jax.training.trainers.protocol import LooksFirst, Params, Stage
-from metis_jax.training.trainers.registry import make_stage
+from metis_jax.training.trainers.protocol import Params, Trainer
+from metis_jax.training.trainers.registry import make_trainer
 from metis_jax.weights.identity import joined
 
 log = logging.getLogger(__name__)
@@ -54,7 +54,7 @@ class Run:
     config: TrainConfig
     workdir: pathlib.Path
     mesh: Mesh
-    stage: Stage
+    trainer: Trainer
     layout: Layout
     checkpoints: Checkpoints
     state: TrainState
@@ -82,10 +82,8 @@ class Run:
         return StateMaker(self.layout, self.config.optimizers, self.mesh, ema=bool(self.config.ema_decay))
 
     def look_first(self, batches: Iterator[Mapping[str, Any]]) -> None:
-        """Replaces what the stage would rather take from the first `batches` than draw."""
-        if not isinstance(self.stage, LooksFirst):
-            return
-        found = self.stage.first_look(all_params(self.state.params, self.frozen), batches, self.config.seed)
+        """Replaces what the trainer would rather take from the first `batches` than draw."""
+        found = self.trainer.first_look(all_params(self.state.params, self.frozen), batches, self.config.seed)
         params = dict(self.state.params)
         for name, leaves in found.items():
             flat = flax.traverse_util.flatten_dict(params[name], sep="/")
@@ -96,7 +94,7 @@ class Run:
 
     def train_step(self) -> TrainStep:
         return make_train_step(
-            self.stage,
+            self.trainer,
             self.config.optimizers,
             self._maker.shardings,
             accumulate=self.config.accumulate,
@@ -104,7 +102,7 @@ class Run:
         )
 
     def eval_step(self) -> Any:
-        return make_eval_step(self.stage)
+        return make_eval_step(self.trainer)
 
 
 def pipeline_config(config: TrainConfig, workdir: pathlib.Path, mesh: Mesh | None = None) -> PipelineConfig:
@@ -185,22 +183,22 @@ def _newest_whole(checkpoints: Checkpoints, same: Mapping[str, Any], target: Tra
 def start_run(config: TrainConfig, workdir: pathlib.Path, encoders: Mapping[str, str] = MappingProxyType({})) -> Run:
     """Restores or begins a run; ValueError names what does not fit together.  `encoders` made the shards' tokens."""
     mesh = make_mesh(config.mesh)
-    stage = make_stage(config.stage, config.model)
+    trainer = make_trainer(config.stage, config.model)
     for name in config.half_precision:
-        if name not in stage.models() or name in config.optimizers:
+        if name not in trainer.models() or name in config.optimizers:
             raise ValueError(f"config.half_precision names {name!r}; only frozen components may be kept in bfloat16")
     workdir.mkdir(parents=True, exist_ok=True)
     key = jax.random.key(config.seed)
     # Outside the mesh: a convolution from channels to channels has the same logical axis twice, which Flax refuses
     # where a mesh is active.
     given = load_initial(config.initial)
-    initial = add_code_vectors(without(given, config.skip_initial), stage, config.code_vectors)
+    initial = add_code_vectors(without(given, config.skip_initial), trainer, config.code_vectors)
     encoders = known_encoders(config, given, encoders)
-    layout = make_layout(stage, config.optimizers, mesh)
+    layout = make_layout(trainer, config.optimizers, mesh)
     for name, missing in check_initial(layout, initial).items():
         log.info("%s: from %s, %d leaves drawn", name, config.initial.get(name, "code vectors"), missing)
     with activate(mesh):
-        frozen = materialize(stage, key, layout.frozen, layout.frozen_shardings, initial, config.half_precision)
+        frozen = materialize(trainer, key, layout.frozen, layout.frozen_shardings, initial, config.half_precision)
         maker = StateMaker(layout, config.optimizers, mesh, ema=bool(config.ema_decay))
         checkpoints = Checkpoints(workdir / CHECKPOINTS, keep=config.keep_checkpoints, keep_period=config.keep_period)
         origins = [[bundle.license, bundle.provenance] for bundle in bundles_of(config)]
@@ -214,11 +212,11 @@ def start_run(config: TrainConfig, workdir: pathlib.Path, encoders: Mapping[str,
             log.info("goes on from step %d of %s", restored.step, place)
             state, data_state = restored.state, restored.data
         else:
-            state = maker.begin(materialize(stage, key, layout.trainable, layout.trainable_shardings, initial))
+            state = maker.begin(materialize(trainer, key, layout.trainable, layout.trainable_shardings, initial))
             data_state = None
     moving, fixed = count_params(layout.trainable), count_params(layout.frozen)
     log.info("%s: %d parameters are trained, %d are not", config.stage, moving, fixed)
-    return Run(config, workdir, mesh, stage, layout, checkpoints, state, frozen, about, data_state)
+    return Run(config, workdir, mesh, trainer, layout, checkpoints, state, frozen, about, data_state)
 
 
 def check_rows(rows: Sequence[int], accumulate: int, mesh: Mesh) -> None:

@@ -17,7 +17,7 @@ from jax.sharding import Mesh
 
 from metis_jax.sharding import parameter_shardings, replicated, to_devices, unboxed
 from metis_jax.training.optim import OptimizerConfig, join_trees, make_optimizer, split_trainable
-from metis_jax.training.trainers.protocol import Params, Stage, init_component
+from metis_jax.training.trainers.protocol import Params, Trainer, init_component
 from metis_jax.types import Array, Key
 
 
@@ -51,11 +51,11 @@ def split_components(tree: Params, optimizers: Mapping[str, OptimizerConfig]) ->
     return trainable, frozen
 
 
-def _check_components(stage: Stage, names: Sequence[str], what: str) -> None:
-    known = sorted(stage.models())
+def _check_components(trainer: Trainer, names: Sequence[str], what: str) -> None:
+    known = sorted(trainer.models())
     for name in names:
         if name not in known:
-            raise ValueError(f"config.{what} names {name!r}; this stage has {', '.join(known)}")
+            raise ValueError(f"config.{what} names {name!r}; this trainer has {', '.join(known)}")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -68,18 +68,18 @@ class Layout:
     frozen_shardings: Params
 
 
-def make_layout(stage: Stage, optimizers: Mapping[str, OptimizerConfig], mesh: Mesh) -> Layout:
-    """How the variables of a stage part into those that move and those that do not, and where they lie."""
-    _check_components(stage, list(optimizers), "optimizers")
+def make_layout(trainer: Trainer, optimizers: Mapping[str, OptimizerConfig], mesh: Mesh) -> Layout:
+    """How the variables of a trainer part into those that move and those that do not, and where they lie."""
+    _check_components(trainer, list(optimizers), "optimizers")
     key = jax.random.key(0)
-    boxed = {name: jax.eval_shape(lambda k, n=name: init_component(stage, n, k), key) for name in stage.models()}
+    boxed = {name: jax.eval_shape(lambda k, n=name: init_component(trainer, n, k), key) for name in trainer.models()}
     trainable, frozen = split_components(unboxed(boxed), optimizers)
     shardings = {name: parameter_shardings(tree, mesh) for name, tree in boxed.items()}
     return Layout(trainable, frozen, *split_components(shardings, optimizers))
 
 
 def materialize(
-    stage: Stage,
+    trainer: Trainer,
     key: Key[Array, ""],
     shapes: Params,
     shardings: Params,
@@ -100,7 +100,7 @@ def materialize(
         missing = frozenset(wanted) - set(given)
 
         def draw(k: Key[Array, ""], name: str = name, missing: frozenset[str] = missing) -> dict[str, Array]:
-            leaves = flax.traverse_util.flatten_dict(unboxed(init_component(stage, name, k)), sep="/")
+            leaves = flax.traverse_util.flatten_dict(unboxed(init_component(trainer, name, k)), sep="/")
             return {path: leaf for path, leaf in leaves.items() if path in missing}
 
         # The key depends on the component's name, so that one more component does not redraw the others.
@@ -120,7 +120,7 @@ def check_initial(layout: Layout, initial: Mapping[str, Mapping[str, np.ndarray]
     for name, given in initial.items():
         if name not in layout.trainable and name not in layout.frozen:
             known = ", ".join(sorted({*layout.trainable, *layout.frozen}))
-            raise ValueError(f"config.initial names {name!r}; this stage has {known}")
+            raise ValueError(f"config.initial names {name!r}; this trainer has {known}")
         shapes = {}
         for tree in (layout.trainable, layout.frozen):
             shapes |= flax.traverse_util.flatten_dict(tree.get(name, {}), sep="/")

@@ -1,7 +1,7 @@
-"""One jitted training step for every stage, and its evaluating twin.
+"""One jitted training step for every trainer, and its evaluating twin.
 
 Several components with optimizers of their own (a codec and its discriminators) are updated from one loss and one
-backward pass: a stage stops gradients where one side must not feel the other's objective.
+backward pass: a trainer stops gradients where one side must not feel the other's objective.
 """
 
 from collections.abc import Callable, Mapping
@@ -13,7 +13,7 @@ import optax
 
 from metis_jax.training.optim import OptimizerConfig, learning_rate, make_optimizer
 from metis_jax.training.state import TrainState, all_params
-from metis_jax.training.trainers.protocol import Batch, Loss, Metrics, Params, Stage
+from metis_jax.training.trainers.protocol import Batch, Loss, Metrics, Params, Trainer
 from metis_jax.types import Array, Float, Int, Key
 
 TrainStep = Callable[[TrainState, Params, Batch, Key[Array, ""]], tuple[TrainState, Metrics]]
@@ -25,12 +25,12 @@ def _parts(batch: Batch, count: int) -> dict[str, Array]:
 
 
 def mean_gradients(
-    stage: Stage, params: Params, frozen: Params, batch: Batch, key: Key[Array, ""], accumulate: int
+    trainer: Trainer, params: Params, frozen: Params, batch: Batch, key: Key[Array, ""], accumulate: int
 ) -> tuple[Params, Metrics]:
     """The gradient of the mean over the whole batch, and its scalars; parts weigh by what their losses are means of."""
 
     def mean(params: Params, batch: Batch, key: Key[Array, ""]) -> tuple[Float[Array, ""], Loss]:
-        loss = stage.loss(all_params(params, frozen), batch, key, deterministic=False)
+        loss = trainer.loss(all_params(params, frozen), batch, key, deterministic=False)
         return loss.mean, loss
 
     differentiate = jax.grad(mean, has_aux=True)
@@ -52,7 +52,7 @@ def mean_gradients(
 
 
 def make_train_step(
-    stage: Stage,
+    trainer: Trainer,
     optimizers: Mapping[str, OptimizerConfig],
     state_shardings: TrainState | None,
     *,
@@ -68,7 +68,7 @@ def make_train_step(
 
     def step(state: TrainState, frozen: Params, batch: Batch, key: Key[Array, ""]) -> tuple[TrainState, Metrics]:
         key = jax.random.fold_in(key, state.step)
-        gradients, metrics = mean_gradients(stage, state.params, frozen, batch, key, accumulate)
+        gradients, metrics = mean_gradients(trainer, state.params, frozen, batch, key, accumulate)
         params, moments = {}, {}
         for name, transform in transforms.items():
             updates, moments[name] = transform.update(gradients[name], state.moments[name], state.params[name])
@@ -89,12 +89,12 @@ def make_train_step(
     return jax.jit(step, donate_argnums=0, **shardings)
 
 
-def make_eval_step(stage: Stage) -> Callable[[Params, Params, Batch, Int[Array, ""]], Loss]:
+def make_eval_step(trainer: Trainer) -> Callable[[Params, Params, Batch, Int[Array, ""]], Loss]:
     """(params or their average, frozen, batch, its number) -> loss.  A batch has the same masks every time."""
 
     @jax.jit
     def evaluate(params: Params, frozen: Params, batch: Batch, number: Int[Array, ""]) -> Loss:
         key = jax.random.fold_in(jax.random.key(0), number)
-        return stage.loss(all_params(params, frozen), batch, key, deterministic=True)
+        return trainer.loss(all_params(params, frozen), batch, key, deterministic=True)
 
     return evaluate

@@ -4,7 +4,6 @@ Multiply-adds of matrix products and convolutions are counted (as two) in the tr
 count takes the body of a scan once.  What rematerialisation repeats is not counted, by tracing without it.
 """
 
-import dataclasses
 import functools
 import math
 import time
@@ -17,8 +16,7 @@ import numpy as np
 
 from metis_jax.clock import ssl_frames
 from metis_jax.training.state import all_params
-from metis_jax.training.trainers.protocol import Batch, Params, Stage
-from metis_jax.types import Policy
+from metis_jax.training.trainers.protocol import Batch, Params, Trainer
 
 
 def count_flops(function: Callable[..., Any], *args: Any) -> float:
@@ -55,19 +53,13 @@ def _count(jaxpr: Any) -> float:
     return total
 
 
-def step_flops(stage: Stage, trainable: Params, frozen: Params, batch: Mapping[str, Any]) -> float:
+def step_flops(trainer: Trainer, trainable: Params, frozen: Params, batch: Mapping[str, Any]) -> float:
     """Forward and backward pass of one step over the global batch, arrays or shapes; frozen models count once."""
-    plain = {"remat": "none", "attention": "xla"}
-    changes = {
-        field.name: dataclasses.replace(getattr(stage, field.name), **plain)
-        for field in dataclasses.fields(stage)
-        if isinstance(getattr(stage, field.name), Policy)
-    }
-    stage = dataclasses.replace(stage, **changes)
+    trainer = trainer.executed(remat="none", attention="xla")
 
     def gradients(trainable: Params, frozen: Params, batch: Batch) -> Any:
         def loss(trainable: Params) -> Any:
-            return stage.loss(all_params(trainable, frozen), batch, jax.random.key(0), deterministic=False).mean
+            return trainer.loss(all_params(trainable, frozen), batch, jax.random.key(0), deterministic=False).mean
 
         return jax.grad(loss)(trainable)
 

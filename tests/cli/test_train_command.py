@@ -12,7 +12,7 @@ import pytest
 from metis_jax.cli.train import main
 from metis_jax.files.outputs import lock
 from metis_jax.training.starts.base import complete, read_config
-from metis_jax.training.trainers.registry import make_stage
+from metis_jax.training.trainers.registry import make_trainer
 from metis_jax.weights.bundle import Bundle
 
 ROOT = pathlib.Path(__file__).parents[2]
@@ -40,7 +40,7 @@ def test_every_experiment_reads_at_every_size(name):
         assert complete(section) == section  # every field of the run is there, and can be overridden
         config = read_config(section)
         assert config.pipeline(8).rows[-1] == 8 * config.tokens_per_device // config.pipeline().buckets[-1]
-        assert set(config.optimizers) <= set(make_stage(config.stage, config.model).models())
+        assert set(config.optimizers) <= set(make_trainer(config.stage, config.model).models())
 
 
 def test_an_unknown_word_is_refused():

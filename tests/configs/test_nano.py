@@ -28,7 +28,7 @@ from metis_jax.models.components import abstract_variables
 from metis_jax.sharding import make_mesh
 from metis_jax.training.starts.base import read_config
 from metis_jax.training.state import count_params, make_layout
-from metis_jax.training.trainers.registry import make_stage
+from metis_jax.training.trainers.registry import make_trainer
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 EXPERIMENTS = (
@@ -47,7 +47,7 @@ def experiment(name, word=None):
 @pytest.mark.parametrize("word", [None, "quicktest", "quicktest,chain"])
 def test_every_experiment_is_a_sound_config(name, word):
     config = experiment(name, word)
-    assert set(config.optimizers) <= set(make_stage(config.stage, config.model).models())
+    assert set(config.optimizers) <= set(make_trainer(config.stage, config.model).models())
     assert config.synthetic == (32 if word == "quicktest" else 0)
     for part in config.pipeline().parts:
         assert part.select.exclude_licenses == ("by-sa",)
@@ -57,7 +57,7 @@ def test_every_experiment_is_a_sound_config(name, word):
 @pytest.mark.parametrize("name", ["tasks", "omni"])
 def test_lora_trains_adapters_of_a_pre_trained_generator(name):
     config = experiment(name, "lora")
-    stage = make_stage(config.stage, config.model)
+    stage = make_trainer(config.stage, config.model)
     layout = make_layout(stage, config.optimizers, make_mesh(config.mesh))
     moving, fixed = layout.trainable["semantic_generator"], layout.frozen["semantic_generator"]
     assert count_params(moving) < count_params(fixed)
@@ -79,7 +79,7 @@ def test_tasks_start_from_code_vectors_or_go_on():
     scratch, further = experiment("tasks", "scratch"), experiment("tasks", "further")
     assert set(further.initial) - set(scratch.initial) == {"semantic_generator"}
     assert not scratch.skip_initial and len(further.skip_initial) == 1
-    stage = make_stage(further.stage, further.model)
+    stage = make_trainer(further.stage, further.model)
     layout = make_layout(stage, further.optimizers, make_mesh(further.mesh)).trainable["semantic_generator"]
     paths = list(flax.traverse_util.flatten_dict(layout, sep="/"))
     dropped = [path for path in paths if re.fullmatch(further.skip_initial[0], f"semantic_generator/{path}")]

@@ -11,7 +11,7 @@ from metis_jax.sharding import MeshConfig
 from metis_jax.training.config import TrainConfig
 from metis_jax.training.optim import learning_rate
 from metis_jax.training.starts.base import read_config
-from metis_jax.training.trainers.registry import make_stage
+from metis_jax.training.trainers.registry import make_trainer
 
 GENERATORS = (
     *("pretrain", "s2a_first", "s2a_full"),
@@ -31,9 +31,9 @@ OTHER = {"condition", "condition_width", "phone_vocabulary", "num_levels"}
 def test_sizes_weights_and_masks_that_a_file_says_are_the_published_ones(name):
     """The classes have them as defaults, by which whatever is converted is read."""
     config = experiment(name)
-    stage = make_stage(config.stage, config.model)
-    for field in dataclasses.fields(stage):
-        value = getattr(stage, field.name)
+    trainer = make_trainer(config.stage, config.model)
+    for field in dataclasses.fields(trainer):
+        value = getattr(trainer, field.name)
         if published := SIZES["full"].get(type(value)):
             assert (
                 dataclasses.replace(published, **{key: getattr(value, key) for key in OTHER & set(vars(value))})

@@ -15,7 +15,7 @@ from metis_jax.inference.jobs import SemanticJob, StageSettings
 from metis_jax.models.semantic_generator import SemanticGenerator
 from metis_jax.ops.lengths import full_lengths
 from metis_jax.ops.vq import nearest_codes, unit_vectors
-from metis_jax.training.trainers.semantic_generator import SemanticGeneratorStage
+from metis_jax.training.trainers.semantic_generator import SemanticGeneratorTrainer
 from metis_jax.types import Policy
 from metis_jax.weights.bundle import Bundle, TaskAdapterConfig, write_bundle
 
@@ -104,13 +104,13 @@ def test_a_generator_sees_in_decoding_what_it_saw_in_training(tmp_path, encodes_
     [condition], [features] = engine.conditions([wave]), engine.ssl_features([wave])
     assert np.array_equal(condition, features) != encodes_conditions
 
-    stage = SemanticGeneratorStage(
+    trainer = SemanticGeneratorTrainer(
         generator=COMPONENTS["semantic_generator"], ssl_encoder=encoder, semantic_codec=codec
     )
     batch = {"source": wave[None], "target": wave[None], "lengths": np.array([25], np.int32)}
     batch |= {name: np.array([len(wave)], np.int32) for name in ("source_lengths", "target_lengths")}
     batch["target_starts"] = np.zeros(1, np.int32)
     weights = {name: engine._component(name)[1] for name in weights}
-    tokens, seen = jax.jit(stage.targets)(weights, {name: jnp.asarray(x) for name, x in batch.items()})
+    tokens, seen = jax.jit(trainer.targets)(weights, {name: jnp.asarray(x) for name, x in batch.items()})
     np.testing.assert_allclose(seen[0], condition, atol=1e-3)
     np.testing.assert_array_equal(tokens[0], engine.semantic_tokens([features])[0])

@@ -11,7 +11,7 @@ import pytest
 
 from metis_jax.config import SIZES, DurationPredictorConfig
 from metis_jax.models.duration_predictor import TYPICAL_FRAMES, DurationPredictor, total_frames
-from metis_jax.training.trainers.registry import make_stage
+from metis_jax.training.trainers.registry import make_trainer
 from metis_jax.weights.bundle import Bundle, write_bundle
 
 TINY = dataclasses.replace(SIZES["tiny"][DurationPredictorConfig], phone_vocabulary=8)
@@ -56,7 +56,7 @@ def test_learns_durations_of_phones_from_totals(variables):
     spoken = np.where(np.arange(20) < lengths[:, :, None], truth[phones], 0).sum(2, dtype=np.int32)
     unknown = np.zeros((100, 16, 21), np.float32)
     batches = {"phones": phones, "phone_lengths": lengths, "phone_bounds": unknown, "lengths": spoken}
-    stage = make_stage("duration_predictor", {"predictor": dataclasses.asdict(TINY)})
+    stage = make_trainer("duration_predictor", {"predictor": dataclasses.asdict(TINY)})
     adam = optax.adam(1e-2)
 
     def loss(params, batch):
@@ -77,7 +77,7 @@ def test_learns_durations_of_phones_from_totals(variables):
 
 def test_bounds_teach_every_phone():
     """The error of phones whose bounds are known: log frames predicted against log frames said."""
-    stage = make_stage("duration_predictor", {"predictor": dataclasses.asdict(TINY)})
+    stage = make_trainer("duration_predictor", {"predictor": dataclasses.asdict(TINY)})
     batch = {
         "phones": jnp.array([[3, 4, 5, 0], [3, 4, 0, 0]], jnp.int32),
         "phone_lengths": jnp.array([3, 2], jnp.int32),

@@ -11,7 +11,7 @@ from metis_jax.clock import ssl_frames
 from metis_jax.config import SIZES, SslEncoderConfig, WhisperEncoderConfig
 from metis_jax.models.ssl_features import make_ssl_encoder, wave_features
 from metis_jax.sections import from_config_dict, to_dict
-from metis_jax.training.trainers.semantic_generator import SemanticGeneratorStage
+from metis_jax.training.trainers.semantic_generator import SemanticGeneratorTrainer
 
 
 @pytest.mark.parametrize("cls", [SslEncoderConfig, WhisperEncoderConfig])
@@ -39,6 +39,6 @@ def test_waves_become_fifty_frames_a_second(cls):
 def test_a_section_is_of_the_encoder_that_has_its_fields():
     for config in (SslEncoderConfig(), WhisperEncoderConfig()):
         section = {"generator": {}, "ssl_encoder": to_dict(config)}
-        assert from_config_dict(SemanticGeneratorStage, section).ssl_encoder == config
+        assert from_config_dict(SemanticGeneratorTrainer, section).ssl_encoder == config
     with pytest.raises(ValueError, match="ssl_encoder has no field 'depth'"):
-        from_config_dict(SemanticGeneratorStage, {"generator": {}, "ssl_encoder": {"depth": 2}})
+        from_config_dict(SemanticGeneratorTrainer, {"generator": {}, "ssl_encoder": {"depth": 2}})

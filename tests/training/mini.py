@@ -16,13 +16,13 @@ from metis_jax.config import (
     WhisperEncoderConfig,
 )
 from metis_jax.training.optim import TRAIN_EVERYTHING, OptimizerConfig
-from metis_jax.training.trainers.acoustic_codec import AcousticCodecStage
-from metis_jax.training.trainers.acoustic_generator import AcousticGeneratorStage
-from metis_jax.training.trainers.phonetic_codec import PhoneticCodecStage
-from metis_jax.training.trainers.semantic_codec import SemanticCodecStage
-from metis_jax.training.trainers.semantic_generator import SemanticGeneratorStage
-from metis_jax.training.trainers.ssl_denoising import SslDenoisingStage
-from metis_jax.training.trainers.ssl_encoder import SslEncoderStage
+from metis_jax.training.trainers.acoustic_codec import AcousticCodecTrainer
+from metis_jax.training.trainers.acoustic_generator import AcousticGeneratorTrainer
+from metis_jax.training.trainers.phonetic_codec import PhoneticCodecTrainer
+from metis_jax.training.trainers.semantic_codec import SemanticCodecTrainer
+from metis_jax.training.trainers.semantic_generator import SemanticGeneratorTrainer
+from metis_jax.training.trainers.ssl_denoising import SslDenoisingTrainer
+from metis_jax.training.trainers.ssl_encoder import SslEncoderTrainer
 
 B, T, V = 8, 24, 16
 
@@ -53,26 +53,31 @@ def optimizer(**changes) -> OptimizerConfig:
     return OptimizerConfig(**(dict(learning_rate=2e-2, schedule="constant", warmup_steps=1, b2=0.99) | changes))
 
 
-def stage_and_optimizers(name: str):
-    """A small stage of every kind, and what of it is trained."""
+def trainer_and_optimizers(name: str):
+    """A small trainer of every kind, and what of it is trained."""
     match name:
         case "ssl_encoder":
-            stage = SslEncoderStage(ssl_encoder=SSL, num_codebooks=2, codebook_size=V, span=4, start_probability=0.1)
-            return stage, {name: optimizer(learning_rate=1e-2) for name in ("ssl_encoder", "head")}
+            trainer = SslEncoderTrainer(
+                ssl_encoder=SSL, num_codebooks=2, codebook_size=V, span=4, start_probability=0.1
+            )
+            return trainer, {name: optimizer(learning_rate=1e-2) for name in ("ssl_encoder", "head")}
         case "ssl_denoising":
             # Nothing is masked here, so the vector that stands for masked frames has no gradient.
             rules = ((r".*/mask_embedding", False), *TRAIN_EVERYTHING)
-            stage = SslDenoisingStage(ssl_encoder=dataclasses.replace(SSL, has_readout=True), clean_share=0.25)
-            return stage, {"ssl_encoder": optimizer(learning_rate=2e-3, trainable=rules)}
+            trainer = SslDenoisingTrainer(ssl_encoder=dataclasses.replace(SSL, has_readout=True), clean_share=0.25)
+            return trainer, {"ssl_encoder": optimizer(learning_rate=2e-3, trainable=rules)}
         case "semantic_codec":
-            stage = SemanticCodecStage(semantic_codec=SEMANTIC_CODEC, ssl_encoder=SSL)
+            trainer = SemanticCodecTrainer(semantic_codec=SEMANTIC_CODEC, ssl_encoder=SSL)
             # The betas of its config: with longer memories the codes run away from a reconstruction of weight 32.
-            return stage, {"semantic_codec": optimizer(learning_rate=2e-3, b1=0.5, b2=0.9)}
+            return trainer, {"semantic_codec": optimizer(learning_rate=2e-3, b1=0.5, b2=0.9)}
         case "phonetic_codec":
             head = PhoneHeadConfig(feature_width=16, phone_vocabulary=V, width=16, mlp_width=32, num_layers=1)
             codec = dataclasses.replace(SEMANTIC_CODEC, reconstruction_weight=1.0)
-            stage = PhoneticCodecStage(semantic_codec=codec, ssl_encoder=WHISPER, phone_head=head)
-            return stage, {"semantic_codec": optimizer(learning_rate=5e-3), "phone_head": optimizer(learning_rate=5e-3)}
+            trainer = PhoneticCodecTrainer(semantic_codec=codec, ssl_encoder=WHISPER, phone_head=head)
+            return trainer, {
+                "semantic_codec": optimizer(learning_rate=5e-3),
+                "phone_head": optimizer(learning_rate=5e-3),
+            }
         case "semantic_autoencoder" | "denoising_semantic_codec":
             codec, encoder = (
                 dataclasses.replace(SEMANTIC_CODEC, feature_width=SSL.input_width),
@@ -81,37 +86,37 @@ def stage_and_optimizers(name: str):
             sizes, learns = {"semantic_codec": codec, "ssl_encoder": encoder}, {"learning_rate": 5e-3}
             if name == "semantic_autoencoder":
                 learns["trainable"] = ((r".*/codebook", False), *TRAIN_EVERYTHING)
-                return SemanticCodecStage(**sizes, is_quantized=False), {"semantic_codec": optimizer(**learns)}
+                return SemanticCodecTrainer(**sizes, is_quantized=False), {"semantic_codec": optimizer(**learns)}
             learns["descend"] = ((r"params/quantizer/codebook", True), (r".*", False))
-            return SemanticCodecStage(**sizes, code_memory=10.0), {"semantic_codec": optimizer(**learns)}
+            return SemanticCodecTrainer(**sizes, code_memory=10.0), {"semantic_codec": optimizer(**learns)}
         case "acoustic_codec":
-            stage = AcousticCodecStage(acoustic_codec=ACOUSTIC_CODEC, discriminators=DISCRIMINATORS)
-            return stage, {"acoustic_codec": optimizer(learning_rate=3e-3), "discriminators": optimizer()}
+            trainer = AcousticCodecTrainer(acoustic_codec=ACOUSTIC_CODEC, discriminators=DISCRIMINATORS)
+            return trainer, {"acoustic_codec": optimizer(learning_rate=3e-3), "discriminators": optimizer()}
         case "source_filter":
             config = dataclasses.replace(ACOUSTIC_CODEC, decoder="source_filter", n_fft=480)
-            return AcousticCodecStage(acoustic_codec=config), {"acoustic_codec": optimizer(learning_rate=3e-3)}
+            return AcousticCodecTrainer(acoustic_codec=config), {"acoustic_codec": optimizer(learning_rate=3e-3)}
         case "pretrain":
-            return SemanticGeneratorStage(generator=SEMANTIC), {"semantic_generator": optimizer()}
+            return SemanticGeneratorTrainer(generator=SEMANTIC), {"semantic_generator": optimizer()}
         case "finetune":
-            stage = SemanticGeneratorStage(generator=ADAPTED, ssl_encoder=SSL, semantic_codec=SEMANTIC_CODEC)
-            return stage, {"semantic_generator": optimizer()}
+            trainer = SemanticGeneratorTrainer(generator=ADAPTED, ssl_encoder=SSL, semantic_codec=SEMANTIC_CODEC)
+            return trainer, {"semantic_generator": optimizer()}
         case "lora":
-            stage = SemanticGeneratorStage(
+            trainer = SemanticGeneratorTrainer(
                 generator=ADAPTED,
                 lora=LoraConfig(rank=2, alpha=4.0, dropout=0.1),
                 ssl_encoder=SSL,
                 semantic_codec=SEMANTIC_CODEC,
             )
-            return stage, {"semantic_generator": optimizer(trainable=ADAPTERS_ONLY)}
+            return trainer, {"semantic_generator": optimizer(trainable=ADAPTERS_ONLY)}
         case "stage2_first":
             config = AcousticGeneratorConfig(**GENERATOR, num_levels=1, codebook_size=V, semantic_codebook_size=V)
-            return AcousticGeneratorStage(generator=config, first_level=0), {"acoustic_generator": optimizer()}
+            return AcousticGeneratorTrainer(generator=config, first_level=0), {"acoustic_generator": optimizer()}
         case "stage2_full":
-            return AcousticGeneratorStage(generator=ACOUSTIC), {"acoustic_generator": optimizer()}
+            return AcousticGeneratorTrainer(generator=ACOUSTIC), {"acoustic_generator": optimizer()}
     raise ValueError(name)
 
 
-STAGES = (
+TRAINERS = (
     "ssl_encoder", "ssl_denoising", "semantic_codec", "phonetic_codec", "semantic_autoencoder",
     "denoising_semantic_codec", "acoustic_codec", "source_filter", "pretrain", "finetune", "lora",
     "stage2_first", "stage2_full",

@@ -32,49 +32,49 @@ def _masks(key, lengths, t, **_):
 
 
 def _without_chance(name, monkeypatch):
-    """The stage, its optimizers and a batch of unequal rows, with nothing drawn inside the loss."""
+    """The trainer, its optimizers and a batch of unequal rows, with nothing drawn inside the loss."""
     for module in (semantic_generator, acoustic_generator):
         monkeypatch.setattr(module, "draw_masks", _masks)
     monkeypatch.setattr(acoustic_generator, "sample_levels", lambda key, b, weights: jnp.full((b,), len(weights) - 1))
     monkeypatch.setattr(ssl_encoder, "sample_spans", lambda key, lengths, t, **_: _masked(lengths, t))
-    stage, optimizers = mini.stage_and_optimizers(name)
+    trainer, optimizers = mini.trainer_and_optimizers(name)
     if name in ("acoustic_codec", "source_filter"):
-        config = dataclasses.replace(stage.acoustic_codec, quantizer_dropout=0.0)
-        stage = dataclasses.replace(stage, acoustic_codec=config)
+        config = dataclasses.replace(trainer.acoustic_codec, quantizer_dropout=0.0)
+        trainer = dataclasses.replace(trainer, acoustic_codec=config)
     if name == "ssl_denoising":
-        stage = dataclasses.replace(stage, clean_share=0.5)  # a whole number of rows of every part
+        trainer = dataclasses.replace(trainer, clean_share=0.5)  # a whole number of rows of every part
     if name == "denoising_semantic_codec":
-        stage = dataclasses.replace(stage, code_memory=0.0)  # running means are over what is coded at once
+        trainer = dataclasses.replace(trainer, code_memory=0.0)  # running means are over what is coded at once
     if name == "lora":
-        stage = dataclasses.replace(stage, lora=dataclasses.replace(stage.lora, dropout=0.0))
+        trainer = dataclasses.replace(trainer, lora=dataclasses.replace(trainer.lora, dropout=0.0))
     batch = mini.batch_for(name) | {"lengths": LENGTHS}
     samples = 480 * LENGTHS if name in ("acoustic_codec", "source_filter") else 320 * LENGTHS + 240
     batch |= {key: samples for key in ("wave_lengths", "source_lengths", "target_lengths") if key in batch}
     if "target_starts" in batch:
         batch["target_lengths"] = samples - 320 * batch["target_starts"]
-    return stage, optimizers, jax.tree.map(jnp.asarray, batch)
+    return trainer, optimizers, jax.tree.map(jnp.asarray, batch)
 
 
-def _found(stage, params, frozen, batch, accumulate):
-    run = jax.jit(lambda *args: mean_gradients(stage, *args, jax.random.key(1), accumulate))
+def _found(trainer, params, frozen, batch, accumulate):
+    run = jax.jit(lambda *args: mean_gradients(trainer, *args, jax.random.key(1), accumulate))
     return jax.device_get(run(params, frozen, batch))
 
 
 FAST = ("pretrain",)
-ALL = [pytest.param(name, marks=() if name in FAST else pytest.mark.slow) for name in mini.STAGES]
+ALL = [pytest.param(name, marks=() if name in FAST else pytest.mark.slow) for name in mini.TRAINERS]
 
 
 @pytest.mark.parametrize("name", ALL)
 def test_parts_give_the_gradient_and_the_metrics_of_the_whole(name, monkeypatch):
-    stage, optimizers, batch = _without_chance(name, monkeypatch)
+    trainer, optimizers, batch = _without_chance(name, monkeypatch)
     mesh = make_mesh(MeshConfig(), jax.devices()[:1])
     with activate(mesh):
-        layout = make_layout(stage, optimizers, mesh)
+        layout = make_layout(trainer, optimizers, mesh)
         key = jax.random.key(0)
-        params = materialize(stage, key, layout.trainable, layout.trainable_shardings, {})
-        frozen = materialize(stage, key, layout.frozen, layout.frozen_shardings, {})
-        whole, metrics = _found(stage, params, frozen, batch, 1)
-        parts, part_metrics = _found(stage, params, frozen, batch, 4)
+        params = materialize(trainer, key, layout.trainable, layout.trainable_shardings, {})
+        frozen = materialize(trainer, key, layout.frozen, layout.frozen_shardings, {})
+        whole, metrics = _found(trainer, params, frozen, batch, 1)
+        parts, part_metrics = _found(trainer, params, frozen, batch, 4)
     for component in optimizers:
         leaves = jax.tree_util.tree_leaves_with_path(whole[component])
         size = np.sqrt(sum(np.sum(np.square(leaf)) for _, leaf in leaves))

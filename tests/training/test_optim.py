@@ -16,7 +16,7 @@ from metis_jax.training.optim import (
     split_trainable,
 )
 from metis_jax.training.state import StateMaker, count_params, make_layout
-from metis_jax.training.trainers.semantic_generator import SemanticGeneratorStage
+from metis_jax.training.trainers.semantic_generator import SemanticGeneratorTrainer
 
 TREE = {"params": {"a": {"kernel": np.ones((2, 3)), "bias": np.ones(3)}, "b": {"lora": {"up": np.ones((1, 3))}}}}
 
@@ -106,12 +106,12 @@ def test_split_parts_the_tree():
 
 def test_lora_and_adapter_on_the_real_base_count_exactly():
     """The two counts of the release's files: metis_se_lora_32 and metis_se_lora_32_adapter."""
-    stage = SemanticGeneratorStage(
+    trainer = SemanticGeneratorTrainer(
         generator=SemanticGeneratorConfig(condition="gated"), lora=LoraConfig(rank=32, alpha=64.0)
     )
     optimizers = {"semantic_generator": OptimizerConfig(trainable=mini.ADAPTERS_ONLY)}
     mesh = make_mesh(MeshConfig(), jax.devices()[:1])
-    layout = make_layout(stage, optimizers, mesh)
+    layout = make_layout(trainer, optimizers, mesh)
     params = layout.trainable["semantic_generator"]["params"]
     adapter = {"condition_adapter": params["condition_adapter"]}
     assert count_params(adapter) == 15_736_321
@@ -124,9 +124,9 @@ def test_lora_and_adapter_on_the_real_base_count_exactly():
 
 
 def test_a_component_frozen_as_a_whole_needs_no_optimizer():
-    stage, _ = mini.stage_and_optimizers("pretrain")
+    trainer, _ = mini.trainer_and_optimizers("pretrain")
     mesh = make_mesh(MeshConfig(), jax.devices()[:1])
     with pytest.raises(ValueError, match="freezes all of semantic_generator"):
-        make_layout(stage, {"semantic_generator": mini.optimizer(trainable=((r".*", False),))}, mesh)
+        make_layout(trainer, {"semantic_generator": mini.optimizer(trainable=((r".*", False),))}, mesh)
     with pytest.raises(ValueError, match="config.optimizers names 'vocoder'"):
-        make_layout(stage, {"vocoder": mini.optimizer()}, mesh)
+        make_layout(trainer, {"vocoder": mini.optimizer()}, mesh)

@@ -29,13 +29,13 @@ def test_products_convolutions_and_loops():
 
 
 def test_a_step_is_about_three_forward_passes():
-    stage, optimizers = mini.stage_and_optimizers("pretrain")
-    layout = make_layout(stage, optimizers, make_mesh(MeshConfig(), jax.devices()[:1]))
+    trainer, optimizers = mini.trainer_and_optimizers("pretrain")
+    layout = make_layout(trainer, optimizers, make_mesh(MeshConfig(), jax.devices()[:1]))
     batch = {name: jnp.asarray(x) for name, x in mini.batch_for("pretrain").items()}
     forward = count_flops(
-        lambda params: stage.loss(params, batch, jax.random.key(0), deterministic=True).mean, layout.trainable
+        lambda params: trainer.loss(params, batch, jax.random.key(0), deterministic=True).mean, layout.trainable
     )
-    assert 2.5 * forward < step_flops(stage, layout.trainable, layout.frozen, batch) < 3.1 * forward
+    assert 2.5 * forward < step_flops(trainer, layout.trainable, layout.frozen, batch) < 3.1 * forward
 
 
 def test_padding_is_no_work():
@@ -44,5 +44,5 @@ def test_padding_is_no_work():
     wave, wave_lengths = np.zeros((2, 960), np.float32), np.array([960, 240], np.int32)
     assert valid_share({"lengths": lengths, "wave": wave, "wave_lengths": wave_lengths}) == 0.625
     assert valid_share({"lengths": lengths, "target": np.zeros((2, 320 * 24 + 240), np.float32)}) == 0.75
-    for name in mini.STAGES:
+    for name in mini.TRAINERS:
         assert 0.8 < valid_share(mini.batch_for(name)) < 1

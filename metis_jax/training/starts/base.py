@@ -10,7 +10,8 @@ from typing import Any
 from metis_jax.config import SemanticGeneratorConfig
 from metis_jax.sections import from_config_dict, to_dict
 from metis_jax.training.config import DRAWN, FOLLOWS, TrainConfig
-from metis_jax.training.trainers.registry import make_stage
+from metis_jax.training.trainers.protocol import Trainer
+from metis_jax.training.trainers.registry import make_trainer
 from metis_jax.weights.bundle import Bundle
 
 GENERATOR, STAGE_2 = "semantic_generator", "acoustic_generator"
@@ -25,7 +26,7 @@ def read_config(section: Mapping[str, Any]) -> TrainConfig:
     if base and (missing := [name for name in _CHANGED if name not in section]):
         raise ValueError(f"config.{missing[0]} is missing; a run with config.base has {', '.join(_CHANGED)}")
     config = from_config_dict(TrainConfig, _on(Bundle(base), section) if base else section, where="config")
-    reads, given = make_stage(config.stage, config.model).reads, config.data["stage"]
+    reads, given = make_trainer(config.stage, config.model).reads, config.data["stage"]
     if given not in reads:
         raise ValueError(f"config.data.stage is {given!r}; this {config.stage} is trained on {' or '.join(reads)}")
     return config
@@ -34,22 +35,26 @@ def read_config(section: Mapping[str, Any]) -> TrainConfig:
 def complete(section: Mapping[str, Any]) -> dict[str, Any]:
     """The section with every field that a run has: sizes of a `base`, and defaults where it says nothing.
 
-    What the classes of `TrainConfig`, of its stage and of its data say is said there alone.  ValueError as of
+    What the classes of `TrainConfig`, of its trainer and of its data say is said there alone.  ValueError as of
     `read_config`.
     """
     config = read_config(section)
-    stage = make_stage(config.stage, config.model)
+    trainer = make_trainer(config.stage, config.model)
     data = {name: value for name, value in to_dict(config.pipeline()).items() if name not in FOLLOWS}
-    changes = {"model": to_dict(stage), "data": data, "initial": dict.fromkeys(stage.configs(), DRAWN) | config.initial}
+    changes = {
+        "model": to_dict(trainer),
+        "data": data,
+        "initial": dict.fromkeys(trainer.configs(), DRAWN) | config.initial,
+    }
     return {"base": section.get("base", "")} | to_dict(config) | changes
 
 
 def _on(base: Bundle, section: dict[str, Any]) -> dict[str, Any]:
     """The section with sizes of `model`, and what `initial` and `code_vectors` leave empty, from `base`."""
-    stage = make_stage(section["stage"], section["model"])
+    trainer = make_trainer(section["stage"], section["model"])
     initial, model = section["initial"], section["model"]
-    for name in stage.configs():
-        there = _component(base, name, stage, section["tasks"])
+    for name in trainer.configs():
+        there = _component(base, name, trainer, section["tasks"])
         if there is None and initial.get(name) == "":
             raise ValueError(f"{base.path}: config.base has no {name}; give it as config.initial.{name}")
         if there is None or initial.get(name, DRAWN) not in ("", DRAWN):
@@ -57,7 +62,7 @@ def _on(base: Bundle, section: dict[str, Any]) -> dict[str, Any]:
         initial[name] = f"{base.path}:{there}"
         config = base.components[there]
         if name == GENERATOR:
-            wanted = _generator(base, config, stage.generator, is_heard=stage.ssl_encoder is not None)
+            wanted = _generator(base, config, trainer.generator, is_heard=trainer.ssl_encoder is not None)
             had, has = ((one.condition, one.condition_width) for one in (config, wanted))
             if had[0] != "none" and had != has:
                 section["skip_initial"] = (*section["skip_initial"], _ADAPTER)
@@ -69,15 +74,14 @@ def _on(base: Bundle, section: dict[str, Any]) -> dict[str, Any]:
     return section
 
 
-def _component(base: Bundle, name: str, stage: Any, tasks: tuple[str, ...]) -> str | None:
-    """What a component of a stage is called in `base`: of generators the one for the tasks, else the pre-trained."""
-    if name == STAGE_2:
-        name = f"{STAGE_2}_{'first' if stage.first_level == 0 else 'full'}"
+def _component(base: Bundle, name: str, trainer: Trainer, tasks: tuple[str, ...]) -> str | None:
+    """What a component of a trainer is called in `base`: of generators the one for the tasks, else the pre-trained."""
     if name == GENERATOR:
         known = base.names(GENERATOR)
         serving = [base.tasks[task].generator for task in tasks if task in base.tasks]
         likely = (*serving, f"{GENERATOR}_base", GENERATOR, *(known if len(known) == 1 else ()))
         return next((one for one in likely if one in known), None)
+    name = trainer.name_in_chain(name)
     return name if name in base.components else None
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from metis_jax.models.components import abstract_variables
 from metis_jax.training.config import TrainConfig
 from metis_jax.training.starts import code_vectors
-from metis_jax.training.trainers.protocol import Stage
+from metis_jax.training.trainers.protocol import Trainer
 from metis_jax.weights.bundle import Bundle
 from metis_jax.weights.identity import ENCODERS, identity, joined
 
@@ -87,10 +87,10 @@ def _has_generator(initial: Mapping[str, Mapping[str, np.ndarray]], configs: Map
 
 
 def add_code_vectors(
-    initial: dict[str, dict[str, np.ndarray]], stage: Stage, bundles: Mapping[str, str]
+    initial: dict[str, dict[str, np.ndarray]], trainer: Trainer, bundles: Mapping[str, str]
 ) -> dict[str, dict[str, np.ndarray]]:
     """`initial` with the tables of the stage's generator from the codecs in `bundles`, where it holds none."""
-    configs = stage.configs()
+    configs = trainer.configs()
     if not bundles or (not any(bundles.values()) and _has_generator(initial, configs)):
         return initial
     codecs = load_initial(bundles, "code_vectors")
@@ -101,5 +101,5 @@ def add_code_vectors(
     elif generator := configs.get(name := "acoustic_generator"):
         leaves = code_vectors.acoustic_generator_leaves(codecs, generator)
     else:
-        raise ValueError(f"config.code_vectors is for generators; this stage has {', '.join(sorted(configs))}")
+        raise ValueError(f"config.code_vectors is for generators; this trainer has {', '.join(sorted(configs))}")
     return initial | {name: leaves | initial.get(name, {})}

@@ -18,7 +18,7 @@ import numpy as np
 from metis_jax.config import AcousticCodecConfig, DiscriminatorConfig
 from metis_jax.layers.quantizer import DROPOUT_STREAM, QuantizerOutput
 from metis_jax.models.acoustic_codec import AcousticCodec
-from metis_jax.models.components import Example, example
+from metis_jax.models.components import ModelInit, model_init
 from metis_jax.models.discriminators import Discriminators
 from metis_jax.models.source_filter import FILTERS_PER_FRAME
 from metis_jax.objectives.adversarial import discriminator_loss, feature_matching_loss, generator_loss
@@ -27,7 +27,7 @@ from metis_jax.ops.lengths import valid_mask
 from metis_jax.ops.pitch import track_pitch
 from metis_jax.sharding import to_host
 from metis_jax.training.trainers.pictures import spectrogram
-from metis_jax.training.trainers.protocol import Batch, Loss, Metrics, Params, Samples
+from metis_jax.training.trainers.protocol import Batch, Loss, Metrics, Params, Samples, Trainer
 from metis_jax.training.trainers.semantic_codec import code_usage
 from metis_jax.types import Array, Float, Int, Key, Policy
 
@@ -35,7 +35,7 @@ CODEC, DISCRIMINATORS = "acoustic_codec", "discriminators"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class AcousticCodecStage:
+class AcousticCodecTrainer(Trainer):
     """Reconstruction and adversarial losses.
 
     Attributes:
@@ -62,12 +62,12 @@ class AcousticCodecStage:
     def _discriminators(self) -> Discriminators:
         return Discriminators(self.discriminators, self.policy)
 
-    def models(self) -> dict[str, Example]:
-        found = {CODEC: example(self._codec)}
+    def models(self) -> dict[str, ModelInit]:
+        found = {CODEC: model_init(self._codec)}
         if self.discriminators:
             samples = max((2 * self.acoustic_codec.hop, *self.discriminators.window_lengths))
             inputs = jnp.zeros((1, samples), jnp.float32), jnp.ones((1,), jnp.int32)
-            found[DISCRIMINATORS] = Example(self._discriminators, inputs)
+            found[DISCRIMINATORS] = ModelInit(self._discriminators, inputs)
         return found
 
     def configs(self) -> dict[str, Any]:
@@ -88,6 +88,12 @@ class AcousticCodecStage:
         return fake, output, {"pitch": pitch_loss(log_pitch, heard, FILTERS_PER_FRAME * frames)}
 
     def loss(self, params: Params, batch: Batch, key: Key[Array, ""], *, deterministic: bool) -> Loss:
+        """Both sides' objectives in one sum, a mean over rows (MaskGCT section 3.2.3; DAC).
+
+        Reads `wave` [b, l] at 24 kHz, within -1 and 1, and `wave_lengths` [b] in samples.  The generator's part is the
+        weighted L1 of log-mel spectra, the codebook and commitment losses of the levels, and what the discriminators
+        say; theirs is the least-squares loss.  `key` drops quantizer levels.
+        """
         config = self.acoustic_codec
         wave, lengths = batch["wave"], batch["wave_lengths"]
         code = nn.apply(functools.partial(self._code, deterministic=deterministic), self._codec)

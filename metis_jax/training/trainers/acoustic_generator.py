@@ -1,7 +1,6 @@
 """Stage 2: training of the acoustic generator, one quantizer level per example (MaskGCT section 3.2.3)."""
 
 import dataclasses
-from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import flax.linen as nn
@@ -14,21 +13,20 @@ from metis_jax.decoding.generators import AcousticInputs, jitted_acoustic_steps,
 from metis_jax.decoding.masked_decode import Decoder, Sampling, make_schedule
 from metis_jax.models.acoustic_codec import AcousticCodec
 from metis_jax.models.acoustic_generator import AcousticGenerator
-from metis_jax.models.components import Example, example
+from metis_jax.models.components import ModelInit, model_init
 from metis_jax.objectives.masked_tokens import masked_token_loss
 from metis_jax.ops.masking import ACOUSTIC_PROMPT_SHARE, PROMPT_PROBABILITY, level_weights, sample_levels
 from metis_jax.sharding import to_host
 from metis_jax.training.trainers.masking import draw_masks
 from metis_jax.training.trainers.pictures import spectrogram
-from metis_jax.training.trainers.protocol import Batch, Loss, Params, Samples
+from metis_jax.training.trainers.protocol import Batch, Loss, Params, Samples, Trainer
 from metis_jax.types import Array, Float, Key, Policy
 
 GENERATOR, CODEC = "acoustic_generator", "acoustic_codec"
-FRAME_RATE = 50
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class AcousticGeneratorStage:
+class AcousticGeneratorTrainer(Trainer):
     """Masked prediction of the acoustic tokens of one level, given SSL tokens and the levels below.
 
     Attributes:
@@ -54,16 +52,25 @@ class AcousticGeneratorStage:
     def _model(self) -> AcousticGenerator:
         return AcousticGenerator(self.generator, self.policy)
 
-    def models(self) -> dict[str, Example]:
-        found = {GENERATOR: example(self._model)}
+    def models(self) -> dict[str, ModelInit]:
+        found = {GENERATOR: model_init(self._model)}
         if self.acoustic_codec:
-            found[CODEC] = example(AcousticCodec(self.acoustic_codec))
+            found[CODEC] = model_init(AcousticCodec(self.acoustic_codec))
         return found
 
     def configs(self) -> dict[str, Any]:
         return {GENERATOR: self.generator} | ({CODEC: self.acoustic_codec} if self.acoustic_codec else {})
 
+    def name_in_chain(self, component: str) -> str:
+        return f"{GENERATOR}_{'first' if self.first_level == 0 else 'full'}" if component == GENERATOR else component
+
     def loss(self, params: Params, batch: Batch, key: Key[Array, ""], *, deterministic: bool) -> Loss:
+        """Cross-entropy of one level per row at the masked frames, a mean over them (MaskGCT section 3.2.3).
+
+        Reads `tokens` [b, t] of SSL, `acoustic_tokens` [b, t, q], `lengths` [b] in frames and, where prompts are
+        degraded, `prompt_tokens` [b, t, q].  `key` draws levels, prompts and masks.  ValueError for tokens of fewer
+        levels than the generator predicts.
+        """
         q = self.generator.num_levels
         semantic, tokens = batch["tokens"], batch["acoustic_tokens"]
         if tokens.shape[2] < q:
@@ -127,6 +134,3 @@ class AcousticGeneratorStage:
                 waves[f"{name}_{index}"] = (own, rate)
                 pictures[f"{name}_{index}"] = spectrogram(own, rate)
         return Samples(waves, {"log_mel": pictures})
-
-    def seconds(self, batch: Mapping[str, np.ndarray]) -> float:
-        return float(np.sum(batch["lengths"])) / FRAME_RATE

@@ -6,21 +6,18 @@ prompt is measured (models/duration_predictor.py).
 """
 
 import dataclasses
-from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import jax.numpy as jnp
-import numpy as np
 
 from metis_jax.config import DurationPredictorConfig
-from metis_jax.models.components import Example, example
+from metis_jax.models.components import ModelInit, model_init
 from metis_jax.models.duration_predictor import DurationPredictor, total_frames
 from metis_jax.ops.lengths import row_means, valid_mask
-from metis_jax.training.trainers.protocol import Batch, Loss, Params, Samples
+from metis_jax.training.trainers.protocol import Batch, Loss, Params, Trainer
 from metis_jax.types import Array, Float, Int, Key, Policy
 
 PREDICTOR = "duration_predictor"
-FRAME_RATE = 50
 
 
 def _phone_error(
@@ -34,7 +31,7 @@ def _phone_error(
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class DurationPredictorStage:
+class DurationPredictorTrainer(Trainer):
     """Absolute errors of log frames, of the whole and of phones.  Batches are those of fine-tuning for task tts."""
 
     reads: ClassVar[tuple[str, ...]] = ("finetune",)
@@ -46,13 +43,18 @@ class DurationPredictorStage:
     def _model(self) -> DurationPredictor:
         return DurationPredictor(self.predictor, self.policy)
 
-    def models(self) -> dict[str, Example]:
-        return {PREDICTOR: example(self._model)}
+    def models(self) -> dict[str, ModelInit]:
+        return {PREDICTOR: model_init(self._model)}
 
     def configs(self) -> dict[str, Any]:
         return {PREDICTOR: self.predictor}
 
     def loss(self, params: Params, batch: Batch, key: Key[Array, ""], *, deterministic: bool) -> Loss:
+        """Absolute error of the log of all frames plus that of the phones' log frames, each a mean over rows.
+
+        Reads `phones` [b, p], `phone_lengths` [b], `lengths` [b] in frames at 50 Hz, and `phone_bounds` [b, p + 1] in
+        frames.  Nothing is drawn.
+        """
         phones, phone_lengths = batch["phones"], batch["phone_lengths"]
         log_frames = self._model.apply(params[PREDICTOR], phones, phone_lengths)
         predicted = total_frames(log_frames, phone_lengths)
@@ -61,9 +63,3 @@ class DurationPredictorStage:
         phone = _phone_error(log_frames, batch["phone_bounds"], phone_lengths)
         metrics = {"relative_error": relative, "bias": jnp.mean(difference), "phone_error": phone}
         return Loss(jnp.mean(jnp.abs(difference)) + phone, jnp.float32(difference.shape[0]), metrics)
-
-    def samples(self, params: Params, batch: Batch, key: Key[Array, ""]) -> Samples:
-        return Samples()
-
-    def seconds(self, batch: Mapping[str, np.ndarray]) -> float:
-        return float(np.sum(batch["lengths"])) / FRAME_RATE

@@ -15,7 +15,7 @@ import numpy as np
 from sklearn.cluster import MiniBatchKMeans
 
 from metis_jax.config import AnySslEncoderConfig, PhoneHeadConfig, SemanticCodecConfig
-from metis_jax.models.components import Example, example
+from metis_jax.models.components import ModelInit, model_init
 from metis_jax.models.phone_head import PhoneHead
 from metis_jax.models.semantic_codec import SemanticCodec
 from metis_jax.models.ssl_features import AnySslEncoder, make_ssl_encoder
@@ -26,7 +26,7 @@ from metis_jax.sharding import to_host
 from metis_jax.text import vocabulary
 from metis_jax.training.trainers.frontend import encoder_frames, ssl_features
 from metis_jax.training.trainers.pictures import feature_picture
-from metis_jax.training.trainers.protocol import Batch, Loss, Metrics, Params, Samples
+from metis_jax.training.trainers.protocol import Batch, Loss, Metrics, Params, Samples, Trainer
 from metis_jax.training.trainers.semantic_codec import code_usage, pass_by
 from metis_jax.types import Array, Float, Int, Key, Policy
 
@@ -63,7 +63,7 @@ def clusters(vectors: Float[np.ndarray, "n c"], count: int, *, seed: int) -> Flo
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class PhoneticCodecStage:
+class PhoneticCodecTrainer(Trainer):
     """The semantic codec's losses and those of the phones.  Batches are those of fine-tuning for se, with phones.
 
     Attributes:
@@ -104,8 +104,8 @@ class PhoneticCodecStage:
     def _head(self) -> PhoneHead:
         return PhoneHead(self.phone_head, self.policy)
 
-    def models(self) -> dict[str, Example]:
-        return {CODEC: example(self._codec), ENCODER: example(self._encoder), HEAD: example(self._head)}
+    def models(self) -> dict[str, ModelInit]:
+        return {CODEC: model_init(self._codec), ENCODER: model_init(self._encoder), HEAD: model_init(self._head)}
 
     def configs(self) -> dict[str, Any]:
         encoder = dataclasses.replace(self.ssl_encoder, num_layers=self.ssl_encoder.hidden_layer)
@@ -155,6 +155,11 @@ class PhoneticCodecStage:
         return decoded, output.quantized, loss, {"codebook": codebook, "commitment": commitment} | usage
 
     def loss(self, params: Params, batch: Batch, key: Key[Array, ""], *, deterministic: bool) -> Loss:
+        """The codec's losses and, weighted, cross-entropy and CTC of the phones, all for every frame of the batch.
+
+        Reads `source` and `target` [b, l] at 16 kHz with their lengths in samples, `lengths` [b] in frames, `phones`
+        [b, p], `phone_lengths` [b] and `phone_bounds` [b, p + 1] in frames.  Nothing is drawn.
+        """
         heard, clean = self._features(params, batch)
         config, lengths = self.semantic_codec, batch["lengths"]
         is_valid = valid_mask(lengths, heard.shape[1])

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from metis_jax.config import SemanticCodecConfig, SslEncoderConfig
-from metis_jax.models.components import Example, example
+from metis_jax.models.components import ModelInit, model_init
 from metis_jax.models.semantic_codec import SemanticCodec
 from metis_jax.models.ssl_encoder import SslEncoder
 from metis_jax.objectives.codec_reconstruction import feature_loss
@@ -25,7 +25,7 @@ from metis_jax.sharding import to_host
 from metis_jax.training.trainers.frontend import encoder_frames, ssl_features
 from metis_jax.training.trainers.kmeans import clusters
 from metis_jax.training.trainers.pictures import feature_picture
-from metis_jax.training.trainers.protocol import Batch, Loss, Metrics, Params, Samples
+from metis_jax.training.trainers.protocol import Batch, Loss, Metrics, Params, Samples, Trainer
 from metis_jax.types import Array, Bool, Float, Int, Key, Policy
 
 ENCODER, CODEC = "ssl_encoder", "semantic_codec"
@@ -46,7 +46,7 @@ def pass_by(codec: SemanticCodec, features: Float[Array, "b t d"], lengths: Int[
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class SemanticCodecStage:
+class SemanticCodecTrainer(Trainer):
     """L1 reconstruction, codebook and commitment losses, weighted as the codec's config says.
 
     Attributes:
@@ -80,8 +80,8 @@ class SemanticCodecStage:
     def _codec(self) -> SemanticCodec:
         return SemanticCodec(self.semantic_codec, self.policy)
 
-    def models(self) -> dict[str, Example]:
-        return {CODEC: example(self._codec), ENCODER: example(self._encoder)}
+    def models(self) -> dict[str, ModelInit]:
+        return {CODEC: model_init(self._codec), ENCODER: model_init(self._encoder)}
 
     def configs(self) -> dict[str, Any]:
         encoder = dataclasses.replace(self.ssl_encoder, num_layers=self.ssl_encoder.hidden_layer)
@@ -163,6 +163,11 @@ class SemanticCodecStage:
         return codec.decoder(output.quantized, lengths), loss, metrics
 
     def loss(self, params: Params, batch: Batch, key: Key[Array, ""], *, deterministic: bool) -> Loss:
+        """L1 of what is reconstructed plus codebook and commitment losses, a mean over frames (MaskGCT section 3.2.1).
+
+        Reads `wave` [b, l] at 16 kHz and `wave_lengths` in samples, or `source` and `target` with theirs, and
+        `lengths` [b] in frames.  SSL features have mean 0 and variance 1.  Nothing is drawn.
+        """
         features, target, lengths = self._task(params, batch)
         decoded, loss, metrics = nn.apply(self._reconstruct, self._codec)(params[CODEC], features, lengths)
         reconstruction = feature_loss(decoded, target, lengths)

@@ -6,18 +6,17 @@ alone and of the clean target alone, as at inference, from the shards or from th
 """
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from metis_jax.config import AnySslEncoderConfig, LoraConfig, SemanticCodecConfig, SemanticGeneratorConfig
 from metis_jax.decoding.generators import SemanticInputs, jitted_semantic_steps, run_stage
 from metis_jax.decoding.masked_decode import Decoder, Sampling, make_schedule
-from metis_jax.models.components import Example, example
+from metis_jax.models.components import ModelInit, model_init
 from metis_jax.models.semantic_codec import SemanticCodec
 from metis_jax.models.semantic_generator import SemanticGenerator
 from metis_jax.models.ssl_features import AnySslEncoder, make_ssl_encoder
@@ -28,11 +27,10 @@ from metis_jax.sharding import to_host
 from metis_jax.training.trainers.frontend import encoder_frames, ssl_features, ssl_tokens, upsample_twice
 from metis_jax.training.trainers.masking import Masks, draw_masks
 from metis_jax.training.trainers.pictures import feature_picture
-from metis_jax.training.trainers.protocol import Batch, Loss, Params, Samples
+from metis_jax.training.trainers.protocol import Batch, Loss, Params, Samples, Trainer
 from metis_jax.types import Array, Float, Int, Key, Policy
 
 GENERATOR, ENCODER, CODEC = "semantic_generator", "ssl_encoder", "semantic_codec"
-FRAME_RATE = 50
 
 
 def phone_positions(batch: Batch) -> Float[Array, "b p"] | None:
@@ -45,7 +43,7 @@ def phone_positions(batch: Batch) -> Float[Array, "b p"] | None:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class SemanticGeneratorStage:
+class SemanticGeneratorTrainer(Trainer):
     """Masked prediction of SSL tokens.
 
     Attributes:
@@ -84,12 +82,12 @@ class SemanticGeneratorStage:
         # Codes must be the ones that every other program computes: float32, whatever the policy.
         return SemanticCodec(self.semantic_codec)
 
-    def models(self) -> dict[str, Example]:
-        found = {GENERATOR: example(self._model)}
+    def models(self) -> dict[str, ModelInit]:
+        found = {GENERATOR: model_init(self._model)}
         if self.ssl_encoder:
-            found[ENCODER] = example(self._encoder)
+            found[ENCODER] = model_init(self._encoder)
         if self.semantic_codec:
-            found[CODEC] = example(self._codec)
+            found[CODEC] = model_init(self._codec)
         return found
 
     def configs(self) -> dict[str, Any]:
@@ -148,6 +146,11 @@ class SemanticGeneratorStage:
         return jnp.where(is_shown[:, :, None], visual, jnp.zeros((), visual.dtype))
 
     def loss(self, params: Params, batch: Batch, key: Key[Array, ""], *, deterministic: bool) -> Loss:
+        """Cross-entropy of the SSL tokens at the masked frames, a mean over them (Metis sections 3.1 and 3.2).
+
+        Reads `tokens` [b, t] or waves that they are made of, `lengths` [b] in frames, and what its tasks are told:
+        see `data/batches/pipeline.py`.  `key` draws prompts, masks, dropped phones and the adapters' dropout.
+        """
         tokens, features = self.targets(params, batch)
         mask_key, phone_key, dropout_key = jax.random.split(key, 3)
         masks = draw_masks(
@@ -225,6 +228,3 @@ class SemanticGeneratorStage:
             for index, frames in enumerate(to_host(lengths)):
                 pictures[f"{name}_{index}"] = feature_picture(decoded[index, :frames])
         return Samples(pictures={"features": pictures})
-
-    def seconds(self, batch: Mapping[str, np.ndarray]) -> float:
-        return float(np.sum(batch["lengths"])) / FRAME_RATE

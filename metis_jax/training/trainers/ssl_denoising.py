@@ -13,21 +13,21 @@ import jax.numpy as jnp
 import numpy as np
 
 from metis_jax.config import SslEncoderConfig
-from metis_jax.models.components import Example, example
+from metis_jax.models.components import ModelInit, model_init
 from metis_jax.models.ssl_encoder import SslEncoder
 from metis_jax.objectives.codec_reconstruction import feature_loss
 from metis_jax.ops.mel import log_mel
 from metis_jax.sharding import to_host
 from metis_jax.training.trainers.frontend import encoder_frames, learning_features
 from metis_jax.training.trainers.pictures import feature_picture
-from metis_jax.training.trainers.protocol import Batch, Loss, Params, Samples
+from metis_jax.training.trainers.protocol import Batch, Loss, Params, Samples, Trainer
 from metis_jax.types import Array, Float, Int, Key, Policy, Variables
 
 ENCODER = "ssl_encoder"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class SslDenoisingStage:
+class SslDenoisingTrainer(Trainer):
     """L1 between the encoder's readout and the log-mel frames of clean speech.
 
     Attributes:
@@ -51,8 +51,8 @@ class SslDenoisingStage:
     def _encoder(self) -> SslEncoder:
         return SslEncoder(self.ssl_encoder, self.policy)
 
-    def models(self) -> dict[str, Example]:
-        return {ENCODER: example(self._encoder)}
+    def models(self) -> dict[str, ModelInit]:
+        return {ENCODER: model_init(self._encoder)}
 
     def configs(self) -> dict[str, Any]:
         return {ENCODER: dataclasses.replace(self.ssl_encoder, num_layers=self.ssl_encoder.hidden_layer)}
@@ -68,6 +68,11 @@ class SslDenoisingStage:
         return log_mel(batch["target"], batch["target_lengths"], mel_bins=self.ssl_encoder.mel_bins)[0][:, :t]
 
     def loss(self, params: Params, batch: Batch, key: Key[Array, ""], *, deterministic: bool) -> Loss:
+        """L1 between readout and clean log-mel frames, a mean over the frames of degraded and clean rows.
+
+        Reads `source` and `target` [b, l] at 16 kHz with their lengths in samples, and `lengths` [b] in frames.
+        Nothing is drawn.
+        """
         clean, lengths = self._target(batch), batch["lengths"]
         b = len(clean)
         n = max(1, round(self.clean_share * b))

@@ -5,7 +5,7 @@ later stages read come from `hidden_layer`, and their mean and variance are meas
 """
 
 import dataclasses
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, ClassVar
 
 import jax
@@ -15,7 +15,7 @@ import numpy as np
 from metis_jax.config import SslEncoderConfig
 from metis_jax.layers.dense import Dense
 from metis_jax.layers.stack import keep_layers
-from metis_jax.models.components import Example, example
+from metis_jax.models.components import ModelInit, model_init
 from metis_jax.models.ssl_encoder import SslEncoder
 from metis_jax.objectives.best_rq import random_codes, sample_spans
 from metis_jax.objectives.masked_tokens import masked_token_loss
@@ -23,14 +23,14 @@ from metis_jax.ops.lengths import valid_mask
 from metis_jax.ops.mel import log_mel
 from metis_jax.sharding import to_host
 from metis_jax.training.trainers.pictures import feature_picture
-from metis_jax.training.trainers.protocol import Batch, Loss, Params, Samples
+from metis_jax.training.trainers.protocol import Batch, Loss, Params, Samples, Trainer
 from metis_jax.types import EMBED, VOCAB, Array, Float, Int, Key, Policy, Variables
 
 ENCODER, HEAD = "ssl_encoder", "head"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class SslEncoderStage:
+class SslEncoderTrainer(Trainer):
     """Masked prediction of `num_codebooks` random codes per frame.
 
     Attributes:
@@ -60,14 +60,18 @@ class SslEncoderStage:
     def _head(self) -> Dense:
         return Dense(self.num_codebooks * self.codebook_size, (EMBED, VOCAB), dtype=self.policy.compute_dtype)
 
-    def models(self) -> dict[str, Example]:
+    def models(self) -> dict[str, ModelInit]:
         hidden = jnp.zeros((1, 2, self.ssl_encoder.width), jnp.float32)
-        return {ENCODER: example(self._encoder), HEAD: Example(self._head, (hidden,))}
+        return {ENCODER: model_init(self._encoder), HEAD: ModelInit(self._head, (hidden,))}
 
     def configs(self) -> dict[str, Any]:
         return {ENCODER: self.ssl_encoder}
 
     def loss(self, params: Params, batch: Batch, key: Key[Array, ""], *, deterministic: bool) -> Loss:
+        """Cross-entropy of the codes of masked frames, a mean over them and over codebooks (BEST-RQ).
+
+        Reads `wave` [b, l] at 16 kHz and `wave_lengths` [b] in samples.  `key` draws masks and dropout.
+        """
         mel, lengths = log_mel(batch["wave"], batch["wave_lengths"], mel_bins=self.ssl_encoder.mel_bins)
         b, t, _ = mel.shape
         q, v = self.num_codebooks, self.codebook_size
@@ -89,13 +93,13 @@ class SslEncoderStage:
         metrics = {"accuracy": total.accuracy, "codes_in_batch": jnp.sum(used, dtype=jnp.float32)}
         return Loss(total.loss, total.count, metrics)
 
-    def finish(self, params: Params, batches: Iterable[Mapping[str, np.ndarray]]) -> Params:
+    def finish(self, params: Params, batches: Iterator[Mapping[str, np.ndarray]]) -> Params:
         """Sets mean and variance of the features, over the valid frames of `batches`; a readout has none."""
         config = self.ssl_encoder
         if config.has_readout:
             return params
         encoder = SslEncoder(config, self.policy)
-        variables = params[ENCODER]
+        variables = jax.tree.map(jnp.asarray, params[ENCODER])
         shortened: Variables = dict(variables) | {"params": keep_layers(variables["params"], config.hidden_layer)}
 
         @jax.jit

@@ -12,7 +12,7 @@ from metis_jax.sharding import make_mesh
 from metis_jax.training.starts.base import read_config
 from metis_jax.training.starts.initial import add_code_vectors, load_initial, without
 from metis_jax.training.state import check_initial, make_layout
-from metis_jax.training.trainers.registry import make_stage
+from metis_jax.training.trainers.registry import make_trainer
 from metis_jax.weights.bundle import Bundle, write_bundle
 
 ROOT = pathlib.Path(__file__).parents[3]
@@ -39,10 +39,10 @@ def read(name: str, words: str, base: str, **changes):
 
 def missing(config) -> dict[str, int]:
     """{component: leaves that its first weights leave to be drawn}; ValueError where those do not fit."""
-    stage = make_stage(config.stage, config.model)
+    trainer = make_trainer(config.stage, config.model)
     initial = without(load_initial(config.initial), config.skip_initial)
-    initial = add_code_vectors(initial, stage, config.code_vectors)
-    return check_initial(make_layout(stage, config.optimizers, make_mesh(config.mesh)), initial)
+    initial = add_code_vectors(initial, trainer, config.code_vectors)
+    return check_initial(make_layout(trainer, config.optimizers, make_mesh(config.mesh)), initial)
 
 
 @pytest.mark.parametrize("words", ["full", "lora"])

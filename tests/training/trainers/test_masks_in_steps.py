@@ -19,21 +19,21 @@ from metis_jax.training.state import all_params, make_layout, materialize
 from metis_jax.training.trainers import acoustic_generator, semantic_generator
 from metis_jax.training.trainers.frontend import encoder_frames, upsample_twice
 from metis_jax.training.trainers.masking import draw_masks
-from metis_jax.training.trainers.semantic_generator import SemanticGeneratorStage
+from metis_jax.training.trainers.semantic_generator import SemanticGeneratorTrainer
 
 
 def params_of(name: str):
-    stage, optimizers = mini.stage_and_optimizers(name)
-    layout = make_layout(stage, optimizers, make_mesh(MeshConfig(), jax.devices()[:1]))
+    trainer, optimizers = mini.trainer_and_optimizers(name)
+    layout = make_layout(trainer, optimizers, make_mesh(MeshConfig(), jax.devices()[:1]))
     key = jax.random.key(0)
-    return stage, all_params(
-        materialize(stage, key, layout.trainable, layout.trainable_shardings, {}),
-        materialize(stage, key, layout.frozen, layout.frozen_shardings, {}),
+    return trainer, all_params(
+        materialize(trainer, key, layout.trainable, layout.trainable_shardings, {}),
+        materialize(trainer, key, layout.frozen, layout.frozen_shardings, {}),
     )
 
 
 def asked_of_masks(monkeypatch, module, name: str, **extra):
-    """What a stage asks of `draw_masks`, from tracing its loss on a batch."""
+    """What a trainer asks of `draw_masks`, from tracing its loss on a batch."""
     asked = []
 
     def recorded(key, lengths, t, **options):
@@ -41,9 +41,9 @@ def asked_of_masks(monkeypatch, module, name: str, **extra):
         return draw_masks(key, lengths, t, **options)
 
     monkeypatch.setattr(module, "draw_masks", recorded)
-    stage, params = params_of(name)
+    trainer, params = params_of(name)
     batch = jax.tree.map(jnp.asarray, mini.batch_for(name) | extra)
-    jax.eval_shape(lambda: stage.loss(params, batch, jax.random.key(3), deterministic=False).mean)
+    jax.eval_shape(lambda: trainer.loss(params, batch, jax.random.key(3), deterministic=False).mean)
     (options,) = asked
     return options
 
@@ -113,8 +113,8 @@ def test_the_frame_between_prompt_and_target_is_hidden_and_not_predicted():
 def test_a_bare_row_is_what_the_second_pass_of_guidance_sees(monkeypatch):
     """Training on rows without prompt and phones and `twin` of decoding give the same hidden states."""
     config = dataclasses.replace(mini.ADAPTED, phone_vocabulary=9)
-    stage = SemanticGeneratorStage(generator=config, prompt_probability=0.0)
-    variables = stage._model.init(jax.random.key(0), jnp.zeros((1, 2), jnp.int32), method="init_all")
+    trainer = SemanticGeneratorTrainer(generator=config, prompt_probability=0.0)
+    variables = trainer._model.init(jax.random.key(0), jnp.zeros((1, 2), jnp.int32), method="init_all")
     variables = nn.unbox(variables)
     variables["params"]["condition_adapter"]["gate"] = jnp.ones((1,))
     b, t, rng = 3, 12, np.random.default_rng(0)
@@ -127,7 +127,7 @@ def test_a_bare_row_is_what_the_second_pass_of_guidance_sees(monkeypatch):
         "phone_lengths": jnp.array([5, 3, 4], jnp.int32),
     }
     features = jnp.asarray(rng.normal(size=(b, t, 16)), jnp.float32)
-    monkeypatch.setattr(SemanticGeneratorStage, "targets", lambda *_: (batch["tokens"], features))
+    monkeypatch.setattr(SemanticGeneratorTrainer, "targets", lambda *_: (batch["tokens"], features))
     seen = {}
 
     def recorded(model, tokens, is_masked, time, **options):
@@ -139,7 +139,7 @@ def test_a_bare_row_is_what_the_second_pass_of_guidance_sees(monkeypatch):
     monkeypatch.setattr(SemanticGenerator, "__call__", recorded)
 
     def trace():
-        stage.loss({"semantic_generator": variables}, batch, jax.random.key(1), deterministic=True)
+        trainer.loss({"semantic_generator": variables}, batch, jax.random.key(1), deterministic=True)
         return {name: seen[name] for name in ("hidden", "is_masked", "time")}
 
     found = jax.jit(trace)()
@@ -169,13 +169,13 @@ def test_a_bare_row_is_what_the_second_pass_of_guidance_sees(monkeypatch):
 
 
 def test_a_text_that_guides_an_extraction_is_left_out_by_itself_too():
-    stage = SemanticGeneratorStage(generator=mini.SEMANTIC, prompt_probability=0.85)
+    trainer = SemanticGeneratorTrainer(generator=mini.SEMANTIC, prompt_probability=0.85)
     n = 4000
     given = jnp.where(jnp.arange(n) % 2 == 0, 7, -1).astype(jnp.int32)
     batch = {"prompt_lengths": given, "phones": jnp.zeros((n, 4), jnp.int32)}
     batch["phone_lengths"] = jnp.full((n,), 4, jnp.int32)
     masks = draw_masks(jax.random.key(0), jnp.full((n,), 40, jnp.int32), 40, given_prompts=given, **OPTIONS)
-    has_phones = np.asarray(stage._phone_lengths(batch, masks, jax.random.key(1))) > 0
+    has_phones = np.asarray(trainer._phone_lengths(batch, masks, jax.random.key(1))) > 0
     is_bare = np.asarray(masks.is_bare)
     assert not has_phones[is_bare].any()
     assert has_phones[1::2][~is_bare[1::2]].all()
@@ -184,9 +184,9 @@ def test_a_text_that_guides_an_extraction_is_left_out_by_itself_too():
 
 def test_prompt_and_target_tokens_are_those_that_inference_finds():
     """Each wave is encoded by itself, as `Metis.encode_prompt` does, and the condition with both in one."""
-    stage, params = params_of("finetune")
+    trainer, params = params_of("finetune")
     batch = {name: jnp.asarray(x) for name, x in mini.batch_for("finetune").items()}
-    tokens, condition = jax.jit(stage.targets)(params, batch)
+    tokens, condition = jax.jit(trainer.targets)(params, batch)
 
     @jax.jit
     def encode(wave, lengths):
@@ -216,20 +216,20 @@ def test_prompt_and_target_tokens_are_those_that_inference_finds():
 
 def test_a_row_without_waves_has_finite_features():
     """Rows of other tasks bring no source and no prompt: zeros of length zero must not spoil the batch's gradient."""
-    stage, params = params_of("finetune")
+    trainer, params = params_of("finetune")
     batch = mini.batch_for("finetune")
     batch["source"][1], batch["source_lengths"][1], batch["has_source"][1] = 0, 0, False
     batch = {name: jnp.asarray(x) for name, x in batch.items()}
-    _, condition = jax.jit(stage.targets)(params, batch)
+    _, condition = jax.jit(trainer.targets)(params, batch)
     assert np.isfinite(condition).all()
 
 
 def test_a_row_without_a_condition_does_not_see_it():
-    stage, params = params_of("lora")
+    trainer, params = params_of("lora")
     variables = params["semantic_generator"]
     # The gate starts at zero; open it, so that a condition could be seen.
     variables["params"]["condition_adapter"]["gate"] = jnp.ones((1,))
-    model = SemanticGenerator(mini.ADAPTED, lora=stage.lora)
+    model = SemanticGenerator(mini.ADAPTED, lora=trainer.lora)
     tokens = jnp.zeros((2, 6), jnp.int32)
 
     @jax.jit
@@ -274,11 +274,11 @@ def test_samples_show_rows_without_a_source_as_they_are_trained(monkeypatch):
     def asked(steps, model, variables, decoder, inputs, *_):
         raise Asked(inputs.has_condition.tolist())
 
-    stage, _ = mini.stage_and_optimizers("finetune")
+    trainer, _ = mini.trainer_and_optimizers("finetune")
     batch = jax.tree.map(jnp.asarray, mini.batch_for("finetune"))
     batch["has_source"] = jnp.arange(mini.B) % 2 == 1
-    found = jnp.zeros((2, mini.T), jnp.int32), jnp.zeros((2, mini.T, stage.generator.condition_width))
-    monkeypatch.setattr(type(stage), "targets", lambda *_: found)
+    found = jnp.zeros((2, mini.T), jnp.int32), jnp.zeros((2, mini.T, trainer.generator.condition_width))
+    monkeypatch.setattr(type(trainer), "targets", lambda *_: found)
     monkeypatch.setattr(semantic_generator, "run_stage", asked)
     with pytest.raises(Asked, match=r"\[False, True\]"):
-        stage.samples({"semantic_generator": {}}, batch, jax.random.key(1))
+        trainer.samples({"semantic_generator": {}}, batch, jax.random.key(1))

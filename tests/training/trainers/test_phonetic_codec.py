@@ -16,21 +16,21 @@ from metis_jax.training.trainers.protocol import init_component
 
 
 @pytest.fixture(scope="module")
-def stage():
-    return mini.stage_and_optimizers("phonetic_codec")[0]
+def trainer():
+    return mini.trainer_and_optimizers("phonetic_codec")[0]
 
 
 @functools.partial(jax.jit, static_argnums=0)
-def metrics_of(stage, params, batch):
-    return stage.loss(params, batch, jax.random.key(0), deterministic=True).metrics
+def metrics_of(trainer, params, batch):
+    return trainer.loss(params, batch, jax.random.key(0), deterministic=True).metrics
 
 
 @pytest.fixture(scope="module")
-def params(stage):
+def params(trainer):
     keys = jax.random.split(jax.random.key(0), 3)
     return {
-        name: nn.unbox(jax.jit(functools.partial(init_component, stage, name))(key))
-        for name, key in zip(sorted(stage.models()), keys, strict=True)
+        name: nn.unbox(jax.jit(functools.partial(init_component, trainer, name))(key))
+        for name, key in zip(sorted(trainer.models()), keys, strict=True)
     }
 
 
@@ -57,30 +57,30 @@ def test_clusters_are_means_of_vectors_at_small_angles():
         clusters(vectors[:3], 4, seed=0)
 
 
-def test_codes_start_where_frames_lie(stage, params, batch):
+def test_codes_start_where_frames_lie(trainer, params, batch):
     """With codes at clusters, each code stands for frames, and what passes is nearer to what passes without codes."""
-    starting = dataclasses.replace(stage, kmeans_frames=100)
+    starting = dataclasses.replace(trainer, kmeans_frames=100)
     found = starting.first_look(params, iter([batch]), seed=0)
     started = dict(params)
     started["semantic_codec"] = {"params": dict(params["semantic_codec"]["params"])}
     quantizer = dict(params["semantic_codec"]["params"]["quantizer"])
     quantizer["codebook"] = jnp.asarray(found["semantic_codec"]["params/quantizer/codebook"])
     started["semantic_codec"]["params"]["quantizer"] = quantizer
-    before, after = metrics_of(stage, params, batch), metrics_of(stage, started, batch)
+    before, after = metrics_of(trainer, params, batch), metrics_of(trainer, started, batch)
     assert after["commitment"] < 0.2 * before["commitment"]
     assert after["codes_in_batch"] > 0.8 * mini.V
 
 
-def test_without_codes_nothing_is_looked_up(stage, params, batch):
-    metrics = metrics_of(dataclasses.replace(stage, is_quantized=False), params, batch)
+def test_without_codes_nothing_is_looked_up(trainer, params, batch):
+    metrics = metrics_of(dataclasses.replace(trainer, is_quantized=False), params, batch)
     assert "commitment" not in metrics and {"phones", "ctc", "reconstruction"} <= set(metrics)
     with pytest.raises(ValueError, match="kmeans_frames is 10; without codes it has to be 0"):
-        dataclasses.replace(stage, is_quantized=False, kmeans_frames=10)
+        dataclasses.replace(trainer, is_quantized=False, kmeans_frames=10)
 
 
-def test_what_is_restored_is_clean(stage, params, batch):
+def test_what_is_restored_is_clean(trainer, params, batch):
     """The target of the restoration follows the clean recording, and the codes what is heard."""
-    metrics = functools.partial(metrics_of, dataclasses.replace(stage, is_quantized=False), params)
+    metrics = functools.partial(metrics_of, dataclasses.replace(trainer, is_quantized=False), params)
     given, reversed_target = metrics(batch), metrics(batch | {"target": batch["target"][:, ::-1]})
     assert given["ctc"] == reversed_target["ctc"] and given["reconstruction"] != reversed_target["reconstruction"]
     assert metrics(batch | {"source": batch["target"]})["ctc"] != given["ctc"]

@@ -11,7 +11,7 @@ from training import mini
 from metis_jax.sharding import MeshConfig, activate, feed, make_mesh
 from metis_jax.training.state import StateMaker, all_params, make_layout, materialize
 from metis_jax.training.steps import make_train_step
-from metis_jax.training.trainers.ssl_denoising import SslDenoisingStage
+from metis_jax.training.trainers.ssl_denoising import SslDenoisingTrainer
 
 SLOW = pytest.mark.slow
 # How far the loss must fall, as a share of where it began, within so many steps.
@@ -33,16 +33,16 @@ FALLS = {
 
 
 def begin(name: str, mesh_config: MeshConfig, count: int, **options):
-    """(mesh, state, frozen, step function) of a small stage."""
-    stage, optimizers = mini.stage_and_optimizers(name)
+    """(mesh, state, frozen, step function) of a small trainer."""
+    trainer, optimizers = mini.trainer_and_optimizers(name)
     mesh = make_mesh(mesh_config, jax.devices()[:count])
     with activate(mesh):
-        layout = make_layout(stage, optimizers, mesh)
+        layout = make_layout(trainer, optimizers, mesh)
         key = jax.random.key(0)
-        frozen = materialize(stage, key, layout.frozen, layout.frozen_shardings, {})
+        frozen = materialize(trainer, key, layout.frozen, layout.frozen_shardings, {})
         maker = StateMaker(layout, optimizers, mesh, ema=False)
-        state = maker.begin(materialize(stage, key, layout.trainable, layout.trainable_shardings, {}))
-        step = make_train_step(stage, optimizers, maker.shardings, **options)
+        state = maker.begin(materialize(trainer, key, layout.trainable, layout.trainable_shardings, {}))
+        step = make_train_step(trainer, optimizers, maker.shardings, **options)
     return mesh, state, frozen, step
 
 
@@ -61,7 +61,7 @@ def trained(name: str):
 
 
 FAST = ("pretrain",)
-ALL = [pytest.param(name, marks=() if name in FAST else SLOW) for name in mini.STAGES]
+ALL = [pytest.param(name, marks=() if name in FAST else SLOW) for name in mini.TRAINERS]
 
 
 @pytest.mark.parametrize("name", ALL)
@@ -105,10 +105,10 @@ MESHES = {
 }
 
 
-# Every stage on a mesh of all axes, and every mesh with one stage.
+# Every trainer on a mesh of all axes, and every mesh with one trainer.
 CASES = [
     pytest.param(name, form, marks=() if (name, form) == ("pretrain", "all") else SLOW)
-    for name in mini.STAGES
+    for name in mini.TRAINERS
     for form in MESHES
     if name == "pretrain" or form == "all"
 ]
@@ -129,11 +129,11 @@ def test_eight_devices_give_the_loss_of_one(name, form):
 
 def test_denoising_reads_a_share_of_the_batch_clean_as_well():
     mesh, state, frozen, _ = begin("ssl_denoising", MeshConfig(), 1)
-    stage, _ = mini.stage_and_optimizers("ssl_denoising")
+    trainer, _ = mini.trainer_and_optimizers("ssl_denoising")
     batch = jax.tree.map(jax.numpy.asarray, mini.batch_for("ssl_denoising"))
 
     def metrics(share: float, batch) -> dict[str, float]:
-        own = dataclasses.replace(stage, clean_share=share)
+        own = dataclasses.replace(trainer, clean_share=share)
         loss = jax.jit(functools.partial(own.loss, deterministic=True))(
             all_params(state.params, frozen), batch, jax.random.key(0)
         )
@@ -152,13 +152,13 @@ def test_denoising_reads_a_share_of_the_batch_clean_as_well():
 @pytest.mark.parametrize("share", [0.0, 1.5])
 def test_a_share_that_is_none_is_refused(share):
     with pytest.raises(ValueError, match=r"clean_share is .*; it must lie in \(0, 1\]"):
-        SslDenoisingStage(ssl_encoder=dataclasses.replace(mini.SSL, has_readout=True), clean_share=share)
+        SslDenoisingTrainer(ssl_encoder=dataclasses.replace(mini.SSL, has_readout=True), clean_share=share)
 
 
 def test_the_parameters_of_a_stage_join_to_what_its_models_hold():
-    stage, optimizers = mini.stage_and_optimizers("lora")
+    trainer, optimizers = mini.trainer_and_optimizers("lora")
     mesh = make_mesh(MeshConfig(), jax.devices()[:1])
-    layout = make_layout(stage, optimizers, mesh)
+    layout = make_layout(trainer, optimizers, mesh)
     joined = all_params(layout.trainable, layout.frozen)
-    whole = make_layout(stage, {"semantic_generator": mini.optimizer()}, mesh)
+    whole = make_layout(trainer, {"semantic_generator": mini.optimizer()}, mesh)
     assert jax.tree.structure(joined) == jax.tree.structure(all_params(whole.trainable, whole.frozen))

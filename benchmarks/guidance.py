@@ -48,7 +48,7 @@ def nats_by_weight(
         lengths=lengths,
         target_frames=t,
         condition=trainer.condition(batch, features, prompts, t),
-        method="twin",
+        method="with_and_without_prompt",
     )
     conditional, truth = take(whole, prompts, t), take(tokens, prompts, t)
     is_target = valid_mask(lengths - prompts, t)

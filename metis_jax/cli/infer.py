@@ -29,7 +29,7 @@ from tqdm import tqdm
 from metis_jax.audio import files
 from metis_jax.audio.files import Wave
 from metis_jax.cli import command
-from metis_jax.cli.requests import KEYS, SHARED, TASKS, Job, make_job, parse_job, read_features, read_list
+from metis_jax.cli.requests import KEYS, SHARED, TASKS, Request, make_request, parse_request, read_features, read_list
 from metis_jax.cli.runtime import CompileClock, compile_clock, reports_of, use_compilation_cache
 from metis_jax.clock import CODEC_RATE, SSL_RATE
 from metis_jax.evaluation.errors import MissingEvalExtra, Unmeasurable
@@ -106,7 +106,7 @@ def _run(given: flags.FlagValues) -> int:
             raise ValueError(f"--list stands instead of --{alone[0]}, which its jobs say themselves")
         lines = read_list(given.list)
     else:
-        job = make_job(asked, given.task, named="--{}=…".format)
+        job = make_request(asked, given.task, named="--{}=…".format)
     with compile_clock() as clock, reports_of("metis_jax.text"):
         run = _Run(given, clock, devices=None if not is_list else jax.local_devices())
         if not is_list:
@@ -154,14 +154,14 @@ class _Run:
         self._prompt = functools.lru_cache(maxsize=64)(self._encode_prompt)
         self._hear = functools.lru_cache(maxsize=64)(self._recognize)
 
-    def job(self, job: Job) -> None:
+    def job(self, job: Request) -> None:
         """One job alone."""
         if job.source is not None and job.script is None:
             self._stream(job)
         else:
             self._write(job, *self._decode([self._prepare(job)]))
 
-    def _stream(self, job: Job) -> None:
+    def _stream(self, job: Request) -> None:
         """One source of any length."""
         prompt = self._prompt(job.prompt)
         steps = self._metis.planned_steps(files.seconds(job.source), prompt, self._settings)
@@ -173,13 +173,13 @@ class _Run:
 
     def jobs(self, lines: Sequence[str], shared: Mapping[str, Any]) -> int:
         """All jobs of a list, in batches; how many failed."""
-        jobs: list[tuple[str, Job]] = []
+        jobs: list[tuple[str, Request]] = []
         written: dict[str, str] = {}
         for number, line in enumerate(lines, start=1):
             where = f"line {number}"
             if line.strip():
                 with self._item(where):
-                    job = parse_job(line, self._task, shared)
+                    job = parse_request(line, self._task, shared)
                     first = written.setdefault(os.path.realpath(job.output), where)
                     if first != where:
                         raise ValueError(f"{job.output}: is the output of {first} too; name another")
@@ -197,7 +197,7 @@ class _Run:
                 bar.update(len(jobs[start : start + size]))
         return self._failed
 
-    def _batch(self, jobs: Sequence[tuple[str, Job]]) -> None:
+    def _batch(self, jobs: Sequence[tuple[str, Request]]) -> None:
         """What fits one pass together, the others one by one."""
         ready = []
         for where, job in jobs:
@@ -216,10 +216,10 @@ class _Run:
             with self._item(where):
                 self._write(job, one or self._decode([item])[0])
 
-    def _fits(self, job: Job) -> bool:
+    def _fits(self, job: Request) -> bool:
         return self._metis.fits_one_window(files.seconds(job.source), self._prompt(job.prompt))
 
-    def _prepare(self, job: Job) -> _Ready:
+    def _prepare(self, job: Request) -> _Ready:
         """A job, read and checked."""
         prompt = self._prompt(job.prompt) or self._metis.no_prompt
         if job.source is not None:
@@ -263,7 +263,7 @@ class _Run:
                 progress=advance,
             )
 
-    def _write(self, job: Job, speech: Speech) -> None:
+    def _write(self, job: Request, speech: Speech) -> None:
         with files.write_wave(job.output, CODEC_RATE) as writer:
             writer.write(speech.wave.samples)
         self._seconds += speech.wave.seconds

@@ -40,7 +40,7 @@ KEYS = tuple(dict.fromkeys(key for task in TASKS.values() for key in (*task.need
 
 
 @dataclasses.dataclass(frozen=True)
-class Job:
+class Request:
     """One output, and what it is made of: a recording, whose words a script may say, a text or lip features."""
 
     output: str
@@ -63,17 +63,17 @@ def read_list(path: str) -> list[str]:
     return lines
 
 
-def parse_job(line: str, task: str, shared: Mapping[str, Any]) -> Job:
+def parse_request(line: str, task: str, shared: Mapping[str, Any]) -> Request:
     """The job in a line of a list."""
     entry = parse_json(line, "the job")
     if not isinstance(entry, dict):
         raise ValueError(f"a job is a JSON object, not {type(entry).__name__}")
     if "seconds" in entry:
         shared = {key: value for key, value in shared.items() if key not in ("speed", "length")}
-    return make_job({**shared, **entry}, task)
+    return make_request({**shared, **entry}, task)
 
 
-def make_job(entry: Mapping[str, Any], task: str, named: Callable[[str], str] = "the key {!r}".format) -> Job:
+def make_request(entry: Mapping[str, Any], task: str, named: Callable[[str], str] = "the key {!r}".format) -> Request:
     """The job, if what it names looks usable: everything that can be known before any computing.
 
     Args:
@@ -110,7 +110,7 @@ def make_job(entry: Mapping[str, Any], task: str, named: Callable[[str], str] = 
         if key in said and not has_text:
             raise ValueError(f"{key} is given without a text; give {named('text')} too")
     script = Script(**said) if has_text else None
-    return Job(script=script, **{key: value for key, value in entry.items() if key not in _SCRIPT})
+    return Request(script=script, **{key: value for key, value in entry.items() if key not in _SCRIPT})
 
 
 def read_features(path: str) -> np.ndarray:

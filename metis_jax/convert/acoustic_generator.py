@@ -3,8 +3,9 @@
 from collections.abc import Mapping, Sequence
 
 from metis_jax.config import AcousticGeneratorConfig
-from metis_jax.convert.rules import UNUSED, Rule
+from metis_jax.convert.rules import Rule
 from metis_jax.convert.transformer import TRANSFORMER_RULES, mlp_rules, num_heads
+from metis_jax.weights.bundle import UNUSED
 
 RULES: list[Rule] = [
     Rule("params/mask_embedding", "mask_emb.weight", "row"),

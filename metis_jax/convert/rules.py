@@ -20,8 +20,6 @@ import numpy as np
 
 from metis_jax.weights.tensor_files import WeightsError, different_shape
 
-UNUSED = "unused"
-
 
 @dataclasses.dataclass(frozen=True)
 class Layout:

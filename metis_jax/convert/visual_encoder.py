@@ -3,8 +3,9 @@
 from collections.abc import Mapping, Sequence
 
 from metis_jax.config import VisualEncoderConfig
-from metis_jax.convert.rules import UNUSED, Rule, dense_rules, norm_rules
+from metis_jax.convert.rules import Rule, dense_rules, norm_rules
 from metis_jax.layers.resnet import BLOCKS_PER_STAGE, STAGES
+from metis_jax.weights.bundle import UNUSED
 
 _LAYER = "encoder.encoders.{layer}"
 _CONV = f"{_LAYER}.conv_module"

@@ -3,7 +3,8 @@
 from collections.abc import Mapping, Sequence
 
 from metis_jax.config import WhisperEncoderConfig
-from metis_jax.convert.rules import UNUSED, Rule, dense_rules, norm_rules
+from metis_jax.convert.rules import Rule, dense_rules, norm_rules
+from metis_jax.weights.bundle import UNUSED
 
 PREFIX = "model.encoder."
 _LAYER = f"{PREFIX}layers.{{layer}}"

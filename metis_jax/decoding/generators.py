@@ -5,6 +5,7 @@ in the same row, so that both passes are one, none pads the other, and a batch s
 """
 
 from collections.abc import Callable
+from typing import Any
 
 import flax.struct
 import jax
@@ -75,7 +76,7 @@ def semantic_steps(
         if decoder.sampling.guidance is None:
             hidden = model.apply(variables, *seen, **known)
         else:
-            passes = model.apply(variables, *seen, **known, **_split(inputs, t), method="twin")
+            passes = model.apply(variables, *seen, **known, **_both_passes(inputs, t))
             hidden = _guided(*passes, inputs, decoder.sampling.guidance, is_target)
         logits = model.apply(variables, hidden, method="logits")
         code_vectors = decoder.sampling.code_vectors
@@ -106,17 +107,21 @@ def acoustic_steps(
         if decoder.sampling.guidance is None:
             hidden = model.apply(variables, *seen, is_prompt, time, lengths=inputs.lengths)
         else:
-            passes = model.apply(variables, *seen, time, lengths=inputs.lengths, **_split(inputs, t), method="twin")
+            passes = model.apply(variables, *seen, time, lengths=inputs.lengths, **_both_passes(inputs, t))
             hidden = _guided(*passes, inputs, decoder.sampling.guidance, is_target)
         return model.apply(variables, hidden, levels, method="logits")
 
     return decode_steps(decoder, tokens_to_logits, is_target, state, begin, end)
 
 
-def _split(inputs: SemanticInputs | AcousticInputs, t: int) -> dict[str, Array | int]:
-    """What tells the pass with the prompt from the one without."""
+def _both_passes(inputs: SemanticInputs | AcousticInputs, t: int) -> dict[str, Any]:
+    """How a model is asked for both passes: what tells the one with the prompt from the one without."""
     frames = t if inputs.target_frames is None else min(t, inputs.target_frames)
-    return {"prompt_lengths": inputs.prompt_lengths, "target_frames": frames}
+    return {
+        "method": "with_and_without_prompt",
+        "prompt_lengths": inputs.prompt_lengths,
+        "target_frames": frames,
+    }
 
 
 def _guided(

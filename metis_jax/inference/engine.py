@@ -12,7 +12,6 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from metis_jax.clock import CODEC_HOP, ssl_frames, ssl_samples
 from metis_jax.config import SemanticGeneratorConfig
@@ -23,17 +22,16 @@ from metis_jax.inference.durations import COMPONENT as DURATIONS
 from metis_jax.inference.durations import Durations
 from metis_jax.inference.jobs import AcousticJob, SemanticJob, StageSettings
 from metis_jax.layers.dense import merge_lora
-from metis_jax.models import acoustic_codec
-from metis_jax.models.acoustic_codec import AcousticCodec
+from metis_jax.models.acoustic_codec import AcousticCodec, code_frames
 from metis_jax.models.components import make_model
 from metis_jax.models.semantic_codec import SemanticCodec
 from metis_jax.models.semantic_generator import SemanticGenerator
 from metis_jax.models.ssl_features import AnySslEncoder, wave_features
 from metis_jax.ops.vq import unit_vectors
+from metis_jax.sharding import MeshConfig, batch_parts, batch_sharding, make_mesh, replicated
 from metis_jax.types import Array, Float, Int, Policy, Variables
 from metis_jax.weights.bundle import Bundle
 from metis_jax.weights.compatibility import CHAIN, check_generator, check_models
-from metis_jax.weights.tensor_files import WeightsError
 
 Progress = Callable[[int], None]
 
@@ -85,7 +83,7 @@ class Engine:
 
     def __init__(self, bundle: Bundle, *, policy: Policy, devices: Sequence[jax.Device], rows: int):
         self.bundle, self._policy = bundle, policy
-        self._mesh = Mesh(np.asarray(devices), ("data",), axis_types=(AxisType.Auto,))
+        self._mesh = make_mesh(MeshConfig(), devices)
         self._rows = rows * len(devices)
         self._component = functools.cache(self._load_component)
         self._generator = functools.cache(self._load_generator)
@@ -106,12 +104,7 @@ class Engine:
     def generator_config(self, task: str) -> SemanticGeneratorConfig:
         """Of the generator of a task, its adapter joined in."""
         self.require(task)
-        return self._generator_config(task)
-
-    def _generator_config(self, task: str) -> SemanticGeneratorConfig:
-        parts = self.bundle.tasks[task]
-        config = self.bundle.components[parts.generator]
-        return config if parts.adapter is None else self.bundle.components[parts.adapter].adapted(config)
+        return self.bundle.generator_config(task)
 
     def has_generator_of(self, task: str, other: str) -> bool:
         """Whether a task is served by the very generator, and adapter, of another one."""
@@ -125,14 +118,11 @@ class Engine:
 
     def require(self, task: str) -> None:
         """Raises WeightsError unless the bundle has all that a task needs, and it fits together; reads no weights."""
-        if task not in self.bundle.tasks:
-            known = ", ".join(sorted(self.bundle.tasks)) or "none"
-            raise WeightsError(f"{self.bundle.path}: the bundle has no model for task {task!r}; it has: {known}")
-        parts = self.bundle.tasks[task]
+        parts = self.bundle.serving(task)
         for name in filter(None, (parts.generator, parts.adapter)):
             self.bundle.file(name)
         check_models(self.bundle, CHAIN)
-        check_generator(self.bundle, task, self._generator_config(task))
+        check_generator(self.bundle, task, self.bundle.generator_config(task))
 
     def load(self, task: str) -> None:
         """Loads everything that a task needs, which otherwise happens at first use."""
@@ -183,7 +173,7 @@ class Engine:
     def acoustic_tokens(self, waves: Sequence[Float[np.ndarray, " _"]]) -> list[Int[np.ndarray, "_ q"]]:
         """Acoustic tokens of 24 kHz waves."""
         model, variables = self._component("acoustic_codec")
-        frames = [acoustic_codec.num_frames(len(wave), model.config.strides) for wave in waves]
+        frames = [code_frames(len(wave), model.config.strides) for wave in waves]
         room = [-(-len(wave) // CODEC_HOP) for wave in waves]
 
         def run(members: list[int], t: int) -> Array:
@@ -302,8 +292,8 @@ class Engine:
 
     def _put(self, x: np.ndarray | Array) -> Array:
         """On the devices, split by rows where the rows are enough."""
-        spec = PartitionSpec("data") if x.shape[0] % self._mesh.size == 0 else PartitionSpec()
-        return jax.device_put(x, NamedSharding(self._mesh, spec))
+        is_split = x.shape[0] % batch_parts(self._mesh) == 0
+        return jax.device_put(x, batch_sharding(self._mesh) if is_split else replicated(self._mesh))
 
     def _stack(self, arrays: Sequence[np.ndarray], length: int) -> Array:
         """[rows, length, …], padded with zeros."""
@@ -336,7 +326,7 @@ class Engine:
         return SemanticGenerator(generator.config, self._policy), self._replicate(variables)
 
     def _replicate(self, variables: Variables) -> Variables:
-        return jax.device_put(variables, NamedSharding(self._mesh, PartitionSpec()))
+        return jax.device_put(variables, replicated(self._mesh))
 
 
 def _per_example(progress: Progress | None, members: Sequence[int]) -> Progress | None:

@@ -37,7 +37,7 @@ OWN_VOICE_FRAMES = 250  # of a source, in which its voice is heard
 
 
 @dataclasses.dataclass(frozen=True)
-class _Piece:
+class _Window:
     """One example, or one window of it, ready for the two stages.
 
     `own_voice` are acoustic tokens of its first frames as they are heard, where these are the prompt of stage 2.
@@ -202,7 +202,7 @@ class Metis:
                     phones=part.phones,
                     phone_positions=part.positions,
                 )
-                pieces.append(_Piece(job, voice.acoustic, voice.acoustic[:0]))
+                pieces.append(_Window(job, voice.acoustic, voice.acoustic[:0]))
         decoded = iter(self._tokens("tts", pieces, settings, progress))
         speech = []
         for plan, voice in zip(plans, voices, strict=True):
@@ -250,7 +250,7 @@ class Metis:
             unseen = np.zeros((len(voice.semantic), video.shape[1]), np.float32)
             condition = np.concatenate([unseen, doubled(video)])
             job = SemanticJob(voice.semantic, len(condition), _seed(settings, 0), condition=condition)
-            pieces.append(_Piece(job, voice.acoustic, voice.acoustic[:0]))
+            pieces.append(_Window(job, voice.acoustic, voice.acoustic[:0]))
         speech = self._speech("l2s", pieces, settings, progress)
         return speech[0] if is_one else speech
 
@@ -331,7 +331,7 @@ class Metis:
         *,
         window: int = 0,
         texts: Sequence[Int[np.ndarray, " _"]] | None = None,
-    ) -> list[_Piece]:
+    ) -> list[_Window]:
         """Waves with their conditions, each behind its prompt and what is done already."""
         if settings.match_pitch:
             waves = [match_pitch(wave, voice.wave, SSL_RATE) for wave, voice in zip(waves, voices, strict=True)]
@@ -346,7 +346,7 @@ class Metis:
         ):
             known = np.concatenate([voice.semantic, done.semantic])
             job = SemanticJob(known, len(condition), _seed(settings, window), phones=phones, condition=condition)
-            pieces.append(_Piece(job, np.concatenate([voice.acoustic, done.acoustic]), own))
+            pieces.append(_Window(job, np.concatenate([voice.acoustic, done.acoustic]), own))
         return pieces
 
     def _own_voices(self, waves: Sequence[Float[np.ndarray, " _"]]) -> list[Int[np.ndarray, "_ q"]]:
@@ -357,7 +357,7 @@ class Metis:
         return [own[: ssl_frames(len(wave))] for own, wave in zip(tokens, waves, strict=True)]
 
     def _tokens(
-        self, task: str, pieces: Sequence[_Piece], settings: Settings, progress: Progress | None
+        self, task: str, pieces: Sequence[_Window], settings: Settings, progress: Progress | None
     ) -> list[tuple[Int[np.ndarray, " _"], Int[np.ndarray, "_ q"]]]:
         """All SSL tokens and the new acoustic tokens of every piece."""
         semantic = self.engine.semantic_stage(task, [piece.semantic for piece in pieces], settings.semantic, progress)
@@ -380,7 +380,7 @@ class Metis:
         return [self._windows.join_waves([next(waves) for _ in own], hop=CODEC_HOP) for own in windows]
 
     def _speech(
-        self, task: str, pieces: Sequence[_Piece], settings: Settings, progress: Progress | None
+        self, task: str, pieces: Sequence[_Window], settings: Settings, progress: Progress | None
     ) -> list[Speech]:
         decoded = self._tokens(task, pieces, settings, progress)
         waves = self.engine.waves([acoustic for _, acoustic in decoded])

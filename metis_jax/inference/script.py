@@ -93,7 +93,7 @@ class Script:
 
 
 @dataclasses.dataclass(frozen=True)
-class Part:
+class Utterance:
     """What one pass says: the phones of prompt and text, and the frames of the text.
 
     `positions` are the frames at which the phones are said, prompt first, where a duration predictor knows.
@@ -108,12 +108,12 @@ class Part:
 class Plan:
     """A script in passes; `rule` of `LENGTH_RULES` chose the lengths."""
 
-    parts: tuple[Part, ...]
+    parts: tuple[Utterance, ...]
     rule: str
 
 
 @dataclasses.dataclass(frozen=True)
-class _Piece:
+class _Stretch:
     """Words with their phones, and the bytes of what is said of them; without words where the phones were given."""
 
     text: str
@@ -165,7 +165,7 @@ class Reader:
                     "give more seconds, or a lower speed"
                 )
         parts = [
-            Part(
+            Utterance(
                 np.concatenate([prompt.phones, piece.phones]),
                 count,
                 self._positions([(prompt, prompt_frames), (piece, count)]),
@@ -175,17 +175,17 @@ class Reader:
         return Plan(tuple(parts), rule)
 
     def _cut(
-        self, script: Script, rule: str, whole: _Piece, prompt: _Piece, prompt_frames: int, room: int
-    ) -> tuple[list[_Piece], list[int]]:
+        self, script: Script, rule: str, whole: _Stretch, prompt: _Stretch, prompt_frames: int, room: int
+    ) -> tuple[list[_Stretch], list[int]]:
         """The passes that a text takes, and the frames of each by one of the rules."""
 
-        def frames_of(pieces: Sequence[_Piece]) -> list[int]:
+        def frames_of(pieces: Sequence[_Stretch]) -> list[int]:
             if rule == "seconds":
                 return _shares(pieces, int(script.seconds * FRAME_RATE))
             own = [max(LEAST_FRAMES, self._frames(rule, piece, prompt, prompt_frames)) for piece in pieces]
             return [int(count / script.speed) for count in own]
 
-        def passes(pieces: Sequence[_Piece], frames: Sequence[int], most: int) -> float:
+        def passes(pieces: Sequence[_Stretch], frames: Sequence[int], most: int) -> float:
             """How many passes the longest piece would need; at most 1 where all fit."""
             longest = max(len(piece.phones) for piece in pieces)
             return max(max(frames) / most, longest / (PHONE_BUCKETS[-1] - len(prompt.phones)))
@@ -215,7 +215,7 @@ class Reader:
             raise ValueError(f"text has {len(found)} phones; at most {PHONE_BUCKETS[-1]} fit")
         return found
 
-    def _positions(self, spoken: Sequence[tuple[_Piece, int]]) -> Float[np.ndarray, " p"] | None:
+    def _positions(self, spoken: Sequence[tuple[_Stretch, int]]) -> Float[np.ndarray, " p"] | None:
         """The middle frame of every phone of pieces that are said one after the other, each in so many frames."""
         if self._durations is None:
             return None
@@ -227,7 +227,7 @@ class Reader:
             start += frames
         return np.maximum(np.concatenate(found), 0).astype(np.float32)
 
-    def _prompt(self, script: Script, frames: int) -> _Piece:
+    def _prompt(self, script: Script, frames: int) -> _Stretch:
         if not script.prompt_text.strip() and not script.prompt_phones:
             raise ValueError("prompt_text is missing; give the words that the prompt says")
         try:
@@ -244,7 +244,7 @@ class Reader:
             raise ValueError(f"prompt_text has {len(prompt.phones)} phones; at most {PHONE_BUCKETS[-1] - 1} fit")
         return prompt
 
-    def _read(self, text: str, phones: str, language: str) -> _Piece:
+    def _read(self, text: str, phones: str, language: str) -> _Stretch:
         if phones:
             ids, said = _given_ids(phones), 0
         else:
@@ -253,12 +253,12 @@ class Reader:
         for one in ids:
             if not 0 <= one < self._vocabulary:
                 raise TextError(f"phone ids: {one} is out of range; ids go from 0 to {self._vocabulary - 1}")
-        piece = _Piece(text, np.array(ids, np.int32), said)
+        piece = _Stretch(text, np.array(ids, np.int32), said)
         if not piece.sounds:
             raise TextError("text: nothing in it can be said; give at least one word")
         return piece
 
-    def _pieces(self, text: str, longest: int, language: str) -> list[_Piece]:
+    def _pieces(self, text: str, longest: int, language: str) -> list[_Stretch]:
         """The text cut; what holds nothing but marks is left out."""
         pieces = []
         for one in split_text(text, longest):
@@ -268,14 +268,14 @@ class Reader:
                 continue
         return pieces
 
-    def _first_rule(self, script: Script, piece: _Piece, prompt: _Piece) -> str:
+    def _first_rule(self, script: Script, piece: _Stretch, prompt: _Stretch) -> str:
         if script.seconds is not None:
             return "seconds"
         if self._durations is not None:
             return "predictor"
         return "bytes" if piece.text and prompt.text else "phones"
 
-    def _frames(self, rule: str, piece: _Piece, prompt: _Piece, prompt_frames: int) -> int:
+    def _frames(self, rule: str, piece: _Stretch, prompt: _Stretch, prompt_frames: int) -> int:
         if rule == "bytes":
             return prompt_frames * piece.bytes // prompt.bytes
         if rule == "phones":
@@ -283,7 +283,7 @@ class Reader:
         return round(prompt_frames * np.sum(self._durations(piece.phones)) / np.sum(self._durations(prompt.phones)))
 
 
-def _is_hurried(piece: _Piece, prompt: _Piece) -> bool:
+def _is_hurried(piece: _Stretch, prompt: _Stretch) -> bool:
     """Whether a text would be said much faster than the prompt if it took the time of its bytes."""
     return piece.sounds * prompt.bytes > HURRIED * prompt.sounds * piece.bytes
 
@@ -300,7 +300,7 @@ def _bytes_said(text: str, left_out: Sequence[str]) -> int:
     return len(_REPEATED.sub(r"\1\1\1", " ".join(text.split())).encode())
 
 
-def _shares(pieces: Sequence[_Piece], total: int) -> list[int]:
+def _shares(pieces: Sequence[_Stretch], total: int) -> list[int]:
     """`total` frames over pieces by their sounds."""
     sounds = np.cumsum([piece.sounds for piece in pieces])
     ends = sounds * total // sounds[-1]

@@ -38,7 +38,7 @@ _TYPICAL_LOG_MEL = -2.0
 _LARGEST_MISTAKE = 0.4  # of log pitch; an octave is 0.7
 
 
-def num_frames(samples: Int[Array, " b"] | int, strides: tuple[int, ...]) -> Int[Array, " b"] | int:
+def code_frames(samples: Int[Array, " b"] | int, strides: tuple[int, ...]) -> Int[Array, " b"] | int:
     """Frames that the encoder makes of `samples`: odd strides round up half a stride early, even ones round down."""
     for stride in strides:
         samples = (samples + stride % 2) // stride
@@ -104,7 +104,7 @@ class EncoderBlock(nn.Module):
             kernel_init=fan_in_init,
             name="down",
         )
-        return down(zero_padding(Snake(name="snake")(x), lengths)), num_frames(lengths, (stride,))
+        return down(zero_padding(Snake(name="snake")(x), lengths)), code_frames(lengths, (stride,))
 
 
 class WaveEncoder(nn.Module):
@@ -142,7 +142,7 @@ class SpectrumEncoder(nn.Module):
         self, wave: Float[Array, "b l"], lengths: Int[Array, " b"]
     ) -> tuple[Float[Array, "b t c"], Int[Array, " b"]]:
         config = self.config
-        t, frames = num_frames(wave.shape[1], config.strides), num_frames(lengths, config.strides)
+        t, frames = code_frames(wave.shape[1], config.strides), code_frames(lengths, config.strides)
         # Samples behind the last whole frame are cut off, whatever padding the batch has.
         is_valid = valid_mask(jnp.minimum(lengths, frames * config.hop), wave.shape[1])
         wave = jnp.where(is_valid, wave.astype(jnp.float32), jnp.float32(0))
@@ -163,7 +163,7 @@ class SpectrumEncoder(nn.Module):
 _ENCODERS = {"wave": WaveEncoder, "spectrum": SpectrumEncoder}
 
 
-class WaveDecoder(nn.Module):
+class VocosDecoder(nn.Module):
     """Summed code vectors to waves: a Vocos backbone that predicts magnitude and phase of every frame."""
 
     config: AcousticCodecConfig
@@ -186,7 +186,7 @@ class WaveDecoder(nn.Module):
         return istft(spectrum, window.value, config.hop, lengths)
 
 
-_DECODERS = {"vocos": WaveDecoder, "source_filter": SourceFilterDecoder}
+_DECODERS = {"vocos": VocosDecoder, "source_filter": SourceFilterDecoder}
 
 
 class AcousticCodec(nn.Module):
@@ -206,7 +206,7 @@ class AcousticCodec(nn.Module):
     def __call__(
         self, wave: Float[Array, "b l"], lengths: Int[Array, " b"], *, deterministic: bool = True
     ) -> tuple[Float[Array, "b l2"], QuantizerOutput]:
-        """The wave coded and decoded, of `num_frames(l) * hop` samples, and what the quantizer found.
+        """The wave coded and decoded, of `code_frames(l) * hop` samples, and what the quantizer found.
 
         Args:
           wave: at `config.sample_rate`.

@@ -61,7 +61,6 @@ class AcousticGenerator(nn.Module):
         time: Float[Array, " b"],
         *,
         lengths: Int[Array, " b"],
-        deterministic: bool = True,
     ) -> Float[Array, "b t d"]:
         """Hidden states of the frames, from which `logits` predicts tokens of `level`.
 
@@ -73,12 +72,11 @@ class AcousticGenerator(nn.Module):
           is_prompt: True where the frame belongs to the prompt, whose every level is known.
           time: diffusion time in [0, 1]; 1 is fully masked.
           lengths: valid frames, prompt included.
-          deterministic: kept for symmetry with stage 1; stage 2 has no dropout.
         """
         x = self._embed(semantic_tokens, tokens, level, is_masked, is_prompt)
-        return self.transformer(Sequences.one(x, lengths), time, deterministic=deterministic)
+        return self.transformer(Sequences.one(x, lengths), time, deterministic=True)
 
-    def twin(
+    def with_and_without_prompt(
         self,
         semantic_tokens: Int[Array, "b t"],
         tokens: Int[Array, "b t q"],

@@ -14,7 +14,7 @@ from metis_jax.config import DiscriminatorConfig
 from metis_jax.layers.conv import Conv1d, normalized_kernel
 from metis_jax.layers.dense import fan_in_init, partitioned
 from metis_jax.ops.lengths import valid_mask
-from metis_jax.ops.stft import hann_window, num_frames, stft
+from metis_jax.ops.stft import hann_window, stft, stft_frames
 from metis_jax.types import CHANNELS, Array, DType, Float, Int, Policy
 
 FeatureMap = tuple[Array, Array]
@@ -106,7 +106,7 @@ class SpectrumDiscriminator(nn.Module):
         hop = self.window_length // 4
         spectrum = stft(wave, hann_window(self.window_length), hop)
         x = jnp.stack([spectrum.real, spectrum.imag], axis=-1)
-        lengths = num_frames(lengths, hop)
+        lengths = stft_frames(lengths, hop)
         maps, bands = [], []
         for i, (low, high) in enumerate(self.config.bands):
             bins = x.shape[2]

@@ -81,7 +81,7 @@ class SemanticGenerator(nn.Module):
         hidden = self.transformer(sequence, time, deterministic=deterministic)
         return hidden if phones is None else ragged.take(hidden, phone_lengths, tokens.shape[1])
 
-    def twin(
+    def with_and_without_prompt(
         self,
         tokens: Int[Array, "b t"],
         is_masked: Bool[Array, "b t"],

@@ -30,7 +30,7 @@ def sinusoids(t: int, width: int) -> np.ndarray:
     return np.concatenate([np.sin(angles), np.cos(angles)], axis=1).astype(np.float32)
 
 
-def num_frames(mel_frames: Int[Array, " b"]) -> Int[Array, " b"]:
+def encoded_frames(mel_frames: Int[Array, " b"]) -> Int[Array, " b"]:
     """Frames that the encoder makes of `mel_frames` log-mel frames."""
     return -(-mel_frames // 2)
 
@@ -81,7 +81,7 @@ class WhisperEncoder(nn.Module):
     def __call__(self, features: Float[Array, "b t m"], lengths: Int[Array, " b"]) -> Float[Array, "b t2 d"]:
         """The hidden state after `config.hidden_layer` layers; the norm behind the last one is left out.
 
-        `lengths` counts log-mel frames; `num_frames` of it are valid in what comes out.
+        `lengths` counts log-mel frames; `encoded_frames` of it are valid in what comes out.
         """
         config, dtype = self.config, self.policy.compute_dtype
         x = zero_padding(features.astype(dtype), lengths)
@@ -95,7 +95,7 @@ class WhisperEncoder(nn.Module):
                 config.hidden_layer,
                 self.policy,
                 x,
-                num_frames(lengths),
+                encoded_frames(lengths),
                 config=config,
                 policy=self.policy,
             )

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 
 from metis_jax.ops.lengths import row_means, valid_mask
 from metis_jax.ops.pitch import VOICED, Pitch
-from metis_jax.ops.stft import log_mel_magnitude, num_frames
+from metis_jax.ops.stft import log_mel_magnitude, stft_frames
 from metis_jax.types import Array, Float, Int
 
 # (window length, mel bins) of every resolution.
@@ -47,7 +47,7 @@ def mel_loss(
     total = jnp.float32(0)
     for width, mel_bins in scales:
         x, y = (log_mel_magnitude(x, sample_rate=sample_rate, width=width, mel_bins=mel_bins) for x in (wave, target))
-        is_frame = valid_mask(num_frames(lengths, width // 4), x.shape[1])
+        is_frame = valid_mask(stft_frames(lengths, width // 4), x.shape[1])
         total = total + jnp.mean(row_means(_frame_errors(x, y), is_frame))
     return total
 

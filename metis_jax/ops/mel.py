@@ -27,14 +27,14 @@ VARIANCE_FLOOR = 1e-7
 PADDING = 1.0
 
 
-def num_frames(samples: Int[Array, " b"]) -> Int[Array, " b"]:
+def log_mel_frames(samples: Int[Array, " b"]) -> Int[Array, " b"]:
     """Whole 10 ms frames in a wave, before stacking."""
     return jnp.maximum(samples - (WIDTH - HOP), 0) // HOP
 
 
 def attended_lengths(samples: Int[Array, " b"]) -> Int[Array, " b"]:
     """Stacked frames of which both halves exist: the ones that other frames may attend to."""
-    return num_frames(samples) // STACK
+    return log_mel_frames(samples) // STACK
 
 
 def emitted_lengths(samples: Int[Array, " b"]) -> Int[Array, " b"]:
@@ -43,7 +43,7 @@ def emitted_lengths(samples: Int[Array, " b"]) -> Int[Array, " b"]:
     With an odd frame count that is one more than `attended_lengths`: the last stack is half padding, no frame attends
     to it, and it still becomes an SSL token.
     """
-    return -(-num_frames(samples) // STACK)
+    return -(-log_mel_frames(samples) // STACK)
 
 
 def _mel(hertz: np.ndarray) -> np.ndarray:
@@ -98,7 +98,7 @@ def log_mel(
     """
     if wave.shape[1] < WIDTH:
         raise ValueError(f"wave has {wave.shape[1]} samples; pad it to at least one frame of {WIDTH}")
-    x = _normalize(_filter_banks(wave, mel_bins), num_frames(lengths))
+    x = _normalize(_filter_banks(wave, mel_bins), log_mel_frames(lengths))
     b, t, m = x.shape
     x = jnp.pad(x, ((0, 0), (0, -t % STACK), (0, 0)), constant_values=PADDING)
     return x.reshape(b, -1, STACK * m), attended_lengths(lengths)

@@ -46,7 +46,7 @@ def overlap_add(frames: Float[Array, "b t k"], hop: int) -> Float[Array, "b l"]:
     return total.reshape(b, -1)[:, : (t - 1) * hop + width]
 
 
-def num_frames(samples: Int[Array, " b"], hop: int) -> Int[Array, " b"]:
+def stft_frames(samples: Int[Array, " b"], hop: int) -> Int[Array, " b"]:
     """Frames of `stft` that hold samples of a wave: the last one may be partly padding."""
     return -(-samples // hop)
 

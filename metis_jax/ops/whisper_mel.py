@@ -29,7 +29,7 @@ def slaney_filters(mel_bins: int) -> np.ndarray:
     return librosa.filters.mel(sr=SAMPLE_RATE, n_fft=WIDTH, n_mels=mel_bins).T.astype(np.float32)
 
 
-def num_frames(samples: Int[Array, " b"]) -> Int[Array, " b"]:
+def log_mel_frames(samples: Int[Array, " b"]) -> Int[Array, " b"]:
     """10 ms frames of a wave; the reference, too, drops the frame that is centred on its end."""
     return samples // HOP
 
@@ -49,7 +49,7 @@ def log_mel(
     # Accelerators would otherwise multiply float32 matrices in reduced precision.
     energy = jnp.matmul(power, jnp.asarray(slaney_filters(mel_bins)), precision=jax.lax.Precision.HIGHEST)
     x = jnp.log10(jnp.maximum(energy, jnp.float32(FLOOR)))
-    counts = num_frames(lengths)
+    counts = log_mel_frames(lengths)
     is_valid = valid_mask(counts, x.shape[1])[:, :, None]
     loudest = jnp.max(jnp.where(is_valid, x, jnp.float32(-jnp.inf)), axis=(1, 2), keepdims=True)
     x = (jnp.maximum(x, loudest - jnp.float32(RANGE)) + jnp.float32(4)) / jnp.float32(4)

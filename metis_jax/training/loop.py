@@ -21,7 +21,7 @@ from metis_jax.data.batches.pipeline import Pipeline
 from metis_jax.data.batches.plans import Share
 from metis_jax.sharding import activate, feed, make_mesh, own_blocks, replicated
 from metis_jax.training.config import TrainConfig
-from metis_jax.training.metrics import Progress, Writer
+from metis_jax.training.metrics import ProgressBar, Writer
 from metis_jax.training.preemption import StopRequest
 from metis_jax.training.profile import Profile
 from metis_jax.training.run import Run, check_rows, make_pipeline, pipeline_config, start_run
@@ -110,7 +110,7 @@ class Loop:
         self.is_chief = jax.process_index() == 0
         self.step = int(run.state.step)
         self.writer = Writer(run.workdir, self.step, is_active=self.is_chief)
-        self.progress = Progress(self.step, config.steps, is_active=self.is_chief)
+        self.progress = ProgressBar(self.step, config.steps, is_active=self.is_chief)
         self.clock = _Clock(now)
         self.pending: collections.deque[_Pending] = collections.deque()
         self.last: dict[str, float] = {}

@@ -86,7 +86,7 @@ def _drawn(picture: np.ndarray) -> np.ndarray:
     return colormaps["magma"](picture[::-1], bytes=True)[:, :, :3]
 
 
-class Progress:
+class ProgressBar:
     """A bar on a terminal, and nothing elsewhere."""
 
     def __init__(self, start: int, steps: int, *, is_active: bool = True):

@@ -124,12 +124,12 @@ def make_optimizer(config: OptimizerConfig) -> optax.GradientTransformation:
         b2=config.b2,
         eps=config.epsilon,
         weight_decay=config.weight_decay,
-        mask=lambda params: match_rules(params, config.decay, "optimizer.decay"),
+        mask=lambda params: by_rules(params, config.decay, "optimizer.decay"),
     )
     chain = optax.chain(clip, adamw)
 
     def update(gradients: Any, moments: Any, params: Any) -> tuple[Any, Any]:
-        descends = match_rules(params, config.descend, "optimizer.descend")
+        descends = by_rules(params, config.descend, "optimizer.descend")
         others = jax.tree.map(lambda own, g: jnp.zeros_like(g) if own else g, descends, gradients)
         # Optax raises a float to an integer power; our own code stays strict around it.
         with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
@@ -139,7 +139,7 @@ def make_optimizer(config: OptimizerConfig) -> optax.GradientTransformation:
     return optax.GradientTransformation(chain.init, update)
 
 
-def match_rules(params: dict[str, Any], rules: Rules, what: str) -> dict[str, Any]:
+def by_rules(params: dict[str, Any], rules: Rules, what: str) -> dict[str, Any]:
     """A tree of the values that the rules give to the leaves of `params`."""
     compiled = [(re.compile(pattern), value) for pattern, value in rules]
     values = {}
@@ -155,7 +155,7 @@ def match_rules(params: dict[str, Any], rules: Rules, what: str) -> dict[str, An
 
 def split_trainable(params: dict[str, Any], rules: Rules, what: str) -> tuple[dict[str, Any], dict[str, Any]]:
     """(leaves that move, leaves that do not)."""
-    moves = flax.traverse_util.flatten_dict(match_rules(params, rules, what))
+    moves = flax.traverse_util.flatten_dict(by_rules(params, rules, what))
     flat = flax.traverse_util.flatten_dict(params)
     trainable = {path: leaf for path, leaf in flat.items() if moves[path]}
     frozen = {path: leaf for path, leaf in flat.items() if not moves[path]}

@@ -236,12 +236,22 @@ class Bundle:
         _, variables = self.load(name)
         return identity(flax.traverse_util.flatten_dict(variables, sep="/").items())
 
-    def load_generator(self, task: str, *, dtype: str = "float32") -> Generator:
-        """The semantic generator of a task, its adapter joined in unmerged."""
+    def serving(self, task: str) -> Task:
+        """The components that serve a task; WeightsError if none does."""
         if task not in self.tasks:
             known = ", ".join(sorted(self.tasks)) or "none"
             raise WeightsError(f"{self.path}: the bundle has no model for task {task!r}; it has: {known}")
-        parts = self.tasks[task]
+        return self.tasks[task]
+
+    def generator_config(self, task: str) -> configs.SemanticGeneratorConfig:
+        """Of the generator of a task, its adapter joined in."""
+        parts = self.serving(task)
+        config = self.components[parts.generator]
+        return config if parts.adapter is None else self.components[parts.adapter].adapted(config)
+
+    def load_generator(self, task: str, *, dtype: str = "float32") -> Generator:
+        """The semantic generator of a task, its adapter joined in unmerged."""
+        parts = self.serving(task)
         config, variables = self.load(parts.generator, dtype=dtype)
         if parts.adapter is None:
             return Generator(config, None, variables)

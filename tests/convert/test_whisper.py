@@ -11,10 +11,9 @@ from safetensors.numpy import save_file
 
 from metis_jax.cli.convert import main
 from metis_jax.config import WhisperEncoderConfig
-from metis_jax.convert.rules import UNUSED
 from metis_jax.convert.whisper import convert_whisper
 from metis_jax.convert.whisper_encoder import PREFIX, RULES
-from metis_jax.weights.bundle import Bundle, stored_shapes
+from metis_jax.weights.bundle import UNUSED, Bundle, stored_shapes
 from metis_jax.weights.tensor_files import WeightsError
 
 CONFIG = WhisperEncoderConfig(mel_bins=8, width=64, num_layers=2, hidden_layer=1, num_heads=1, mlp_width=32)

@@ -23,7 +23,7 @@ import soundfile
 
 from metis_jax.audio import files
 from metis_jax.audio.waves import read_wave, write_flac
-from metis_jax.cli.requests import parse_job, read_list
+from metis_jax.cli.requests import parse_request, read_list
 from metis_jax.config import SIZES, SemanticCodecConfig
 from metis_jax.data.corpus import shards
 from metis_jax.data.corpus.records import Record
@@ -130,7 +130,7 @@ def _read_list(folder: pathlib.Path) -> None:
     faults = []
     for line in read_list(str(folder / "jobs.jsonl")):
         try:
-            parse_job(line, "se", {})
+            parse_request(line, "se", {})
         except (ValueError, OSError) as error:
             faults.append(error)
     if faults:

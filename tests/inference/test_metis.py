@@ -17,7 +17,7 @@ from metis_jax.clock import CODEC_HOP, ssl_frames
 from metis_jax.inference.engine import Engine
 from metis_jax.inference.jobs import StageSettings
 from metis_jax.inference.metis import Metis, Prompt, Settings, doubled
-from metis_jax.inference.script import Part, Plan, Script
+from metis_jax.inference.script import Plan, Script, Utterance
 from metis_jax.inference.windows import WindowPlan
 from metis_jax.types import Policy
 from metis_jax.weights.bundle import Bundle
@@ -169,7 +169,7 @@ def test_words_guide_those_sources_that_have_them(engine):
 def test_parts_of_a_long_text_become_one_wave():
     metis = Metis(CountingEngine())
     voice = Prompt(np.zeros(0, np.float32), np.zeros(50, np.int32), np.zeros((50, 1), np.int32))
-    plan = Plan((Part(np.ones(9, np.int32), 1000), Part(np.ones(7, np.int32), 700)), "seconds")
+    plan = Plan((Utterance(np.ones(9, np.int32), 1000), Utterance(np.ones(7, np.int32), 700)), "seconds")
     [speech, short] = metis.speak([plan, Plan(plan.parts[1:], "bytes")], voice)
     expected = np.concatenate([np.arange(1, 1001), np.arange(1, 701)])
     np.testing.assert_array_equal(speech.semantic[50:], expected)

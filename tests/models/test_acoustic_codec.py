@@ -15,7 +15,7 @@ from metis_jax.config import SIZES, AcousticCodecConfig
 from metis_jax.convert.acoustic_codec import config_from_shapes, rules
 from metis_jax.convert.components import rules_for
 from metis_jax.convert.rules import to_tensors, to_variables
-from metis_jax.models.acoustic_codec import AcousticCodec, SpectrumEncoder, WaveEncoder, num_frames
+from metis_jax.models.acoustic_codec import AcousticCodec, SpectrumEncoder, WaveEncoder, code_frames
 from metis_jax.models.components import abstract_variables
 from metis_jax.types import Policy
 from metis_jax.weights.tensor_files import WeightsError
@@ -82,14 +82,14 @@ def test_a_wave_that_is_no_multiple_of_the_hop_equals_the_reference(variables):
 @pytest.mark.parametrize("encoder", [WaveEncoder(CONFIG, Policy()), SpectrumEncoder(SPECTRUM, Policy())])
 @pytest.mark.parametrize("samples", [1, 479, 480, 481, 5403, 11040])
 def test_the_encoder_makes_as_many_frames_as_promised(encoder, samples):
-    promised = num_frames(samples, CONFIG.strides)
+    promised = code_frames(samples, CONFIG.strides)
     latents, lengths = jax.eval_shape(
         lambda: encoder.init_with_output(
             jax.random.key(0), jnp.zeros((1, samples), jnp.float32), jnp.array([samples], jnp.int32)
         )[0]
     )
     assert latents.shape == (1, promised, CONFIG.latent_width)
-    assert num_frames(jnp.array([samples]), CONFIG.strides).tolist() == [promised]
+    assert code_frames(jnp.array([samples]), CONFIG.strides).tolist() == [promised]
 
 
 @pytest.mark.parametrize("seed", range(3))

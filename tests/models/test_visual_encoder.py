@@ -12,12 +12,13 @@ import pytest
 import recipe
 
 from metis_jax.config import SIZES, VisualEncoderConfig
-from metis_jax.convert.rules import UNUSED, to_tensors, to_variables
+from metis_jax.convert.rules import to_tensors, to_variables
 from metis_jax.convert.visual_encoder import RULES, config_from_shapes
 from metis_jax.layers.stack import unstack_params
 from metis_jax.models.components import abstract_variables
 from metis_jax.models.visual_encoder import VisualEncoder
 from metis_jax.types import Policy
+from metis_jax.weights.bundle import UNUSED
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 TINY = SIZES["tiny"][VisualEncoderConfig]

@@ -13,12 +13,13 @@ import recipe
 from scipy.special import erf
 
 from metis_jax.config import SIZES, WhisperEncoderConfig
-from metis_jax.convert.rules import UNUSED, to_tensors, to_variables
+from metis_jax.convert.rules import to_tensors, to_variables
 from metis_jax.convert.whisper_encoder import PREFIX, RULES, config_from_shapes
 from metis_jax.layers.stack import keep_layers, unstack_params
 from metis_jax.models.components import abstract_variables
 from metis_jax.models.whisper_encoder import WhisperEncoder
 from metis_jax.types import Policy
+from metis_jax.weights.bundle import UNUSED
 
 # Heads of 64, as shapes do not tell how many there are.
 SMALL = WhisperEncoderConfig(mel_bins=20, width=128, num_layers=3, hidden_layer=2, num_heads=2, mlp_width=96)

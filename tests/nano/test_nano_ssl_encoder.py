@@ -9,12 +9,11 @@ import recipe
 from safetensors.numpy import save_file
 
 from metis_jax.config import WhisperEncoderConfig
-from metis_jax.convert.rules import UNUSED
 from metis_jax.convert.whisper_encoder import RULES
 from metis_jax.data.batches.pipeline import Pipeline, PipelineConfig
 from metis_jax.data.corpus.synthetic import write_synthetic_shards
 from metis_jax.models.ssl_features import make_ssl_encoder, wave_features
-from metis_jax.weights.bundle import Bundle, stored_shapes
+from metis_jax.weights.bundle import UNUSED, Bundle, stored_shapes
 from nano import ssl_encoder
 
 CONFIG = WhisperEncoderConfig(mel_bins=8, width=64, num_layers=3, hidden_layer=2, num_heads=1, mlp_width=32)

@@ -52,7 +52,7 @@ def test_padding_and_neighbours_change_nothing(seed):
 
 def test_frame_counts():
     samples = jnp.array([0, 399, 400, 559, 560, 719, 720, 16000], jnp.int32)
-    np.testing.assert_array_equal(mel.num_frames(samples), [0, 0, 1, 1, 2, 2, 3, 98])
+    np.testing.assert_array_equal(mel.log_mel_frames(samples), [0, 0, 1, 1, 2, 2, 3, 98])
     np.testing.assert_array_equal(mel.attended_lengths(samples), [0, 0, 0, 0, 1, 1, 1, 49])
     np.testing.assert_array_equal(mel.emitted_lengths(samples), [0, 0, 1, 1, 1, 1, 2, 49])
 

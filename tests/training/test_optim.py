@@ -10,9 +10,9 @@ from metis_jax.config import LoraConfig, SemanticGeneratorConfig
 from metis_jax.sharding import MeshConfig, make_mesh
 from metis_jax.training.optim import (
     OptimizerConfig,
+    by_rules,
     learning_rate,
     make_optimizer,
-    match_rules,
     split_trainable,
 )
 from metis_jax.training.state import StateMaker, count_params, make_layout
@@ -58,19 +58,19 @@ def test_bad_optimizers_are_refused():
 
 def test_the_first_matching_rule_wins():
     rules = ((r"params/a/.*", False), (r".*", True))
-    assert match_rules(TREE, rules, "x") == {
+    assert by_rules(TREE, rules, "x") == {
         "params": {"a": {"kernel": False, "bias": False}, "b": {"lora": {"up": True}}}
     }
 
 
 def test_a_path_without_a_rule_is_an_error():
     with pytest.raises(ValueError, match="no rule of optimizer.decay matches parameter 'params/b/lora/up'"):
-        match_rules(TREE, ((r"params/a/.*", True),), "optimizer.decay")
+        by_rules(TREE, ((r"params/a/.*", True),), "optimizer.decay")
 
 
 def test_rules_match_whole_paths():
     with pytest.raises(ValueError, match="no rule"):
-        match_rules(TREE, ((r"params", True),), "x")
+        by_rules(TREE, ((r"params", True),), "x")
 
 
 def test_decay_reaches_matrices_and_nothing_else():

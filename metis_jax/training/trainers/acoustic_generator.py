@@ -99,7 +99,6 @@ class AcousticGeneratorTrainer(Trainer):
                 masks.is_prompt,
                 masks.time,
                 lengths=batch["lengths"],
-                deterministic=deterministic,
             )
             return model.logits(hidden, level)
 

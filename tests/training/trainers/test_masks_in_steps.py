@@ -111,7 +111,7 @@ def test_the_frame_between_prompt_and_target_is_hidden_and_not_predicted():
 
 
 def test_a_bare_row_is_what_the_second_pass_of_guidance_sees(monkeypatch):
-    """Training on rows without prompt and phones and `twin` of decoding give the same hidden states."""
+    """Training on rows without prompt and phones and both passes of decoding give the same hidden states."""
     config = dataclasses.replace(mini.ADAPTED, phone_vocabulary=9)
     trainer = SemanticGeneratorTrainer(generator=config, prompt_probability=0.0)
     variables = trainer._model.init(jax.random.key(0), jnp.zeros((1, 2), jnp.int32), method="init_all")
@@ -150,7 +150,7 @@ def test_a_bare_row_is_what_the_second_pass_of_guidance_sees(monkeypatch):
     at = np.arange(t)[None] - np.asarray(starts)[:, None]
     hidden_there = np.take_along_axis(np.asarray(found["is_masked"]), at.clip(0), axis=1) | (at < 0)
 
-    def twin():
+    def both():
         return SemanticGenerator(config).apply(
             variables,
             batch["tokens"],
@@ -160,10 +160,10 @@ def test_a_bare_row_is_what_the_second_pass_of_guidance_sees(monkeypatch):
             target_frames=t,
             condition=features,
             **{name: batch[name] for name in ("lengths", "phones", "phone_lengths")},
-            method="twin",
+            method="with_and_without_prompt",
         )[1]
 
-    tokens = jax.jit(twin)()
+    tokens = jax.jit(both)()
     for row, length in enumerate(np.asarray(batch["lengths"] - starts)):
         np.testing.assert_allclose(trained[row, :length], tokens[row, :length], atol=1e-5)
 

@@ -7,6 +7,8 @@ import dataclasses
 import math
 from typing import Any
 
+from metis_jax.clock import CODEC_RATE, SSL_RATE
+
 
 def _require(condition: bool, message: str) -> None:
     if not condition:
@@ -44,7 +46,7 @@ class SslEncoderConfig:
     itself.  Not in the paper.
     """
 
-    sample_rate: int = 16000
+    sample_rate: int = SSL_RATE
     mel_bins: int = 80
     frame_stack: int = 2
     width: int = 1024
@@ -98,7 +100,7 @@ class WhisperEncoderConfig:
     phonetic features of an encoder that was there, where w2v-BERT is too large.
     """
 
-    sample_rate: int = 16000
+    sample_rate: int = SSL_RATE
     mel_bins: int = 80
     width: int = 384
     num_layers: int = 4
@@ -197,7 +199,7 @@ class AcousticCodecConfig:
         learns what to subtract only by what the decoder makes of it; that takes longer than a small budget.
     """
 
-    sample_rate: int = 24000
+    sample_rate: int = CODEC_RATE
     encoder: str = "wave"
     encoder_width: int = 96
     encoder_layers: int = 0

@@ -11,11 +11,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from metis_jax.clock import SSL_RATE
 from metis_jax.ops.lengths import valid_mask
 from metis_jax.ops.stft import frame
 from metis_jax.types import Array, Float, Int
 
-SAMPLE_RATE = 16000
 WIDTH = 400
 HOP = 160
 N_FFT = 512
@@ -53,8 +53,8 @@ def _mel(hertz: np.ndarray) -> np.ndarray:
 @functools.cache
 def kaldi_filters(mel_bins: int) -> np.ndarray:
     """Triangles in mel space over the FFT bins, [n_fft // 2 + 1, m]; drawn in float64, kept in float32."""
-    edges = np.linspace(*_mel(np.array([LOWEST_HERTZ, SAMPLE_RATE / 2])), mel_bins + 2)
-    bins = _mel(np.arange(N_FFT // 2 + 1) * (SAMPLE_RATE / N_FFT))[:, None]
+    edges = np.linspace(*_mel(np.array([LOWEST_HERTZ, SSL_RATE / 2])), mel_bins + 2)
+    bins = _mel(np.arange(N_FFT // 2 + 1) * (SSL_RATE / N_FFT))[:, None]
     rising = (bins - edges[None, :-2]) / np.diff(edges)[None, :-1]
     falling = (edges[None, 2:] - bins) / np.diff(edges)[None, 1:]
     return np.maximum(0, np.minimum(rising, falling)).astype(np.float32)

@@ -12,11 +12,11 @@ import jax.numpy as jnp
 import librosa
 import numpy as np
 
+from metis_jax.clock import SSL_RATE
 from metis_jax.ops.lengths import valid_mask, zero_padding
 from metis_jax.ops.stft import frame, hann_window
 from metis_jax.types import Array, Float, Int
 
-SAMPLE_RATE = 16000
 WIDTH = 400
 HOP = 160
 FLOOR = 1e-10
@@ -26,7 +26,7 @@ RANGE = 8.0
 @functools.cache
 def slaney_filters(mel_bins: int) -> np.ndarray:
     """Triangles of equal area over the FFT bins, [201, m]."""
-    return librosa.filters.mel(sr=SAMPLE_RATE, n_fft=WIDTH, n_mels=mel_bins).T.astype(np.float32)
+    return librosa.filters.mel(sr=SSL_RATE, n_fft=WIDTH, n_mels=mel_bins).T.astype(np.float32)
 
 
 def log_mel_frames(samples: Int[Array, " b"]) -> Int[Array, " b"]:

@@ -1,6 +1,6 @@
 """Whether the models of a bundle fit one another and the frame arithmetic, asked before any weights are read."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from metis_jax.clock import CODEC_HOP, CODEC_RATE, SSL_HOP, SSL_RATE
@@ -42,7 +42,7 @@ def check_models(bundle: Bundle, names: Sequence[str]) -> None:
         if found not in _KINDS_OF[name]:
             raise WeightsError(f"{bundle.path}: {name} is a {found}; expected a {' or '.join(_KINDS_OF[name])}")
     configs = {name: bundle.components[name] for name in names}
-    for problem in _misfits(configs):
+    for problem in misfits(configs):
         raise WeightsError(f"{bundle.path}: {problem}")
 
 
@@ -61,7 +61,8 @@ def check_generator(bundle: Bundle, task: str, config: SemanticGeneratorConfig) 
         )
 
 
-def _misfits(configs: dict[str, Any]) -> Iterator[str]:
+def misfits(configs: Mapping[str, Any]) -> Iterator[str]:
+    """What of {name in the chain: configuration} does not fit, a line each; some of the names are enough."""
     for name, fields in _FIXED.items():
         for field, expected in fields.items():
             if name in configs and (found := getattr(configs[name], field)) != expected:

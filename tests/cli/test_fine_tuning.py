@@ -10,7 +10,8 @@ import pytest
 import soundfile
 from official_folder import write_official
 
-from metis_jax.data.corpus.synthetic import RATE, synthetic_wave
+from metis_jax.clock import CODEC_RATE
+from metis_jax.data.corpus.synthetic import synthetic_wave
 from metis_jax.weights.bundle import Bundle
 
 ROOT = pathlib.Path(__file__).parents[2]
@@ -27,7 +28,7 @@ def run(*command: str) -> str:
 def test_from_files_of_one_speaker_to_a_bundle_that_enhances(tmp_path):
     rng = np.random.default_rng(0)
     for index in range(12):
-        soundfile.write(tmp_path / f"{index}.wav", synthetic_wave(rng, 2.0, pitch=120.0, size=1.0), RATE)
+        soundfile.write(tmp_path / f"{index}.wav", synthetic_wave(rng, 2.0, pitch=120.0, size=1.0), CODEC_RATE)
     lines = [{"path": f"{index}.wav", "speaker": "anna"} for index in range(12)]
     (tmp_path / "mine.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     run("data/prepare.py", f"--input={tmp_path / 'mine.jsonl'}", f"--output={tmp_path / 'shards'}", "--processes=1")

@@ -13,31 +13,29 @@ import soundfile
 from jaxtyping import Float
 from scipy.signal import lfilter
 
+from metis_jax.clock import CODEC_RATE, FRAME_RATE
 from metis_jax.data.corpus.records import Record
 from metis_jax.data.corpus.shards import shard_name, write_shard
-
-RATE = 24_000
-FRAME_RATE = 50
 
 
 def synthetic_wave(rng: np.random.Generator, seconds: float, *, pitch: float, size: float) -> Float[np.ndarray, " l"]:
     """A voice of mean `pitch` (hertz) whose resonances lie at `size` times the usual places."""
-    length = int(seconds * RATE)
+    length = int(seconds * CODEC_RATE)
     syllables = max(2, int(seconds * 4))
     at = np.arange(length) / length * (syllables - 1)
 
     def moving(low: float, high: float) -> np.ndarray:
         return np.interp(at, np.arange(syllables), rng.uniform(low, high, syllables))
 
-    phase = np.cumsum(pitch * moving(0.85, 1.2)) / RATE
+    phase = np.cumsum(pitch * moving(0.85, 1.2)) / CODEC_RATE
     pulses = (np.diff(np.floor(phase), prepend=0) > 0).astype(np.float64) + 0.01 * rng.standard_normal(length)
     wave = np.zeros(length)
-    block = RATE // 40
+    block = CODEC_RATE // 40
     tracks = [moving(*span) * size for span in ((300.0, 800.0), (900.0, 2200.0), (2300.0, 3200.0))]
     for track in tracks:
         state = np.zeros(2)
         for start in range(0, length, block):
-            radius, angle = 0.98, 2 * np.pi * track[start] / RATE
+            radius, angle = 0.98, 2 * np.pi * track[start] / CODEC_RATE
             part, state = lfilter(
                 [1 - radius], [1, -2 * radius * np.cos(angle), radius**2], pulses[start : start + block], zi=state
             )
@@ -65,7 +63,7 @@ def synthetic_record(
     arrays: dict[str, np.ndarray] = {}
     if kind == "speech":
         wave = synthetic_wave(rng, length, pitch=90.0 + 20.0 * voice, size=0.85 + 0.05 * voice)
-        frames = int(len(wave) / RATE * FRAME_RATE) - 1
+        frames = int(len(wave) / CODEC_RATE * FRAME_RATE) - 1
         period = np.arange(frames) % 8
         arrays = {
             "ssl_tokens": rng.integers(0, codebook, 8)[period].astype(np.int32),
@@ -74,18 +72,18 @@ def synthetic_record(
             "visual_features": rng.standard_normal((frames // 2 + 1, visual_width)).astype(np.float32),
         }
     elif kind == "noise":
-        wave = (0.1 * rng.standard_normal(int(length * RATE))).astype(np.float32)
+        wave = (0.1 * rng.standard_normal(int(length * CODEC_RATE))).astype(np.float32)
     else:
-        decay = np.exp(-np.arange(RATE // 4) / (0.05 * RATE))
+        decay = np.exp(-np.arange(CODEC_RATE // 4) / (0.05 * CODEC_RATE))
         wave = (decay * rng.standard_normal(len(decay))).astype(np.float32)
         wave[0] = 1.0
         wave /= np.abs(wave).max()
     audio = io.BytesIO()
-    soundfile.write(audio, wave, RATE, format="FLAC", subtype="PCM_16")
+    soundfile.write(audio, wave, CODEC_RATE, format="FLAC", subtype="PCM_16")
     return Record(
         id=f"{kind}-{index}",
         audio=audio.getvalue(),
-        sample_rate=RATE,
+        sample_rate=CODEC_RATE,
         samples=len(wave),
         kind=kind,
         text="a synthetic sentence" if kind == "speech" else "",

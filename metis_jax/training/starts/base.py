@@ -13,6 +13,7 @@ from metis_jax.training.config import DRAWN, FOLLOWS, TrainConfig
 from metis_jax.training.trainers.protocol import Trainer
 from metis_jax.training.trainers.registry import make_trainer
 from metis_jax.weights.bundle import Bundle
+from metis_jax.weights.compatibility import misfits
 
 GENERATOR, STAGE_2 = "semantic_generator", "acoustic_generator"
 _CHANGED = ("stage", "model", "tasks", "initial", "skip_initial", "code_vectors")
@@ -26,7 +27,10 @@ def read_config(section: Mapping[str, Any]) -> TrainConfig:
     if base and (missing := [name for name in _CHANGED if name not in section]):
         raise ValueError(f"config.{missing[0]} is missing; a run with config.base has {', '.join(_CHANGED)}")
     config = from_config_dict(TrainConfig, _on(Bundle(base), section) if base else section, where="config")
-    reads, given = make_trainer(config.stage, config.model).reads, config.data["stage"]
+    trainer = make_trainer(config.stage, config.model)
+    for problem in misfits(trainer.configs()):
+        raise ValueError(f"config.model: {problem}")
+    reads, given = trainer.reads, config.data["stage"]
     if given not in reads:
         raise ValueError(f"config.data.stage is {given!r}; this {config.stage} is trained on {' or '.join(reads)}")
     return config

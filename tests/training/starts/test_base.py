@@ -45,6 +45,27 @@ def missing(config) -> dict[str, int]:
     return check_initial(make_layout(trainer, config.optimizers, make_mesh(config.mesh)), initial)
 
 
+@pytest.mark.parametrize(
+    ("name", "component", "changes", "message"),
+    [
+        ("acoustic_codec", "acoustic_codec", {"strides": (2, 4, 5, 8)}, "acoustic_codec has hop 320; expected 480"),
+        ("ssl_encoder", "ssl_encoder", {"sample_rate": 8000}, "ssl_encoder has sample_rate 8000; expected 16000"),
+        ("ssl_encoder", "ssl_encoder", {"frame_stack": 4}, "ssl_encoder has hop 640; expected 320"),
+        (
+            "semantic_codec",
+            "semantic_codec",
+            {"feature_width": 9},
+            "semantic_codec has feature_width 9, but",
+        ),
+    ],
+)
+def test_sizes_that_the_code_counts_with_are_refused_by_name(name, component, changes, message):
+    section = importlib.import_module(f"configs.{name}").get_config("tiny").to_dict()
+    section["model"][component] |= changes
+    with pytest.raises(ValueError, match=f"^config.model: {message}"):
+        read_config(section)
+
+
 @pytest.mark.parametrize("words", ["full", "lora"])
 @pytest.mark.parametrize("task", TASKS)
 def test_every_fine_tuning_begins_from_the_packaged_bundle(task, words):
@@ -87,7 +108,7 @@ def test_stage_2_begins_from_the_generator_of_its_levels():
 def test_what_a_base_lacks_is_named(converted, tmp_path):
     with pytest.raises(ValueError, match="not a bundle"):
         read("finetune_se", "", str(tmp_path))
-    named = read("finetune_se", "", str(converted.path), initial={"ssl_encoder": "elsewhere"})
+    named = read("finetune_se", "tiny", str(converted.path), initial={"ssl_encoder": "elsewhere"})
     assert named.initial["ssl_encoder"] == "elsewhere" and named.initial["semantic_codec"]
     with pytest.raises(ValueError, match="config.base has no ssl_encoder; give it as config.initial.ssl_encoder"):
         read("finetune_se", "", _without_encoder(converted, tmp_path / "other"))

@@ -45,7 +45,7 @@ _ATTENTION = flags.DEFINE_string("attention", "", "Attention backend, if not the
 
 
 def random_batch(config: TrainConfig, model: Any, rows: int, frames: int) -> dict[str, np.ndarray]:
-    """A full batch as `metis_jax/data/batches/pipeline.py` makes it."""
+    """A full batch as `metis_jax/data/batches/` makes it."""
     rng = np.random.default_rng(0)
     batch = {"lengths": np.full(rows, frames, np.int32)}
     kind = config.pipeline().stage

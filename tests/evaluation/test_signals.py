@@ -63,9 +63,9 @@ def test_duration_error_is_relative_to_the_reference():
     assert signals.duration_error(np.zeros(200), np.zeros(250)) == pytest.approx(0.25)
 
 
+@pytest.mark.extra("eval", "pystoi", "pesq")
 @pytest.mark.parametrize("name", ["stoi", "pesq"])
 def test_packaged_measures_fall_with_noise(name):
-    pytest.importorskip({"stoi": "pystoi", "pesq": "pesq"}[name], reason="needs the eval extra")
     measure = getattr(signals, name)
     clean = _voice(3.0)
     noise = np.random.default_rng(1).normal(size=len(clean)).astype(np.float32)
@@ -74,8 +74,8 @@ def test_packaged_measures_fall_with_noise(name):
     assert measure(clean, clean + np.float32(0.05) * noise, RATE) < 0.9 * best
 
 
+@pytest.mark.extra("eval", "pystoi")
 def test_stoi_of_almost_nothing_is_refused():
-    pytest.importorskip("pystoi", reason="needs the eval extra")
     wave = np.zeros(RATE, np.float32)
     wave[:2000] = _voice()[:2000]
     with pytest.raises(Unmeasurable, match="too little speech"):

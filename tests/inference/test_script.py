@@ -1,7 +1,5 @@
 """Texts to passes: the rules of length, splitting, phones given directly, and everything that is refused."""
 
-import importlib.util
-
 import numpy as np
 import pytest
 
@@ -14,10 +12,7 @@ PROMPT = {"prompt_phones": "|".join(["a|n"] * 10), "prompt_language": "en"}  # t
 TEXTLESS = {"phones": PHONES, **PROMPT}
 FRAMES = 100  # of the prompt: two seconds
 
-needs_text = pytest.mark.skipif(
-    any(importlib.util.find_spec(name) is None for name in ("phonemizer", "inflect", "jieba", "py3langid")),
-    reason="needs the text extra",
-)
+needs_text = pytest.mark.extra("text", "phonemizer", "inflect", "jieba", "py3langid")
 
 
 def plan(reader=None, *, room=1400, frames=FRAMES, **script):

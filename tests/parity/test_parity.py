@@ -13,6 +13,7 @@ import numpy as np
 import official_folder
 import pytest
 import recipe
+from commands import ROOT, users_environment
 
 from metis_jax.convert.rules import to_variables
 from metis_jax.convert.semantic_codec import RULES, config_from_shapes
@@ -157,7 +158,7 @@ def test_what_cannot_run_is_one_line(goldens, capsys, tmp_path):
 def command(goldens):
     """The command as a user runs it: in a process of its own, without this suite's strictness."""
     line = [sys.executable, "-m", "metis_jax.convert.parity", f"--goldens={goldens}"]
-    return subprocess.run(line, capture_output=True, text=True, cwd=Path(__file__).parents[2])
+    return subprocess.run(line, capture_output=True, text=True, cwd=ROOT, env=users_environment())
 
 
 @pytest.mark.slow

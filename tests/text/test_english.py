@@ -2,11 +2,10 @@
 
 import pytest
 
-pytest.importorskip("phonemizer", reason="needs the text extra")
-pytest.importorskip("inflect", reason="needs the text extra")
-
 from metis_jax.text import english
 from metis_jax.text.frontend import TextFrontEnd
+
+pytestmark = pytest.mark.extra("text", "phonemizer", "inflect")
 
 
 @pytest.mark.parametrize(

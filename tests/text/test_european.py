@@ -2,10 +2,10 @@
 
 import pytest
 
-pytest.importorskip("phonemizer", reason="needs the text extra")
-
 from metis_jax.text import espeak, french, german, korean
 from metis_jax.text.frontend import TextFrontEnd
+
+pytestmark = pytest.mark.extra("text", "phonemizer")
 
 
 @pytest.mark.parametrize(

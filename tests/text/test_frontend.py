@@ -15,18 +15,17 @@ from metis_jax.text import languages
 from metis_jax.text.errors import TextError
 from metis_jax.text.lexicon import Lexicon
 
-FULL = ("phonemizer", "inflect", "jieba", "cn2an", "pypinyin_dict", "pyopenjtalk", "py3langid")
+FULL = pytest.mark.extra("text", "phonemizer", "inflect", "jieba", "cn2an", "pypinyin_dict", "pyopenjtalk", "py3langid")
 
 
 @pytest.fixture
 def front_end():
-    for package in FULL:
-        pytest.importorskip(package, reason="needs the text extra")
     from metis_jax.text.frontend import TextFrontEnd
 
     return TextFrontEnd()
 
 
+@pytest.mark.extra("text", "py3langid")
 @pytest.mark.parametrize(
     ("text", "language"),
     [
@@ -42,7 +41,6 @@ def front_end():
     ],
 )
 def test_detection(text, language):
-    pytest.importorskip("py3langid", reason="needs the text extra")
     assert languages.detect(text) == language
 
 
@@ -63,17 +61,20 @@ def test_passages(text, passages):
     assert list(languages.chinese_and_english(text, otherwise="zh")) == passages
 
 
+@FULL
 @pytest.mark.parametrize("text", ["", "  \n"])
 def test_empty_text_is_refused(front_end, text):
     with pytest.raises(TextError, match="^text: it is empty"):
         front_end.read(text, "en")
 
 
+@FULL
 def test_an_unknown_language_is_refused(front_end):
     with pytest.raises(TextError, match="'xx' is not known; use one of en, zh, de, fr, ko, ja or auto"):
         front_end.read("hello", "xx")
 
 
+@FULL
 def test_unsupported_characters_are_reported_once(front_end, caplog):
     with caplog.at_level(logging.WARNING, "metis_jax"):
         assert front_end.read("I love 🍕, 🍕!", "en").unsupported == ("🍕",)
@@ -81,16 +82,19 @@ def test_unsupported_characters_are_reported_once(front_end, caplog):
     assert [record.getMessage() for record in caplog.records] == ["left out, not readable as 'en': 🍕"]
 
 
+@FULL
 def test_half_of_a_pair_is_reported(front_end):
     assert front_end.read("half a \ud83c pair", "en").unsupported == ("\ufffd",)
 
 
+@FULL
 def test_unsupported_everywhere(front_end):
     for language in languages.LANGUAGES:
         reading = front_end.read("🍕", language)
         assert reading.unsupported == ("🍕",) and reading.ids == ()
 
 
+@FULL
 @pytest.mark.parametrize(
     ("language", "text"),
     [
@@ -108,6 +112,7 @@ def test_accents_may_stand_apart_from_their_letters(front_end, language, text):
     assert reading == front_end.read(text, language) and not reading.unsupported
 
 
+@FULL
 @pytest.mark.parametrize("language", languages.LANGUAGES)
 @pytest.mark.parametrize("digits", ["２０", "٢٠", "२०", "๒๐", "𝟐𝟎"])
 def test_digits_of_every_script_are_digits(front_end, language, digits):
@@ -115,16 +120,19 @@ def test_digits_of_every_script_are_digits(front_end, language, digits):
     assert reading == front_end.read("ok 20", language) and not reading.unsupported
 
 
+@FULL
 @pytest.mark.parametrize("language", languages.LANGUAGES)
 @pytest.mark.parametrize("text", ["ｏｋ ＡＢ", "𝐨𝐤 𝔸𝓑"])
 def test_letters_of_every_width_and_face_are_letters(front_end, language, text):
     assert front_end.read(text, language) == front_end.read("ok AB", language)
 
 
+@FULL
 def test_a_ligature_is_its_letters(front_end):
     assert front_end.read("ﬁnd the ﬂoor", "en") == front_end.read("find the floor", "en")
 
 
+@FULL
 @pytest.mark.parametrize(
     ("language", "text", "as_if", "unsupported"),
     [
@@ -154,6 +162,7 @@ def test_what_is_not_said_is_named_and_joins_no_words(front_end, language, text,
     assert reading.unsupported == tuple(unsupported)
 
 
+@FULL
 def test_the_lexicon_wins(front_end):
     from metis_jax.text.frontend import TextFrontEnd
 
@@ -199,6 +208,7 @@ ODD = st.sampled_from(
 )
 
 
+@FULL
 @pytest.mark.parametrize("language", [*languages.LANGUAGES, languages.AUTO])
 def test_no_text_breaks_it(front_end, language):
     @settings(max_examples=40, deadline=None, database=None, suppress_health_check=list(HealthCheck))
@@ -214,17 +224,20 @@ def test_no_text_breaks_it(front_end, language):
     check()
 
 
+@FULL
 @pytest.mark.parametrize("language", languages.LANGUAGES)
 @pytest.mark.parametrize("unit", ["1", "1,", "word. ", "不", "一", "ー", "あ", "안녕 ", "שלום ", "😀", "'"])
 def test_very_long_text(front_end, language, unit):
     front_end.read(unit * 3000, language)
 
 
+@FULL
 def test_a_text_of_a_book_is_refused(front_end):
     with pytest.raises(TextError, match="has 100001 characters; at most 100000 are read at once, give it in parts"):
         front_end.read("a" * 100_001, "en")
 
 
+@FULL
 def test_long_runs_reach_the_libraries_in_short_pieces_or_once(front_end, monkeypatch):
     """`jieba` is quadratic in what it is given, and `inflect` takes most of a millisecond for a number."""
     from metis_jax.text import english, mandarin

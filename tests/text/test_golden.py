@@ -7,8 +7,7 @@ import pytest
 
 from metis_jax.text import frontend, vocabulary
 
-pytest.importorskip("phonemizer", reason="needs the text extra")
-pytest.importorskip("pyopenjtalk", reason="needs the text extra")
+pytestmark = pytest.mark.extra("text", "phonemizer", "pyopenjtalk")
 
 ROWS = json.loads((Path(__file__).parents[1] / "golden" / "g2p.json").read_text(encoding="utf-8"))
 

@@ -26,6 +26,7 @@ def test_h_has_a_combining_cedilla():
     assert morae.phones(["ハ"]) == "c\u0327|a"
 
 
+@pytest.mark.extra("text", "pyopenjtalk")
 @pytest.mark.parametrize(
     ("text", "symbols"),
     [
@@ -37,14 +38,13 @@ def test_h_has_a_combining_cedilla():
     ],
 )
 def test_sentences(text, symbols):
-    pytest.importorskip("pyopenjtalk", reason="needs the text extra")
     from metis_jax.text import japanese
 
     assert japanese.phonemes(text)[0] == symbols
 
 
+@pytest.mark.extra("text", "pyopenjtalk")
 def test_long_text_is_read_in_parts():
-    pytest.importorskip("pyopenjtalk", reason="needs the text extra")
     from metis_jax.text import japanese
 
     once = japanese.phonemes("これはテストです。")[0]

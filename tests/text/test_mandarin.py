@@ -2,13 +2,11 @@
 
 import pytest
 
-pytest.importorskip("jieba", reason="needs the text extra")
-pytest.importorskip("pypinyin_dict", reason="needs the text extra")
-pytest.importorskip("cn2an", reason="needs the text extra")
-
 from metis_jax.text import hanzi, mandarin
 from metis_jax.text.bopomofo import Syllable
 from metis_jax.text.frontend import TextFrontEnd
+
+pytestmark = pytest.mark.extra("text", "jieba", "pypinyin_dict", "cn2an")
 
 
 def tones(word: str) -> list[int]:

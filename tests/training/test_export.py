@@ -20,6 +20,7 @@ from metis_jax.training.starts.base import read_config
 from metis_jax.weights.bundle import Bundle, write_bundle
 from metis_jax.weights.identity import OtherEncoder
 
+pytestmark = pytest.mark.usefixtures("one_device")
 GENERATOR = COMPONENTS["semantic_generator"]
 ADAPTERS_ONLY = ((r"params/.*/lora/(down|up)", True), (r"params/condition_adapter/.*", True), (r".*", False))
 

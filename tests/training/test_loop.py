@@ -26,6 +26,8 @@ from metis_jax.training.metrics import Writer
 from metis_jax.training.run import _check_frozen, digest, start_run
 from metis_jax.weights.bundle import write_bundle
 
+pytestmark = pytest.mark.usefixtures("one_device")
+
 
 def config(**changes) -> TrainConfig:
     values = dict(
@@ -41,7 +43,7 @@ def config(**changes) -> TrainConfig:
         },
         optimizers={"semantic_generator": {"learning_rate": 1e-2, "warmup_steps": 2}},
         steps=8,
-        tokens_per_device=50,  # a row
+        tokens_per_device=400,  # eight rows
         synthetic=16,
         ema_decay=0.9,
         log_every=1,
@@ -65,7 +67,7 @@ def final_digest(workdir, changes=None) -> str:
 
 
 @pytest.fixture(scope="module")
-def straight(tmp_path_factory):
+def straight(one_device, tmp_path_factory):
     """Eight steps without a break."""
     workdir = tmp_path_factory.mktemp("straight")
     assert train(config(), workdir).step == 8
@@ -81,7 +83,7 @@ def test_a_run_writes_what_it_promises(straight):
     checkpoints = Checkpoints(straight / "checkpoints")
     assert checkpoints.steps() == [6, 8]  # the last two
     about = checkpoints.read_about(8)
-    assert about["config"]["tokens_per_device"] == 50
+    assert about["config"]["tokens_per_device"] == 400
     checkpoints.close()
 
 
@@ -173,10 +175,13 @@ def test_a_checkpoint_of_other_data_is_refused(straight):
 
 
 def test_on_other_devices_a_run_keeps_the_batches_it_began_with(straight, tmp_path, monkeypatch):
-    assert train(config(steps=2), tmp_path).step == 2
-    for module in (loop, training_run):
-        monkeypatch.setattr(module, "make_mesh", lambda config: make_mesh(config, jax.devices()[:4]))
-    train(config(steps=4), tmp_path)  # where it would have begun with half the rows
+    def with_devices(count: int, steps: int) -> None:
+        for module in (loop, training_run):
+            monkeypatch.setattr(module, "make_mesh", lambda config: make_mesh(config, jax.local_devices()[:count]))
+        assert train(config(tokens_per_device=50, steps=steps), tmp_path).step == steps
+
+    with_devices(8, 2)
+    with_devices(4, 4)  # where it would have begun with half the rows
     checkpoints = Checkpoints(tmp_path / "checkpoints")
     assert checkpoints.read_data(4)["rows"] == [8]
     checkpoints.close()
@@ -185,7 +190,7 @@ def test_on_other_devices_a_run_keeps_the_batches_it_began_with(straight, tmp_pa
 
 
 def test_batches_that_other_devices_can_not_split_are_refused():
-    mesh = make_mesh(MeshConfig())
+    mesh = make_mesh(MeshConfig(), jax.local_devices())
     training_run.check_rows([32, 16], 2, mesh)
     with pytest.raises(ValueError, match=r"batches of 12, 6 rows.* data x fsdp = 16; choose .* data x fsdp divides 3"):
         training_run.check_rows([12, 6], 2, mesh)

@@ -14,6 +14,8 @@ from metis_jax.training import loop
 from metis_jax.training.checkpoint import Checkpoints
 from metis_jax.training.loop import train
 
+pytestmark = pytest.mark.usefixtures("one_device")
+
 
 def write(folder, count: int, first: int = 0) -> tuple[str, ...]:
     """Shards of one synthetic voice, whom the corpus does not hold out."""
@@ -40,7 +42,7 @@ def test_one_speaker_is_validated_by_recordings_kept_apart(tmp_path):
     made = on(write(tmp_path / "shards", 20))
     assert train(made, tmp_path / "run").step == 4
     assert validated(tmp_path / "run") == [2, 4]
-    pipeline = Pipeline(made.pipeline(8))
+    pipeline = Pipeline(made.pipeline())
     assert not set(pipeline.parts[0].items) & set(pipeline.validation().parts[0].items)
 
 
@@ -56,7 +58,7 @@ def test_a_development_set_of_ones_own_is_the_validation(tmp_path):
     made = on(write(tmp_path / "shards", 5), data={"validation_shards": dev})
     assert train(made, tmp_path / "run").step == 4
     assert validated(tmp_path / "run") == [2, 4]
-    assert len(Pipeline(made.pipeline(8)).parts[0]) == 5
+    assert len(Pipeline(made.pipeline()).parts[0]) == 5
 
 
 def test_validation_can_be_turned_off(tmp_path):
@@ -83,6 +85,6 @@ def test_an_evaluation_that_fails_does_not_lose_the_steps_before(tmp_path, monke
 
 def test_the_seed_of_a_run_is_that_of_its_data(tmp_path):
     shards = write(tmp_path / "shards", 20)
-    first = [Pipeline(on(shards, seed=seed).pipeline(8))[0]["tokens"] for seed in (0, 0, 7)]
+    first = [Pipeline(on(shards, seed=seed).pipeline())[0]["tokens"] for seed in (0, 0, 7)]
     np.testing.assert_array_equal(first[0], first[1])
     assert first[0].shape != first[2].shape or (first[0] != first[2]).any()

@@ -6,13 +6,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-pytest.importorskip("av", reason="needs the video extra")
-pytest.importorskip("onnxruntime", reason="needs the video extra")
-
 from metis_jax.video import faces
 from metis_jax.video.errors import MissingVideoExtra
 from metis_jax.video.frames import read_frames
 
+pytestmark = pytest.mark.extra("video", "av", "onnxruntime")
 CLIP = Path(__file__).parents[1] / "golden" / "video" / "face.mp4"
 
 

@@ -4,14 +4,13 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
-
-pytest.importorskip("av", reason="needs the video extra")
-
 from clips import grey, turned, write_clip
 
 from metis_jax.files.inputs import InputError
 from metis_jax.video.errors import VideoError
 from metis_jax.video.frames import read_frames, shown_size, size_of
+
+pytestmark = pytest.mark.extra("video", "av")
 
 
 def levels(path):

@@ -6,9 +6,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-
-pytest.importorskip("av", reason="needs the video extra")
-
 from clips import grey, write_clip
 
 from metis_jax.files.inputs import InputError, read_arrays
@@ -18,6 +15,7 @@ from metis_jax.video.faces import Faces, mtcnn
 from metis_jax.video.frames import read_frames
 from metis_jax.video.sheet import chosen, png, sheet_of
 
+pytestmark = pytest.mark.extra("video", "av")
 CLIP = Path(__file__).parents[1] / "golden" / "video" / "face.mp4"
 FACE = np.array([(30.0, 30), (60, 30), (45, 45), (33, 65), (57, 65)], np.float32)
 
@@ -156,8 +154,8 @@ def test_a_still_picture_and_a_short_clip(tmp_path):
     assert still.shape == (3, 88, 88) and np.ptp(still.astype(int), axis=0).max() < 12
 
 
+@pytest.mark.extra("video", "onnxruntime")
 def test_the_face_of_the_clip_is_followed_by_the_networks():
-    pytest.importorskip("onnxruntime", reason="needs the video extra")
     followed = mouths.follow(map(mtcnn(), itertools.islice(read_frames(CLIP), 4)))
     assert followed.is_seen.all() and followed.faces == 1
     np.testing.assert_allclose(followed.points, detect(None).points.repeat(4, axis=0), atol=5)

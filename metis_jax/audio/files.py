@@ -9,7 +9,8 @@ import dataclasses
 import itertools
 import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
@@ -44,6 +45,23 @@ class Wave:
     def at(self, rate: int) -> Float[np.ndarray, " k"]:
         """The samples at another rate."""
         return resample(self.samples, self.rate, rate)
+
+
+class Stream:
+    """A wave in pieces, and how long it is.
+
+    Attributes:
+      seconds: of the recording, exactly, as far as its pieces were taken.
+    """
+
+    def __init__(self, timed: Iterable[tuple[Float[np.ndarray, " _"], Fraction]]):
+        self._timed = timed
+        self.seconds = Fraction(0)
+
+    def __iter__(self) -> Iterator[Float[np.ndarray, " _"]]:
+        for piece, seconds in self._timed:
+            self.seconds += seconds
+            yield piece
 
 
 def check_wave(wave: Wave, name: str) -> Wave:
@@ -118,15 +136,20 @@ def read_wave(path: str | os.PathLike, *, maximum_seconds: float = float("inf"))
         return Wave(np.concatenate(blocks), recording.rate)
 
 
-def stream_wave(path: str | os.PathLike, rate: int) -> Iterator[Float[np.ndarray, " k"]]:
+def stream_wave(path: str | os.PathLike, rate: int) -> Stream:
     """A file of any length at `rate`, in pieces of about ten seconds.
 
     Faults that only the end of the file can show (too short, silent) are raised at its end.
     """
+    return Stream(_timed_pieces(path, rate))
+
+
+def _timed_pieces(path: str | os.PathLike, rate: int) -> Iterator[tuple[Float[np.ndarray, " k"], Fraction]]:
     with _opened(path) as recording:
         stream = soxr.ResampleStream(recording.rate, rate, 1, dtype="float32", quality="HQ")
         for block, following in itertools.pairwise(itertools.chain(_mixed_down(recording, path), [None])):
-            yield block if rate == recording.rate else stream.resample_chunk(block, last=following is None)
+            piece = block if rate == recording.rate else stream.resample_chunk(block, last=following is None)
+            yield piece, Fraction(len(block), recording.rate)
 
 
 def check_output(path: str | os.PathLike) -> Path:

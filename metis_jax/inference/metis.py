@@ -5,21 +5,23 @@
     speech = metis.convert(read_wave("source.wav"), prompt)
 
 Follows `Metis.__call__` of the reference, `models/tts/metis/metis.py`, down to how it counts frames; noise-free it
-gives the same tokens.  Sources longer than the 30 s of training go through overlapping windows.
+gives the same tokens.  Sources longer than the 30 s of training go through overlapping windows.  What is made of a
+source is as long as it, to the sample; the last milliseconds, which fill no frame, are silence.
 """
 
 import dataclasses
 import functools
 import os
 from collections.abc import Iterable, Iterator, Sequence
+from fractions import Fraction
 from typing import Any
 
 import jax
 import numpy as np
 
-from metis_jax.audio.files import Wave, check_wave
+from metis_jax.audio.files import Stream, Wave, check_wave
 from metis_jax.audio.voice import match_pitch
-from metis_jax.audio.waves import AudioError, resample
+from metis_jax.audio.waves import AudioError, fit, resample
 from metis_jax.clock import CODEC_HOP, CODEC_RATE, FRAME_RATE, SSL_HOP, SSL_RATE, ssl_frames, ssl_samples
 from metis_jax.inference.buckets import FRAME_BUCKETS
 from metis_jax.inference.durations import Durations
@@ -158,7 +160,9 @@ class Metis:
         """A speech-to-speech task by its name; sources that fit one window are decoded in batches."""
         is_one = isinstance(source, Wave)
         texts = [phones] if isinstance(phones, np.ndarray) else phones
-        waves = [check_wave(wave, "source").at(SSL_RATE) for wave in ([source] if is_one else source)]
+        sources = [check_wave(wave, "source") for wave in ([source] if is_one else source)]
+        waves = [wave.at(SSL_RATE) for wave in sources]
+        seconds = [Fraction(len(wave.samples), wave.rate) for wave in sources]
         voices = _repeated(prompt or self.no_prompt, len(waves))
         settings = settings or self.settings(task)
         short = [i for i, wave in enumerate(waves) if len(wave) <= self._room(voices[i])]
@@ -167,8 +171,9 @@ class Metis:
         own = [waves[i] for i in short], [voices[i] for i in short]
         pieces = self._pieces(*own, self._nothing(), settings, texts=texts)
         speech = dict(zip(short, self._speech(task, pieces, settings, progress), strict=True))
+        speech = {i: _as_long_as(seconds[i], one) for i, one in speech.items()}
         for i in set(range(len(waves))) - set(short):
-            parts = self.stream(task, [waves[i]], voices[i], settings=settings, progress=progress)
+            parts = self.stream(task, Stream([(waves[i], seconds[i])]), voices[i], settings=settings, progress=progress)
             speech[i] = _joined(list(parts), voices[i])
         return speech[0] if is_one else [speech[i] for i in range(len(waves))]
 
@@ -271,7 +276,7 @@ class Metis:
     def stream(
         self,
         task: str,
-        chunks: Iterable[Float[np.ndarray, " _"]],
+        chunks: Stream | Iterable[Float[np.ndarray, " _"]],
         prompt: Prompt | None = None,
         *,
         settings: Settings | None = None,
@@ -282,8 +287,9 @@ class Metis:
         The pieces follow each other without a seam.  Their SSL tokens leave out the prompt's.
         """
         settings, voice = settings or self.settings(task), prompt or self.no_prompt
-        done, tail = self._nothing(), np.zeros(0, np.float32)
-        for index, window in enumerate(self._windows.cut(chunks, samples=self._room(voice), hop=SSL_HOP)):
+        done, tail, given = self._nothing(), np.zeros(0, np.float32), 0
+        source = chunks if isinstance(chunks, Stream) else Stream((one, Fraction(len(one), SSL_RATE)) for one in chunks)
+        for index, window in enumerate(self._windows.cut(source, samples=self._room(voice), hop=SSL_HOP)):
             done.enter(window)
             semantic, acoustic = done.semantic[:0], done.acoustic[:0]
             [piece] = self._pieces([window.samples], [voice], done, settings, window=index)
@@ -294,6 +300,9 @@ class Metis:
             [wave] = self.engine.waves([done.acoustic])
             new = faded(tail, wave[begin * CODEC_HOP : end * CODEC_HOP])
             tail = wave[end * CODEC_HOP : (end + 1) * CODEC_HOP]
+            if window.is_last:
+                new = fit(new, _codec_samples(source.seconds) - given)
+            given += len(new)
             yield Speech(Wave(new, CODEC_RATE), semantic, acoustic)
 
     def planned_steps(self, seconds: float, prompt: Prompt | None, settings: Settings) -> int:
@@ -404,6 +413,16 @@ def _seed(settings: Settings, window: int) -> Seed:
 
 def _repeated(prompt: Prompt | Sequence[Prompt], n: int) -> list[Prompt]:
     return [prompt] * n if isinstance(prompt, Prompt) else list(prompt)
+
+
+def _codec_samples(seconds: Fraction) -> int:
+    return round(seconds * CODEC_RATE)
+
+
+def _as_long_as(seconds: Fraction, speech: Speech) -> Speech:
+    """Speech of exactly `seconds`: tokens have whole frames, and a source seldom has."""
+    wave = Wave(fit(speech.wave.samples, _codec_samples(seconds)), CODEC_RATE)
+    return dataclasses.replace(speech, wave=wave)
 
 
 def _joined(parts: Sequence[Speech], voice: Prompt) -> Speech:

@@ -24,8 +24,9 @@ def test_any_rate_and_channel_count(tmp_path, rate, channels):
     path = write(tmp_path / "a.wav", tone(rate, channels=channels), rate)
     whole = files.read_wave(path)
     assert whole.rate == rate and whole.seconds == 1
-    streamed = np.concatenate(list(files.stream_wave(path, 16000)))
-    assert abs(len(streamed) - 16000) <= 1
+    stream = files.stream_wave(path, 16000)
+    streamed = np.concatenate(list(stream))
+    assert abs(len(streamed) - 16000) <= 1 and stream.seconds == 1
     np.testing.assert_allclose(streamed[1000:-1000], tone(16000)[1000:-1000, 0][: len(streamed) - 2000], atol=2e-3)
 
 

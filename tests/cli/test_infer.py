@@ -32,13 +32,14 @@ def files(tmp_path):
         "good": wave,
         "long": noise(70),
         "wide": noise(1.0, 48000, 8),
+        "odd": noise(44101 / 48000, 48000),
         "short": wave[:800],
         "empty": wave[:0],
         "silent": 0 * wave,
         "nan": hole,
         "long_prompt": noise(25),
     }.items():
-        rate = 48000 if name == "wide" else 16000
+        rate = 48000 if name in ("wide", "odd") else 16000
         soundfile.write(tmp_path / f"{name}.wav", samples, rate, subtype="FLOAT")
     (tmp_path / "text.wav").write_text("no audio")
     (tmp_path / "link.wav").symlink_to("good.wav")
@@ -62,20 +63,20 @@ def run(files, monkeypatch, capsys):
     return command
 
 
-@pytest.mark.parametrize("source, seconds", [("good", 1.0), ("wide", 1.0), ("long", 70.0)])
+@pytest.mark.parametrize("source, seconds", [("good", 1.0), ("odd", 22050 / 24000), ("long", 70.0)])
 def test_one_file(run, source, seconds):
     status, out, err = run("--task=se", f"--source={source}.wav", "--output=out.wav")
     assert status == 0 and not err
-    assert out[-1].startswith(f"audio {seconds - 0.02:.1f} s, compute") and "RTF" in out[-1]
+    assert out[-1].startswith(f"audio {seconds:.1f} s, compute") and "RTF" in out[-1]
     info = soundfile.info("out.wav")
     assert (info.samplerate, info.channels) == (24000, 1)
-    assert info.duration == pytest.approx(seconds, abs=0.05)
+    assert info.frames == seconds * 24000
 
 
 @pytest.mark.parametrize("task", ["vc", "tse"])
 def test_with_a_prompt(run, task):
     status, _, err = run(f"--task={task}", "--source=good.wav", "--prompt=wide.wav", "--output=out.flac")
-    assert status == 0 and not err and soundfile.info("out.flac").duration == pytest.approx(1, abs=0.05)
+    assert status == 0 and not err and soundfile.info("out.flac").duration == 1
 
 
 BAD = {
@@ -174,7 +175,7 @@ def test_a_list_reports_what_fails_and_does_the_rest(run, files):
     status, out, err = run("--task=vc", "--list=jobs.jsonl")
     assert status == 1
     assert sorted(path.name for path in files.glob("?.wav")) == ["a.wav", "d.wav", "h.wav"]
-    assert soundfile.info("d.wav").duration == pytest.approx(70, abs=0.05)
+    assert soundfile.info("d.wav").duration == 70
     expected = {
         2: "not valid JSON",
         3: "none.wav: no such file",
@@ -187,7 +188,7 @@ def test_a_list_reports_what_fails_and_does_the_rest(run, files):
     assert len(err) == len(expected)
     for number, message in expected.items():
         assert any(line.startswith(f"infer: line {number}: ") and message in line for line in err), number
-    assert out[-1].startswith("audio 71.9 s")
+    assert out[-1].startswith("audio 72.0 s")
 
 
 def test_two_lines_of_a_list_share_no_output(run, files):

@@ -30,12 +30,13 @@ import numpy as np
 from absl import app, flags
 
 from metis_jax import config as configs
-from metis_jax.cli.runtime import compile_clock, use_compilation_cache
+from metis_jax.cli.runtime import compile_clock
 from metis_jax.decoding import generators
 from metis_jax.decoding.masked_decode import Decoder, DecodeState, Sampling, make_schedule
 from metis_jax.inference.buckets import PHONE_BUCKETS, bucket
 from metis_jax.inference.jobs import StageSettings
 from metis_jax.inference.metis import Metis, Settings
+from metis_jax.inference.programs import use_compilation_cache
 from metis_jax.models.acoustic_codec import AcousticCodec
 from metis_jax.models.acoustic_generator import AcousticGenerator
 from metis_jax.models.semantic_codec import SemanticCodec
@@ -266,7 +267,7 @@ def stream_long(minutes: float) -> None:
             for name, (config, variables) in components.items():
                 bundle.add(name, config, variables)
             bundle.task("se", "semantic_generator")
-        metis = Metis.from_bundle(path, dtype=_DTYPE.value)
+        metis = Metis.from_pretrained(path, dtype=_DTYPE.value)
         metis.engine.load("se")
         draw = np.random.default_rng(0)
         chunks = (0.1 * draw.normal(size=160000).astype(np.float32) for _ in range(round(6 * minutes)))

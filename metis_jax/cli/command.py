@@ -11,6 +11,7 @@ from typing import NoReturn
 
 from absl import flags
 
+import metis_jax
 from metis_jax.faults import in_one_line
 
 # What a flag or a file can be wrong with.
@@ -25,9 +26,11 @@ flags.disclaim_key_flags()
 
 
 def new_flags(registry: type[flags.FlagValues] = flags.FlagValues) -> flags.FlagValues:
-    """A registry that knows `--help`; one for each command, so that commands can be imported side by side."""
+    """A registry that knows --help and --version; one for each command, so that they can be imported side by side."""
     values = registry()
+    values.set_gnu_getopt()
     flags.DEFINE_boolean("help", False, "Show this help.", short_name="h", flag_values=values)
+    flags.DEFINE_boolean("version", False, "Show the version.", flag_values=values)
     return values
 
 
@@ -35,20 +38,22 @@ def run(
     name: str,
     about: str,
     values: flags.FlagValues,
-    body: Callable[[flags.FlagValues], int | None],
+    body: Callable[..., int | None],
     argv: Sequence[str] | None = None,
     *,
     refusals: tuple[type[Exception], ...] = (),
+    takes_words: bool = False,
 ) -> int:
-    """The exit status of a command whose input is all in flags.
+    """The exit status of a command.
 
     Args:
       name: what its messages begin with.
       about: what `--help` says above the flags.
       values: its flags, begun by `new_flags`.
-      body: the command, given its parsed flags; the exit status, None for 0.
+      body: the command, given its parsed flags and words that are none; the exit status, None for 0.
       argv: the command line behind the command's name; by default the process's own.
       refusals: errors that are the user's to mend, besides `REFUSALS`.
+      takes_words: whether not all of its input is in flags.
     """
 
     def parsed() -> int | None:
@@ -56,9 +61,12 @@ def run(
         if values.help:
             print(f"{about}{values.get_help(include_special_flags=False)}")
             return None
-        if len(rest) > 1:
+        if values.version:
+            print(f"metis_jax {metis_jax.__version__}")
+            return None
+        if len(rest) > 1 and not takes_words:
             raise ValueError(f"unexpected argument {rest[1]!r}; every input is a flag, see --help")
-        return body(values)
+        return body(values, *rest[1:])
 
     return exit_status(name, parsed, refusals=refusals)
 

@@ -15,10 +15,10 @@ from absl import flags
 
 from metis_jax.cli import command
 from metis_jax.cli.command import check_range
-from metis_jax.cli.runtime import use_compilation_cache
 from metis_jax.data.extract import ARRAYS, ExtractConfig, extract
 from metis_jax.files.inputs import parse_json
 from metis_jax.inference.engine import Engine
+from metis_jax.inference.programs import use_compilation_cache
 from metis_jax.sections import from_config_dict
 from metis_jax.types import Policy
 from metis_jax.weights.bundle import CONFIG_FILE, Bundle

@@ -1,13 +1,16 @@
 """Speech from files to files: from recordings, from texts, from lips.
 
-    python infer.py --task=se --source=noisy.wav --output=clean.wav
-    python infer.py --task=vc --source=words.wav --prompt=voice.wav --output=converted.wav
-    python infer.py --task=tts --text="What to say." --prompt=voice.wav --prompt_text="What it says." --output=said.wav
-    python infer.py --task=l2s --features=lips.npy --prompt=voice.wav --output=said.wav
-    python infer.py --task=tse --list=jobs.jsonl
+    metis-infer se noisy.wav                              # writes noisy.se.wav
+    metis-infer se recordings -o clean                    # all files of a folder, to another one
+    metis-infer vc words.wav --prompt=voice.wav -o converted.wav
+    metis-infer tse mixture.wav --prompt=voice.wav
+    metis-infer tts "What to say." --prompt=voice.wav --prompt_text="What it says." -o said.wav
+    metis-infer l2s lips.npy --prompt=voice.wav
+    metis-infer tse --list=jobs.jsonl
 
-A list has one JSON object per line, whose keys are the flags that say what to do: source, prompt, output, text, ….
-Exit status: 0; 2 with one line on stderr when the command can not run; 1 when items of a list failed, each with its
+From a clone, `python infer.py` is the same.  The task and what it works on may be flags too, --task and --source.  A
+list has one JSON object per line, whose keys are the flags that say what to do: source, prompt, output, text, ….
+Exit status: 0; 2 with one line on stderr when the command can not run; 1 when some of several failed, each with its
 line, and the rest were done.
 """
 
@@ -29,13 +32,25 @@ from tqdm import tqdm
 from metis_jax.audio import files
 from metis_jax.audio.files import Wave
 from metis_jax.cli import command
-from metis_jax.cli.requests import KEYS, SHARED, TASKS, Request, make_request, parse_request, read_features, read_list
-from metis_jax.cli.runtime import CompileClock, compile_clock, reports_of, use_compilation_cache
+from metis_jax.cli.requests import (
+    INPUTS,
+    KEYS,
+    SHARED,
+    TASKS,
+    Request,
+    make_request,
+    outputs_of,
+    parse_request,
+    read_features,
+    read_list,
+)
+from metis_jax.cli.runtime import CompileClock, compile_clock, reports_of
 from metis_jax.clock import CODEC_RATE, SSL_RATE
 from metis_jax.evaluation.errors import MissingEvalExtra, Unmeasurable
 from metis_jax.evaluation.recognizer import Recognizer
 from metis_jax.faults import in_one_line
 from metis_jax.inference.metis import MAXIMUM_PROMPT_SECONDS, Metis, Prompt, Speech
+from metis_jax.inference.programs import kept_in, use_compilation_cache
 from metis_jax.inference.script import LENGTH_RULES, Plan, Script
 from metis_jax.text.errors import MissingTextExtra
 from metis_jax.text.languages import AUTO, LANGUAGES
@@ -45,7 +60,7 @@ _INPUTS = {
     "source": "The recording to work on, of any rate and length (se, tse, vc).",
     "features": "Lip features, an .npy file of [frames, width] at 25 frames per second (l2s).",
     "prompt": "A recording of the target voice (tse, vc, tts, l2s).",
-    "output": "The file to write, 24 kHz mono.",
+    "output": "The file to write, 24 kHz mono, or a folder; by default beside what is read (not for tts).",
     "text": "What to say (tts), or what is said in the mixture (tse, if known).",
     "phones": "In place of --text: phones joined by |, or their ids.",
     "prompt_text": "What the prompt says (tts, tse with text); heard by a recogniser if left out and needed.",
@@ -53,6 +68,9 @@ _INPUTS = {
     "language": f"Of the text: {', '.join(LANGUAGES)} or {AUTO}, the default.",
     "prompt_language": "Of the prompt's text; by default that of the text.",
 }
+
+
+_REFUSALS = (MissingTextExtra, MissingEvalExtra)
 
 
 def _flags() -> flags.FlagValues:
@@ -65,7 +83,7 @@ def _flags() -> flags.FlagValues:
         flag_values=values,
     )
     for name, help in _INPUTS.items():
-        flags.DEFINE_string(name, None, help, flag_values=values)
+        flags.DEFINE_string(name, None, help, short_name="o" if name == "output" else None, flag_values=values)
     flags.DEFINE_float("seconds", None, "How long the text takes (tts).", flag_values=values)
     flags.DEFINE_float("speed", None, "In place of --seconds: times as fast as the prompt.", flag_values=values)
     flags.DEFINE_enum("length", None, list(LENGTH_RULES), "What chooses the length (tts).", flag_values=values)
@@ -93,27 +111,84 @@ def _flags() -> flags.FlagValues:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    return command.run("infer", __doc__, _flags(), _run, argv, refusals=(MissingTextExtra, MissingEvalExtra))
+    return command.run("infer", __doc__, _flags(), _run, argv, refusals=_REFUSALS, takes_words=True)
 
 
-def _run(given: flags.FlagValues) -> int:
+def _run(given: flags.FlagValues, *words: str) -> int:
+    if given.task is None and words and words[0] in TASKS:
+        given.task, words = words[0], words[1:]
     if given.task is None:
-        raise ValueError(f"give --task, one of {', '.join(TASKS)}")
+        found = f"; {words[0]!r} is none" if words else ""
+        raise ValueError(f"give --task, or first of all one of {', '.join(TASKS)}{found}")
     asked = {key: given[key].value for key in KEYS if given[key].value is not None}
-    is_list = given.list is not None
-    if is_list:
-        if alone := [key for key in asked if key not in SHARED or given.task != "tts"]:
-            raise ValueError(f"--list stands instead of --{alone[0]}, which its jobs say themselves")
-        lines = read_list(given.list)
-    else:
+    with (
+        compile_clock(announce=_say_compiling) as clock,
+        reports_of("metis_jax.text"),
+    ):
+        ready = functools.partial(_Run, given, clock)
+        if given.list is not None:
+            if alone := [key for key in asked if key not in SHARED or given.task != "tts"]:
+                raise ValueError(f"--list stands instead of --{alone[0]}, which its jobs say themselves")
+            if words:
+                raise ValueError(f"--list stands instead of {words[0]!r}; give one")
+            jobs = [
+                (f"line {number}", functools.partial(parse_request, line, given.task, asked))
+                for number, line in enumerate(read_list(given.list), start=1)
+                if line.strip()
+            ]
+            return _many(ready, jobs)
+        asked |= _said_without_flag(given.task, words, asked)
+        main = TASKS[given.task].needs[0]
+        if len(words) > 1 or (main in INPUTS and os.path.isdir(asked.get(main, ""))):
+            outputs = outputs_of(words or [asked[main]], given.task, asked.get("output"))
+            jobs = [
+                (place, functools.partial(_job_in_folder, {**asked, main: place, "output": output}, given.task))
+                for place, output in outputs.items()
+            ]
+            return _many(ready, jobs)
+        if main in INPUTS and asked.get(main):
+            [asked["output"]] = _one_output(asked[main], given.task, asked.get("output"))
         job = make_request(asked, given.task, named="--{}=…".format)
-    with compile_clock() as clock, reports_of("metis_jax.text"):
-        run = _Run(given, clock, devices=None if not is_list else jax.local_devices())
-        if not is_list:
-            run.job(job)
-        failed = run.jobs(lines, asked) if is_list else 0
-        run.report()
+        run = ready(devices=None)
+        run.job(job)
+        run.report(job.output)
+        return 0
+
+
+def _said_without_flag(task: str, words: Sequence[str], asked: Mapping[str, Any]) -> dict[str, str]:
+    """{key: value} of what a task works on: a recording, lip features or a text."""
+    key = "text" if task == "tts" else TASKS[task].needs[0]
+    if not words:
+        return {}
+    if key in asked:
+        raise ValueError(f"{key} is given twice, as {words[0]!r} and with --{key}={asked[key]}; give one")
+    if key == "text" and len(words) > 1:
+        raise ValueError(f"unexpected argument {words[1]!r}; put a text in quotes")
+    return {key: words[0]}
+
+
+def _one_output(place: str, task: str, output: str | None) -> Sequence[str]:
+    is_folder = output is not None and os.path.isdir(output)
+    return [output] if output and not is_folder else list(outputs_of([place], task, output).values())
+
+
+def _job_in_folder(entry: Mapping[str, Any], task: str) -> Request:
+    """A job whose output may be the first in its folder."""
+    os.makedirs(os.path.dirname(entry["output"]) or ".", exist_ok=True)
+    return make_request(entry, task, named="--{}=…".format)
+
+
+def _many(ready: Callable[..., "_Run"], jobs: Sequence[tuple[str, Callable[[], Request]]]) -> int:
+    run = ready(devices=jax.local_devices())
+    failed = run.jobs(jobs)
+    run.report(f"{run.written} files")
     return 1 if failed else 0
+
+
+def _say_compiling() -> None:
+    kept = kept_in()
+    where = f"once per length; kept in {kept}" if kept else "once per length and start; programs are not kept"
+    tqdm.write(f"compiling ({where})", file=sys.stderr)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -133,7 +208,7 @@ class _Run:
         self._task, self._clock = given.task, clock
         self._recognizer = given.recognizer
         lexicon = Lexicon.from_file(given.lexicon) if given.lexicon else None
-        self._metis = Metis.from_bundle(
+        self._metis = Metis.from_pretrained(
             given.bundle or "nano",
             dtype=given.dtype,
             devices=devices,
@@ -151,6 +226,7 @@ class _Run:
         self._compiled_before = clock.seconds
         self._seconds = 0.0
         self._failed = 0
+        self.written = 0
         self._prompt = functools.lru_cache(maxsize=64)(self._encode_prompt)
         self._hear = functools.lru_cache(maxsize=64)(self._recognize)
 
@@ -170,20 +246,19 @@ class _Run:
             for piece in self._metis.stream(self._task, chunks, prompt, settings=self._settings, progress=advance):
                 writer.write(piece.wave.samples)
         self._seconds += writer.seconds
+        self.written += 1
 
-    def jobs(self, lines: Sequence[str], shared: Mapping[str, Any]) -> int:
-        """All jobs of a list, in batches; how many failed."""
+    def jobs(self, asked: Sequence[tuple[str, Callable[[], Request]]]) -> int:
+        """All jobs, each under the name that its faults get, in batches; how many failed."""
         jobs: list[tuple[str, Request]] = []
         written: dict[str, str] = {}
-        for number, line in enumerate(lines, start=1):
-            where = f"line {number}"
-            if line.strip():
-                with self._item(where):
-                    job = parse_request(line, self._task, shared)
-                    first = written.setdefault(os.path.realpath(job.output), where)
-                    if first != where:
-                        raise ValueError(f"{job.output}: is the output of {first} too; name another")
-                    jobs.append((where, job))
+        for where, make in asked:
+            with self._item(where):
+                job = make()
+                first = written.setdefault(os.path.realpath(job.output), where)
+                if first != where:
+                    raise ValueError(f"{job.output}: is the output of {first} too; name another")
+                jobs.append((where, job))
         read = {os.path.realpath(place): where for where, job in jobs for place in job.inputs}
         for where, job in jobs:
             with self._item(where):
@@ -267,6 +342,7 @@ class _Run:
         with files.write_wave(job.output, CODEC_RATE) as writer:
             writer.write(speech.wave.samples)
         self._seconds += speech.wave.seconds
+        self.written += 1
         if speech.length_rule:
             tqdm.write(f"{job.output}: {speech.wave.seconds:.2f} s, length {LENGTH_RULES[speech.length_rule]}")
 
@@ -279,15 +355,16 @@ class _Run:
             raise
         except Exception as error:
             self._failed += 1
-            tqdm.write(f"infer: {where}: {in_one_line(error)}", file=sys.stderr)
+            tqdm.write(f"infer: {where}: {in_one_line(error).removeprefix(f'{where}: ')}", file=sys.stderr)
 
-    def report(self) -> None:
+    def report(self, what: str) -> None:
+        """Says what was written, and what took how long."""
         compiling = self._clock.seconds - self._compiled_before
         computing = max(time.perf_counter() - self._started - compiling, 0.0)
         rate = f"{computing / self._seconds:.3f}" if self._seconds else "-"
         print(
-            f"audio {self._seconds:.1f} s, compute {computing:.1f} s, RTF {rate}, "
-            f"compile {compiling:.1f} s, load {self._loading:.1f} s"
+            f"{what}: {self._seconds:.1f} s of audio; loading {self._loading:.1f} s, compiling {compiling:.1f} s, "
+            f"computing {computing:.1f} s (RTF {rate})"
         )
 
     def _encode_prompt(self, path: str | None) -> Prompt | None:

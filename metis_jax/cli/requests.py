@@ -2,13 +2,15 @@
 
 import dataclasses
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from metis_jax.audio import files
 from metis_jax.audio.waves import AudioError
+from metis_jax.data.corpus.items import SUFFIXES, files_under
 from metis_jax.files.inputs import finite_floats, parse_json, read_array
 from metis_jax.files.text_files import read_entries
 from metis_jax.inference.script import Script
@@ -20,7 +22,7 @@ SHARED = ("language", "prompt_language", "speed", "length", "split")
 
 @dataclasses.dataclass(frozen=True)
 class _Task:
-    """Keys that a job of a task has, and those it may have."""
+    """Keys that a job of a task has, of which the first can be said without a flag, and those it may have."""
 
     help: str
     needs: tuple[str, ...]
@@ -53,6 +55,34 @@ class Request:
     def inputs(self) -> list[str]:
         """The files that it reads."""
         return [place for key in INPUTS if (place := getattr(self, key))]
+
+
+def beside(path: str, task: str) -> str:
+    """Where a task writes what it makes of a file unless told: noisy.flac gives noisy.se.wav."""
+    return str(Path(path).with_suffix(f".{task}.wav"))
+
+
+def outputs_of(places: Sequence[str], task: str, output: str | None) -> dict[str, str]:
+    """{file: output} of files, and of those in folders, for a task that makes one of the other.
+
+    Outputs are beside the files, or in the folder `output`; those of a folder are in one of the same structure, beside
+    it unless `output` is given.
+    """
+    found: dict[str, str] = {}
+    for place in map(Path, places):
+        if not place.is_dir():
+            found[str(place)] = str(Path(output, f"{place.stem}.wav")) if output else beside(str(place), task)
+            continue
+        suffixes = (".npy",) if TASKS[task].needs[0] == "features" else SUFFIXES
+        inside = [path for path in files_under(place) if path.suffix.lower() in suffixes]
+        if not inside:
+            raise ValueError(f"{place}: has no files of {', '.join(suffixes)}")
+        folder = place if place.name.strip(".") else Path(os.path.realpath(place))  # . and .. are no names
+        root = Path(output) if output else folder.with_name(f"{folder.name}.{task}")
+        if Path(os.path.realpath(root)).is_relative_to(os.path.realpath(place)):
+            raise ValueError(f"{root}: lies in the folder that is read, {place}; name another output")
+        found |= {str(path): str(root / path.relative_to(place).with_suffix(".wav")) for path in inside}
+    return found
 
 
 def read_list(path: str) -> list[str]:

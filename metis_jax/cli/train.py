@@ -1,11 +1,12 @@
 """Train any stage; the same command again goes on where it stopped.
 
     python train.py --config=configs/X.py[:words] --workdir=DIR [--config.key=value ...]
+    metis-train --config=X[:words] --workdir=DIR                                  # an experiment of the package
     python train.py --config=... --workdir=DIR --export=BUNDLE [--onto=BASE]
     python train.py --config=configs/X.py[:words] [--config.key=value ...] --show
 
-The first trains until `config.steps`; the second writes what the last checkpoint holds as a bundle.  With a BASE (a
-folder or `nano`) the bundle has all other models of that one too, and `infer.py` works with it.  The third prints every
+The first two train until `config.steps`; the third writes what the last checkpoint holds as a bundle.  With a BASE (a
+folder or `nano`) the bundle has all other models of that one too, and `infer.py` works with it.  The last prints every
 key and its value, each of which can be given as `--config.key=value`.
 
 Over several processes, give the command to each of them with --distributed on a TPU pod or under Slurm, or elsewhere
@@ -91,7 +92,7 @@ def _train(given: flags.FlagValues) -> None:
     # Heavy imports wait until the command line is known to be sound.
     import jax
 
-    from metis_jax.cli.runtime import use_compilation_cache
+    from metis_jax.inference.programs import use_compilation_cache
     from metis_jax.training.export import export_bundle
     from metis_jax.training.loop import train
     from metis_jax.training.profile import Profile

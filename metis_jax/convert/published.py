@@ -4,6 +4,7 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from metis_jax.weights import hub
 from metis_jax.weights.tensor_files import WeightsError
 
 STATISTICS = "amphion/MaskGCT/wav2vec2bert_stats.npz"
@@ -124,22 +125,11 @@ def download(name: str) -> Root:
 
     Without a revision it is the one that was tried, where we know of one: what is published later is other weights.
     """
-    repository, _, revision = name.partition("@")
-    try:
-        import huggingface_hub
-    except ImportError:
-        raise WeightsError(f"hub:{repository} needs huggingface_hub; pip install 'metis_jax[hub]'") from None
+    repository = name.partition("@")[0]
     inside = [path.split("/", 2)[2] for entry in PUBLISHED for path in entry.files if _is_in(repository, path)]
     if not inside:
         raise WeightsError(f"hub:{repository}: not a repository of the release; use {', '.join(_repositories())}")
-    try:
-        path = huggingface_hub.snapshot_download(
-            repository, revision=revision or _REVISIONS.get(repository), allow_patterns=sorted(set(inside))
-        )
-    except Exception as error:  # the library raises its own, requests' and httpx's errors
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise WeightsError(f"hub:{repository}: download failed ({reason})") from None
-    return Root(Path(path), repository)
+    return Root(hub.snapshot(name, sorted(set(inside)), revision=_REVISIONS.get(repository)), repository)
 
 
 def _is_in(repository: str, published: str) -> bool:

@@ -1,8 +1,8 @@
 """`Metis`: speech in, or a text or lip features, and speech out.
 
-    metis = Metis.from_bundle("bundle")
-    prompt = metis.encode_prompt(read_wave("speaker.wav"))
-    speech = metis.convert(read_wave("source.wav"), prompt)
+    metis = Metis.from_pretrained("nano")
+    metis.enhance("noisy.wav").save("clean.wav")
+    metis.convert("words.wav", "voice.wav", seed=1).save("converted.wav")
 
 Follows `Metis.__call__` of the reference, `models/tts/metis/metis.py`, down to how it counts frames; noise-free it
 gives the same tokens.  Sources longer than the 30 s of training go through overlapping windows.  What is made of a
@@ -12,14 +12,15 @@ source is as long as it, to the sample; the last milliseconds, which fill no fra
 import dataclasses
 import functools
 import os
-from collections.abc import Iterable, Iterator, Sequence
+import threading
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from fractions import Fraction
-from typing import Any
+from typing import Any, TypeVar, Unpack, overload
 
 import jax
 import numpy as np
 
-from metis_jax.audio.files import Stream, Wave, check_wave
+from metis_jax.audio.files import Stream, Wave, stream_wave
 from metis_jax.audio.voice import match_pitch
 from metis_jax.audio.waves import AudioError, fit, resample
 from metis_jax.clock import CODEC_HOP, CODEC_RATE, FRAME_RATE, SSL_HOP, SSL_RATE, ssl_frames, ssl_samples
@@ -27,8 +28,10 @@ from metis_jax.inference.buckets import FRAME_BUCKETS
 from metis_jax.inference.durations import Durations
 from metis_jax.inference.engine import Engine, Progress
 from metis_jax.inference.jobs import AcousticJob, Seed, SemanticJob
-from metis_jax.inference.script import Plan, Reader, Script
-from metis_jax.inference.settings import Prompt, Settings, Speech
+from metis_jax.inference.programs import keep_programs
+from metis_jax.inference.script import Plan, Reader, Script, Utterance
+from metis_jax.inference.settings import Changes, Prompt, Settings, Speech
+from metis_jax.inference.sounds import Sound, as_wave, is_list
 from metis_jax.inference.windows import Continuation, WindowPlan, faded
 from metis_jax.text.lexicon import Lexicon
 from metis_jax.types import Float, Int, Policy
@@ -36,6 +39,31 @@ from metis_jax.weights.bundle import Bundle
 
 MAXIMUM_PROMPT_SECONDS = 20.0
 OWN_VOICE_FRAMES = 250  # of a source, in which its voice is heard
+
+Voice = Sound | Prompt
+_Words = Int[np.ndarray, " p"]  # phones
+_Method = TypeVar("_Method", bound=Callable[..., Any])
+
+
+class Decoding(Changes, total=False):
+    """What every task takes by keyword: settings (by default those of the bundle), changes of them, progress.
+
+    `progress` is called with numbers of steps that were done.
+    """
+
+    settings: Settings | None
+    progress: Progress | None
+
+
+def _in_turn(method: _Method) -> _Method:
+    """The method, which waits while another thread is in one of the same object."""
+
+    @functools.wraps(method)
+    def waiting(self, *args, **kwargs):
+        with self._turn:
+            return method(self, *args, **kwargs)
+
+    return waiting
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,7 +83,16 @@ class _Window:
 
 
 class Metis:
-    """The chain of models of a bundle behind one method per task; each takes one example or a list of them."""
+    """The chain of models of a bundle behind one method per task; each takes one example or a list of them.
+
+    A recording is a path, `(samples, rate)` or a `Wave`; a voice is one too, or a `Prompt`, which is encoded once.
+    Settings are the bundle's; `steps`, `guidance` and `temperature` of stage 1, `seed` and `match_pitch` change them by
+    keyword, and `settings=` replaces them.  Wrong input is a ValueError of one line: `AudioError` for recordings,
+    `WeightsError` for models, `TextError` for texts.
+
+    Threads may share one object: calls wait for each other, and give what they give alone.  A `stream` waits from piece
+    to piece, so several can run side by side; one generator belongs to one thread.
+    """
 
     def __init__(
         self,
@@ -69,11 +106,12 @@ class Metis:
         self._windows = windows or WindowPlan()
         self._lexicon, self._durations = lexicon, durations
         self._reader = functools.cache(self._make_reader)
+        self._turn = threading.RLock()
 
     @classmethod
-    def from_bundle(
+    def from_pretrained(
         cls,
-        path: str | os.PathLike,
+        name: str | os.PathLike = "nano",
         *,
         dtype: str | None = None,
         devices: Sequence[jax.Device] | None = None,
@@ -83,88 +121,155 @@ class Metis:
     ) -> "Metis":
         """Opens a bundle; its components are loaded when first needed.
 
+            metis = Metis.from_pretrained("hub:owner/name@v1")
+
+        Compiled programs are kept under the user's cache folder, unless JAX was told where to keep them, or not to.
+
         Args:
-          path: the bundle.
+          name: "nano", the small models of the package; a folder; or hub:OWNER/NAME[@REVISION], a folder of the Hugging
+            Face hub with `config.json` and the safetensors files (extra `hub`), read from its cache once it is there.
           dtype: of SSL encoder and generators; by default bfloat16 on accelerators and float32 on CPU.
           devices: that lists are split over; by default the first one alone.
           rows: the largest batch per device; by default 8 on accelerators and 1 on CPU.
           lexicon: how words of yours are pronounced in texts.
           durations: a bundle with a duration predictor, where the first has none or another.
         """
+        bundle, timing = Bundle(name), Durations(Bundle(durations)) if durations else None
+        keep_programs()
         devices = jax.local_devices()[:1] if devices is None else devices
         platform = devices[0].platform
         dtype = dtype or ("float32" if platform == "cpu" else "bfloat16")
         rows = rows or (1 if platform == "cpu" else 8)
-        engine = Engine(Bundle(path), policy=Policy(dtype=dtype), devices=devices, rows=rows)
-        return cls(engine, lexicon=lexicon, durations=Durations(Bundle(durations)) if durations else None)
+        engine = Engine(bundle, policy=Policy(dtype=dtype), devices=devices, rows=rows)
+        return cls(engine, lexicon=lexicon, durations=timing)
 
-    def settings(self, task: str, **changes: Any) -> Settings:
-        """How the bundle wants a task decoded, with the changes that `Settings.of` takes."""
+    def settings(self, task: str, **changes: Unpack[Changes]) -> Settings:
+        """How the bundle wants a task decoded, with the changes that `Settings.changed` takes.
+
+        settings = metis.settings("vc", steps=40)
+        """
         return Settings.of(task, preferred=self.engine.decoding, **changes)
 
-    def encode_prompt(self, wave: Wave) -> Prompt:
-        """The tokens of a prompt of at most 20 seconds."""
-        check_wave(wave, "prompt")
-        if wave.seconds > MAXIMUM_PROMPT_SECONDS:
-            raise AudioError(f"prompt: {wave.seconds:.1f} s long; at most {MAXIMUM_PROMPT_SECONDS:g} s are allowed")
-        return self.encode_prompt_waves(wave.at(SSL_RATE), wave.at(CODEC_RATE))
+    @_in_turn
+    def warm_up(self, tasks: Sequence[str] | None = None, *, seconds: float = 5.0, **how: Unpack[Decoding]) -> None:
+        """Loads and compiles what tasks need, by doing each of them once on noise, so that no caller waits for it.
 
+            metis.warm_up(tasks=["se", "vc"], seconds=10)
+
+        Args:
+          tasks: by default all that the bundle has.
+          seconds: of source, text or lips; sources in the same bucket of lengths (`inference/buckets.py`) find all
+            programs there, and so do prompts of a second.
+          **how: as calls will have it.
+        """
+        for task in self.engine.bundle.tasks if tasks is None else tasks:
+            self.engine.require(task)
+            noise = np.random.default_rng(0).normal(0, 0.1, int(max(seconds, 1.0) * SSL_RATE)).astype(np.float32)
+            prompt = None if task == "se" else self.encode_prompt((noise[:SSL_RATE], SSL_RATE))
+            if task == "tts":
+                phones, knows = np.ones(10, np.int32), (self._durations or self.engine.durations) is not None
+                part = Utterance(phones, int(seconds * FRAME_RATE), np.arange(10, dtype=np.float32) if knows else None)
+                self.speak(Plan((part,), "seconds"), prompt, **how)
+            elif task == "l2s":
+                width = self.engine.generator_config(task).condition_width
+                self.lip_read(np.zeros((int(seconds * FRAME_RATE) // 2, width), np.float32), prompt, **how)
+            else:
+                self.transform(task, (noise, SSL_RATE), prompt, **how)
+
+    @_in_turn
+    def encode_prompt(self, sound: Sound) -> Prompt:
+        """The tokens of a prompt of at most 20 seconds.
+
+        voice = metis.encode_prompt("voice.wav")
+        """
+        return self._encoded(sound)
+
+    @_in_turn
     def encode_prompt_waves(self, at_16k: Float[np.ndarray, " l"], at_24k: Float[np.ndarray, " k"]) -> Prompt:
         """`encode_prompt` of a prompt at hand at both rates."""
         [semantic] = self.engine.semantic_tokens(self.engine.ssl_features([at_16k]))
         [acoustic] = self.engine.acoustic_tokens([at_24k])
         return Prompt(at_16k, semantic, acoustic)
 
-    def enhance(
-        self, source: Wave | Sequence[Wave], *, settings: Settings | None = None, progress: Progress | None = None
-    ) -> Speech | list[Speech]:
-        """Speech enhancement."""
-        return self.transform("se", source, None, settings=settings, progress=progress)
+    @overload
+    def enhance(self, source: Sound, **how: Unpack[Decoding]) -> Speech: ...
+    @overload
+    def enhance(self, source: Sequence[Sound], **how: Unpack[Decoding]) -> list[Speech]: ...
+    def enhance(self, source, **how: Unpack[Decoding]):
+        """Speech enhancement.
 
+        metis.enhance("noisy.wav", seed=1).save("clean.wav")
+        """
+        return self.transform("se", source, **how)
+
+    @overload
+    def extract(
+        self, source: Sound, prompt: Voice, *, phones: _Words | None = None, **how: Unpack[Decoding]
+    ) -> Speech: ...
+    @overload
     def extract(
         self,
-        source: Wave | Sequence[Wave],
-        prompt: Prompt | Sequence[Prompt],
+        source: Sequence[Sound],
+        prompt: Voice | Sequence[Voice],
         *,
-        phones: Int[np.ndarray, " p"] | Sequence[Int[np.ndarray, " _"]] | None = None,
-        settings: Settings | None = None,
-        progress: Progress | None = None,
-    ) -> Speech | list[Speech]:
+        phones: Sequence[_Words] | None = None,
+        **how: Unpack[Decoding],
+    ) -> list[Speech]: ...
+    def extract(self, source, prompt, *, phones=None, **how: Unpack[Decoding]):
         """Target speaker extraction: what the speaker of the prompt says in a mixture.
+
+            metis.extract("mixture.wav", "voice.wav").save("speaker.wav")
 
         Where the words are known, their `phones` (from `phones_of`) guide it; empty ones stand for none.
         """
-        return self.transform("tse", source, prompt, phones=phones, settings=settings, progress=progress)
+        return self.transform("tse", source, prompt, phones=phones, **how)
 
+    @overload
+    def convert(self, source: Sound, prompt: Voice, **how: Unpack[Decoding]) -> Speech: ...
+    @overload
     def convert(
-        self,
-        source: Wave | Sequence[Wave],
-        prompt: Prompt | Sequence[Prompt],
-        *,
-        settings: Settings | None = None,
-        progress: Progress | None = None,
-    ) -> Speech | list[Speech]:
-        """Voice conversion: the source's words in the voice of the prompt."""
-        return self.transform("vc", source, prompt, settings=settings, progress=progress)
+        self, source: Sequence[Sound], prompt: Voice | Sequence[Voice], **how: Unpack[Decoding]
+    ) -> list[Speech]: ...
+    def convert(self, source, prompt, **how: Unpack[Decoding]):
+        """Voice conversion: the source's words in the voice of the prompt.
 
+        first, second = metis.convert(["a.wav", "b.wav"], metis.encode_prompt("voice.wav"), steps=20)
+        """
+        return self.transform("vc", source, prompt, **how)
+
+    @overload
     def transform(
         self,
         task: str,
-        source: Wave | Sequence[Wave],
-        prompt: Prompt | Sequence[Prompt] | None = None,
+        source: Sound,
+        prompt: Voice | None = None,
         *,
-        phones: Int[np.ndarray, " p"] | Sequence[Int[np.ndarray, " _"]] | None = None,
-        settings: Settings | None = None,
-        progress: Progress | None = None,
-    ) -> Speech | list[Speech]:
-        """A speech-to-speech task by its name; sources that fit one window are decoded in batches."""
-        is_one = isinstance(source, Wave)
+        phones: _Words | None = None,
+        **how: Unpack[Decoding],
+    ) -> Speech: ...
+    @overload
+    def transform(
+        self,
+        task: str,
+        source: Sequence[Sound],
+        prompt: Voice | Sequence[Voice] | None = None,
+        *,
+        phones: Sequence[_Words] | None = None,
+        **how: Unpack[Decoding],
+    ) -> list[Speech]: ...
+    @_in_turn
+    def transform(self, task, source, prompt=None, *, phones=None, **how: Unpack[Decoding]):
+        """A speech-to-speech task by its name; sources that fit one window are decoded in batches.
+
+        metis.transform("se", ["a.wav", "b.wav"])
+        """
+        settings, progress = self._how(task, **how)
+        is_one = not is_list(source)
         texts = [phones] if isinstance(phones, np.ndarray) else phones
-        sources = [check_wave(wave, "source") for wave in ([source] if is_one else source)]
+        sources = [as_wave(one, "source") for one in ([source] if is_one else source)]
         waves = [wave.at(SSL_RATE) for wave in sources]
         seconds = [Fraction(len(wave.samples), wave.rate) for wave in sources]
-        voices = _repeated(prompt or self.no_prompt, len(waves))
-        settings = settings or self.settings(task)
+        voices = self._voices(prompt, len(waves))
         short = [i for i, wave in enumerate(waves) if len(wave) <= self._room(voices[i])]
         if texts is not None and len(short) < len(waves):
             raise ValueError(f"a source with a text must fit one pass of {self._windows.frames / FRAME_RATE:g} s")
@@ -173,26 +278,32 @@ class Metis:
         speech = dict(zip(short, self._speech(task, pieces, settings, progress), strict=True))
         speech = {i: _as_long_as(seconds[i], one) for i, one in speech.items()}
         for i in set(range(len(waves))) - set(short):
-            parts = self.stream(task, Stream([(waves[i], seconds[i])]), voices[i], settings=settings, progress=progress)
+            source = Stream([(waves[i], seconds[i])])
+            parts = self.stream(task, source, voices[i], settings=settings, progress=progress)
             speech[i] = _joined(list(parts), voices[i])
         return speech[0] if is_one else [speech[i] for i in range(len(waves))]
 
+    @overload
+    def speak(self, script: Script | Plan, prompt: Voice, **how: Unpack[Decoding]) -> Speech: ...
+    @overload
     def speak(
-        self,
-        script: Script | Plan | Sequence[Script | Plan],
-        prompt: Prompt | Sequence[Prompt],
-        *,
-        settings: Settings | None = None,
-        progress: Progress | None = None,
-    ) -> Speech | list[Speech]:
+        self, script: Sequence[Script | Plan], prompt: Voice | Sequence[Voice], **how: Unpack[Decoding]
+    ) -> list[Speech]: ...
+    @_in_turn
+    def speak(self, script, prompt, **how: Unpack[Decoding]):
         """Text to speech: a script, or a plan of one, in the voice of the prompt.
+
+            metis.speak(Script(text="Good day.", prompt_text="Good morning."), "voice.wav").save("said.wav")
 
         A long text is said in parts, each with the prompt in front; all tokens are turned into one wave.
         """
-        is_one = isinstance(script, Script | Plan)
+        settings, progress = self._how("tts", **how)
+        is_one = not is_list(script)
         scripts = [script] if is_one else list(script)
-        voices = _repeated(prompt, len(scripts))
-        settings = settings or self.settings("tts")
+        for one in scripts:
+            if not isinstance(one, Script | Plan):
+                raise ValueError(f"script is {one!r:.80}; expected a Script, as Script(text=…, prompt_text=…)")
+        voices = self._voices(prompt, len(scripts))
         plans = [
             one if isinstance(one, Plan) else self.plan(one, voice) for one, voice in zip(scripts, voices, strict=True)
         ]
@@ -219,6 +330,7 @@ class Metis:
         found = [Speech(Wave(wave, CODEC_RATE), *rest) for wave, rest in zip(waves, speech, strict=True)]
         return found[0] if is_one else found
 
+    @_in_turn
     def plan(self, script: Script, prompt: Prompt) -> Plan:
         """What `speak` will do for a script: ValueError, before any decoding, for one that makes no sense."""
         frames = len(prompt.semantic)
@@ -231,26 +343,37 @@ class Metis:
         """
         return self.engine.has_generator_of(task, "tts")
 
+    @_in_turn
     def phones_of(self, task: str, script: Script, prompt: Prompt) -> Int[np.ndarray, " p"]:
         """Phones of a text that guides a speech-to-speech task, behind the prompt's where the script has them."""
         if self.needs_prompt_words(task) and not (script.prompt_text.strip() or script.prompt_phones):
             raise ValueError(f"prompt_text is missing: the generator of {task} knows texts from tts; give it")
         return self._reader(task).guide(script, len(prompt.semantic))
 
+    @overload
+    def lip_read(
+        self, features: Float[np.ndarray, "t c"], prompt: Voice | None = None, **how: Unpack[Decoding]
+    ) -> Speech: ...
+    @overload
     def lip_read(
         self,
-        features: Float[np.ndarray, "t c"] | Sequence[Float[np.ndarray, "_ c"]],
-        prompt: Prompt | Sequence[Prompt] | None = None,
-        *,
-        settings: Settings | None = None,
-        progress: Progress | None = None,
-    ) -> Speech | list[Speech]:
-        """Lip to speech, from visual features at 25 frames per second."""
-        is_one = isinstance(features, np.ndarray)
+        features: Sequence[Float[np.ndarray, "_ c"]],
+        prompt: Voice | Sequence[Voice] | None = None,
+        **how: Unpack[Decoding],
+    ) -> list[Speech]: ...
+    @_in_turn
+    def lip_read(self, features, prompt=None, **how: Unpack[Decoding]):
+        """Lip to speech, from visual features at 25 frames per second.
+
+        metis.lip_read(np.load("lips.npy"), "voice.wav").save("said.wav")
+        """
+        settings, progress = self._how("l2s", **how)
+        is_one = not is_list(features)
         videos = [features] if is_one else list(features)
-        settings = settings or self.settings("l2s")
         pieces = []
-        for video, voice in zip(videos, _repeated(prompt or self.no_prompt, len(videos)), strict=True):
+        for video, voice in zip(videos, self._voices(prompt, len(videos)), strict=True):
+            if not isinstance(video, np.ndarray):
+                raise ValueError(f"lip features are of type {type(video).__name__}; expected an array of floats")
             self.check_lips(video, voice)
             unseen = np.zeros((len(voice.semantic), video.shape[1]), np.float32)
             condition = np.concatenate([unseen, doubled(video)])
@@ -276,32 +399,36 @@ class Metis:
     def stream(
         self,
         task: str,
-        chunks: Stream | Iterable[Float[np.ndarray, " _"]],
-        prompt: Prompt | None = None,
-        *,
-        settings: Settings | None = None,
-        progress: Progress | None = None,
+        source: Sound | Stream | Iterable[Float[np.ndarray, " _"]],
+        prompt: Voice | None = None,
+        **how: Unpack[Decoding],
     ) -> Iterator[Speech]:
-        """A speech-to-speech task on a 16 kHz source of any length, in pieces, in memory that does not grow.
+        """A speech-to-speech task on a source of any length, in pieces, in memory that does not grow.
 
-        The pieces follow each other without a seam.  Their SSL tokens leave out the prompt's.
+            for piece in metis.stream("se", "hours.flac"):
+                play(piece.wave.samples)
+
+        The source is a recording, or an iterable of its samples at 16 kHz, in arrays of any length.  The pieces, one
+        for each window of 30 s, follow each other without a seam.  Their SSL tokens leave out the prompt's.
         """
-        settings, voice = settings or self.settings(task), prompt or self.no_prompt
+        settings, progress = self._how(task, **how)
+        [voice] = self._voices(prompt, 1)
         done, tail, given = self._nothing(), np.zeros(0, np.float32), 0
-        source = chunks if isinstance(chunks, Stream) else Stream((one, Fraction(len(one), SSL_RATE)) for one in chunks)
-        for index, window in enumerate(self._windows.cut(source, samples=self._room(voice), hop=SSL_HOP)):
+        heard = _streamed(source)
+        for index, window in enumerate(self._windows.cut(heard, samples=self._room(voice), hop=SSL_HOP)):
             done.enter(window)
-            semantic, acoustic = done.semantic[:0], done.acoustic[:0]
-            [piece] = self._pieces([window.samples], [voice], done, settings, window=index)
-            if piece.is_new:
-                [(semantic, acoustic)] = self._tokens(task, [piece], settings, progress)
-                semantic = semantic[len(piece.semantic.known) :]
-            begin, end = done.extend(semantic, acoustic, is_last=window.is_last)
-            [wave] = self.engine.waves([done.acoustic])
+            with self._turn:
+                semantic, acoustic = done.semantic[:0], done.acoustic[:0]
+                [piece] = self._pieces([window.samples], [voice], done, settings, window=index)
+                if piece.is_new:
+                    [(semantic, acoustic)] = self._tokens(task, [piece], settings, progress)
+                    semantic = semantic[len(piece.semantic.known) :]
+                begin, end = done.extend(semantic, acoustic, is_last=window.is_last)
+                [wave] = self.engine.waves([done.acoustic])
             new = faded(tail, wave[begin * CODEC_HOP : end * CODEC_HOP])
             tail = wave[end * CODEC_HOP : (end + 1) * CODEC_HOP]
             if window.is_last:
-                new = fit(new, _codec_samples(source.seconds) - given)
+                new = fit(new, _codec_samples(heard.seconds) - given)
             given += len(new)
             yield Speech(Wave(new, CODEC_RATE), semantic, acoustic)
 
@@ -319,6 +446,34 @@ class Metis:
     def no_prompt(self) -> Prompt:
         levels = self.engine.num_levels
         return Prompt(np.zeros(0, np.float32), np.zeros(0, np.int32), np.zeros((0, levels), np.int32))
+
+    def _how(self, task: str, *, settings: Any = None, progress: Progress | None = None, **changes: Any):
+        """The settings and the progress that `Decoding` stands for."""
+        if not isinstance(settings, Settings | None):
+            raise ValueError(f"settings is {settings!r:.80}; expected Settings, as from metis.settings({task!r})")
+        return (self.settings(task, **changes) if settings is None else settings.changed(**changes)), progress
+
+    def _encoded(self, prompt: Any) -> Prompt:
+        if isinstance(prompt, Prompt):
+            return prompt
+        wave = as_wave(prompt, "prompt", maximum_seconds=MAXIMUM_PROMPT_SECONDS)
+        return self.encode_prompt_waves(wave.at(SSL_RATE), wave.at(CODEC_RATE))
+
+    def _voices(self, prompt: Any, n: int) -> list[Prompt]:
+        """The encoded prompts of `n` examples, of which each is encoded once."""
+        if prompt is None:
+            return [self.no_prompt] * n
+        given = list(prompt) if is_list(prompt) else [prompt] * n
+        if len(given) != n:
+            raise ValueError(f"prompts are {len(given)} for {n} examples; give one, or one for each")
+        encoded = {id(one): self._encoded(one) for one in given}
+        for voice in encoded.values():
+            if voice.acoustic.ndim != 2 or voice.acoustic.shape[1] != self.engine.num_levels:
+                found = f"acoustic tokens of shape {list(voice.acoustic.shape)}"
+                raise AudioError(
+                    f"prompt: has {found}, not [frames, {self.engine.num_levels}]; encode it with this model"
+                )
+        return [encoded[id(one)] for one in given]
 
     def _make_reader(self, task: str) -> Reader:
         vocabulary = self.engine.generator_config(task).phone_vocabulary
@@ -411,8 +566,15 @@ def _seed(settings: Settings, window: int) -> Seed:
     return (settings.seed, window)
 
 
-def _repeated(prompt: Prompt | Sequence[Prompt], n: int) -> list[Prompt]:
-    return [prompt] * n if isinstance(prompt, Prompt) else list(prompt)
+def _streamed(source: Sound | Stream | Iterable[Float[np.ndarray, " _"]]) -> Stream:
+    if isinstance(source, Stream):
+        return source
+    if isinstance(source, str | os.PathLike):
+        return stream_wave(source, SSL_RATE)
+    if isinstance(source, Wave) or (isinstance(source, tuple) and not is_list(source)):
+        wave = as_wave(source, "source")
+        return Stream([(wave.at(SSL_RATE), Fraction(len(wave.samples), wave.rate))])
+    return Stream((one, Fraction(len(one), SSL_RATE)) for one in source)
 
 
 def _codec_samples(seconds: Fraction) -> int:

@@ -1,20 +1,35 @@
 """What speech is made with and what comes out: settings, the encoded prompt, the result."""
 
 import dataclasses
+import numbers
+import os
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import Any
+from typing import Any, TypedDict, Unpack
 
 import numpy as np
 
-from metis_jax.audio.files import Wave
+from metis_jax.audio.files import Wave, write_wave
+from metis_jax.files.outputs import new_file
 from metis_jax.inference.jobs import StageSettings
 from metis_jax.sections import from_config_dict
 from metis_jax.types import Float, Int
+from metis_jax.weights.tensor_files import TensorFile, WeightsError, spec_of, write_tensor_file
 
 # Stage-1 steps and guidance as released.
 _RELEASED = {"tts": (25, 2.5), "vc": (20, 1.0), "tse": (10, 0.0), "se": (10, 0.0), "l2s": (25, 0.0)}
 TASKS = tuple(_RELEASED)
+_MOST_SEED = 2**31 - 1
+
+
+class Changes(TypedDict, total=False):
+    """What `Settings.changed` takes; None stands for no change."""
+
+    steps: int | None
+    guidance: float | None
+    temperature: float | None
+    match_pitch: bool | None
+    seed: int | None
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -42,43 +57,60 @@ class Settings:
         for name in ("first_level", "other_levels"):
             if getattr(self, name).by_mean:
                 raise ValueError(f"decoding.{name}.by_mean is true; only stage 1 (semantic) has it")
+        if not isinstance(self.seed, numbers.Integral) or not 0 <= self.seed <= _MOST_SEED:
+            raise ValueError(f"seed is {self.seed!r}; expected a whole number from 0 to {_MOST_SEED}")
 
     @classmethod
     def of(
-        cls,
-        task: str,
-        *,
-        steps: int | None = None,
-        guidance: float | None = None,
-        match_pitch: bool | None = None,
-        seed: int = 0,
-        preferred: Mapping[str, Any] = MappingProxyType({}),
+        cls, task: str, *, preferred: Mapping[str, Any] = MappingProxyType({}), **changes: Unpack[Changes]
     ) -> "Settings":
-        """The released settings of a task, with other stage-1 steps, guidance or pitch matching (vc) where given.
+        """The released settings of a task, changed as `changed` does; pitch matching is for vc alone.
 
         `preferred` changes them as a bundle may wish: {stage: {field: value}} for all tasks, then
         {task: {stage: {field: value}}} for one, "match_pitch" for vc and "own_voice" for se.
         """
         if task not in _RELEASED:
             raise ValueError(f"task is {task!r}; use one of {', '.join(_RELEASED)}")
-        released = cls(semantic=StageSettings((_RELEASED[task][0],), _RELEASED[task][1], 0.9), seed=seed)
+        released = cls(semantic=StageSettings((_RELEASED[task][0],), _RELEASED[task][1], 0.9))
         stages = {name: getattr(released, name) for name in ("semantic", "first_level", "other_levels")}
-        if match_pitch is not None and task != "vc":
+        if changes.get("match_pitch") is not None and task != "vc":
             raise ValueError(f"match_pitch is for task vc, not {task}")
         preferred = dict(preferred)
         wants_match, wants_own = (_flag(name, preferred.pop(name, False)) for name in ("match_pitch", "own_voice"))
         by_task = {name: preferred.pop(name) for name in _RELEASED if name in preferred}
         for where, wishes in (("decoding", preferred), (f"decoding.{task}", by_task.get(task, {}))):
-            for name, changes in _by_name(wishes, where).items():
+            for name, fields in _by_name(wishes, where).items():
                 if name not in stages:
                     raise ValueError(f"{where} has no stage {name!r}; use {', '.join(stages)}")
-                fields = dataclasses.asdict(stages[name]) | dict(_by_name(changes, f"{where}.{name}"))
+                fields = dataclasses.asdict(stages[name]) | dict(_by_name(fields, f"{where}.{name}"))
                 stages[name] = from_config_dict(StageSettings, fields, where=f"{where}.{name}")
-        asked = {"steps": None if steps is None else (steps,), "guidance": guidance}
+        own = {"match_pitch": task == "vc" and wants_match, "own_voice": task == "se" and wants_own}
+        return dataclasses.replace(released, **own, **stages).changed(**changes)
+
+    def changed(
+        self,
+        *,
+        steps: int | None = None,
+        guidance: float | None = None,
+        temperature: float | None = None,
+        match_pitch: bool | None = None,
+        seed: int | None = None,
+    ) -> "Settings":
+        """The same with other steps, guidance or temperature of stage 1, pitch matching or seed, where they are given.
+
+        settings = Settings.of("vc").changed(steps=40, seed=1)
+        """
+        asked = {"steps": steps, "guidance": guidance, "temperature": temperature}
         asked = {name: value for name, value in asked.items() if value is not None}
-        stages["semantic"] = dataclasses.replace(stages["semantic"], **asked)
-        is_matched = task == "vc" and (wants_match if match_pitch is None else match_pitch)
-        return dataclasses.replace(released, match_pitch=is_matched, own_voice=task == "se" and wants_own, **stages)
+        for name, value in asked.items():
+            kind, words = (numbers.Integral, "whole number") if name == "steps" else (numbers.Real, "number")
+            if not isinstance(value, kind) or isinstance(value, bool):
+                raise ValueError(f"{name} is {value!r}; expected a {words}")
+        if "steps" in asked:
+            asked["steps"] = (int(steps),)
+        own = {"match_pitch": match_pitch, "seed": seed}
+        own = {name: value for name, value in own.items() if value is not None}
+        return dataclasses.replace(self, semantic=dataclasses.replace(self.semantic, **asked), **own)
 
     def total_steps(self, num_levels: int) -> int:
         """Steps of all stages, for progress."""
@@ -100,11 +132,42 @@ def _flag(name: str, value: Any) -> bool:
 
 @dataclasses.dataclass(frozen=True)
 class Prompt:
-    """A speaker's voice, encoded once; made by `Metis.encode_prompt`."""
+    """A speaker's voice, encoded once; made by `Metis.encode_prompt`.
+
+        metis.encode_prompt("voice.wav").save("voice.safetensors")
+        metis.convert("words.wav", Prompt.load("voice.safetensors"))
+
+    It is for the models that encoded it: tokens of others mean something else.
+    """
 
     wave: Float[np.ndarray, " l"]  # 16 kHz
     semantic: Int[np.ndarray, " t"]
     acoustic: Int[np.ndarray, "u q"]
+
+    def save(self, path: str | os.PathLike) -> None:
+        """Writes a safetensors file, of any suffix, that appears whole; OSError where that can not be."""
+        arrays = dict(zip(_PROMPT, (self.wave, self.semantic, self.acoustic), strict=True))
+        arrays = {name: array.astype(_PROMPT[name][0]) for name, array in arrays.items()}
+        with new_file(path) as partial:
+            write_tensor_file(partial, {name: spec_of(array) for name, array in arrays.items()}, arrays.items())
+
+    @classmethod
+    def load(cls, path: str | os.PathLike) -> "Prompt":
+        """What `save` has written; WeightsError, one line, for any other file."""
+        file = TensorFile(path)
+        found = {name: (spec.dtype, len(spec.shape)) for name, spec in file.specs.items()}
+        if found != {name: (np.dtype(dtype), axes) for name, (dtype, axes) in _PROMPT.items()}:
+            raise WeightsError(f"{path}: not a prompt; expected the tensors {', '.join(_PROMPT)} of Prompt.save")
+        prompt = cls(*(file.read(name) for name in _PROMPT))
+        if (
+            not np.isfinite(prompt.wave).all()
+            or min(prompt.semantic.min(initial=0), prompt.acoustic.min(initial=0)) < 0
+        ):
+            raise WeightsError(f"{path}: a prompt with samples that are not finite, or with negative tokens")
+        return prompt
+
+
+_PROMPT = {"wave": (np.float32, 1), "semantic": (np.int32, 1), "acoustic": (np.int32, 2)}  # dtype and axes
 
 
 @dataclasses.dataclass(frozen=True)
@@ -122,3 +185,11 @@ class Speech:
     semantic: Int[np.ndarray, " t"]
     acoustic: Int[np.ndarray, "u q"]
     length_rule: str = ""
+
+    def save(self, path: str | os.PathLike) -> None:
+        """Writes the wave as wav, flac, ogg, mp3 or aiff, by the suffix; AudioError where that can not be.
+
+        metis.enhance("noisy.wav").save("clean.wav")
+        """
+        with write_wave(path, self.wave.rate) as writer:
+            writer.write(self.wave.samples)

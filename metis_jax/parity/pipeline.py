@@ -56,7 +56,7 @@ def mini_pipeline(golden: Arrays, config: Mapping[str, Any], reference: Referenc
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "bundle"
         _write_mini_bundle(path, task, reference)
-        metis = Metis.from_bundle(path, dtype="float32")
+        metis = Metis.from_pretrained(path, dtype="float32")
         found = {}
         whole = source.samples
         if task == "se":

@@ -28,6 +28,7 @@ from metis_jax.files.outputs import new_folder
 from metis_jax.models.components import COMPONENTS, abstract_variables
 from metis_jax.sections import from_config_dict, to_dict
 from metis_jax.types import Variables
+from metis_jax.weights import hub
 from metis_jax.weights.identity import ENCODERS, Identity, identity, joined
 from metis_jax.weights.tensor_files import (
     TensorFile,
@@ -126,14 +127,18 @@ def stored_shapes(config: Any, base: configs.SemanticGeneratorConfig | None = No
 
 
 def _found(place: str | os.PathLike) -> Path:
-    """A folder, or a packaged bundle by its name unless a bundle lies there."""
+    """A folder, one of the hub (hub:OWNER/NAME), or a packaged bundle by its name unless a bundle lies there."""
+    if str(place).startswith(hub.SCHEME):
+        return hub.snapshot(str(place).removeprefix(hub.SCHEME), (CONFIG_FILE, "*.safetensors"))
     path = Path(place)
     packaged = Path(str(resources.files("metis_jax"))) / "assets" / path.name
     return packaged if str(place) in PACKAGED and not (path / CONFIG_FILE).exists() else path
 
 
 class Bundle:
-    """A bundle opened for reading, by its folder or by the name of a packaged one; components are loaded on demand.
+    """A bundle opened for reading; components are loaded on demand.
+
+    It is named by its folder, by the name of a packaged one, or as hub:OWNER/NAME[@REVISION].
 
     Attributes:
       path: its directory.

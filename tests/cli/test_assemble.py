@@ -92,7 +92,7 @@ def test_decoding_settings_travel_with_the_bundle(tmp_path):
     wanted = '{"first_level": {"steps": [8, 2], "temperature": 0.5}, "semantic": {"steps": [6]}}'
     flags = command(tmp_path, f"semantic_generator={generator}", task="se", decoding=wanted)
     assert assemble.main(flags) == 0
-    settings = Metis.from_bundle(tmp_path / "all").settings("se", guidance=1.5)
+    settings = Metis.from_pretrained(tmp_path / "all").settings("se", guidance=1.5)
     released = Settings.of("se")
     assert settings.first_level == dataclasses.replace(released.first_level, steps=(8, 2), temperature=0.5)
     assert settings.semantic == dataclasses.replace(released.semantic, steps=(6,), guidance=1.5)
@@ -103,7 +103,7 @@ def test_a_task_can_be_decoded_in_its_own_way(tmp_path):
     generator = write(tmp_path / "one", semantic_generator=GENERATOR)
     wanted = '{"semantic": {"steps": [1], "temperature": 0.0}, "se": {"semantic": {"by_mean": true}}}'
     assert assemble.main(command(tmp_path, f"semantic_generator={generator}", task="se,vc", decoding=wanted)) == 0
-    metis = Metis.from_bundle(tmp_path / "all")
+    metis = Metis.from_pretrained(tmp_path / "all")
     se, vc = (metis.settings(task).semantic for task in ("se", "vc"))
     assert (se.by_mean, vc.by_mean) == (True, False) and se.steps == vc.steps == (1,)
 
@@ -148,7 +148,7 @@ def test_pitch_is_matched_for_conversion_alone(tmp_path):
     generator = write(tmp_path / "one", semantic_generator=GENERATOR)
     flags = command(tmp_path, f"semantic_generator={generator}", task="se,vc", decoding=PITCH)
     assert assemble.main(flags) == 0
-    metis = Metis.from_bundle(tmp_path / "all")
+    metis = Metis.from_pretrained(tmp_path / "all")
     assert metis.settings("vc").match_pitch and not metis.settings("se").match_pitch
     assert not metis.settings("vc", match_pitch=False).match_pitch
     with pytest.raises(ValueError, match="match_pitch is for task vc, not se"):

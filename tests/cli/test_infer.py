@@ -1,5 +1,6 @@
 """The command line of inference: what it refuses and how, lists, and one run with real models."""
 
+import contextlib
 import json
 import os
 import signal
@@ -7,6 +8,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -45,6 +47,11 @@ def files(tmp_path):
     (tmp_path / "link.wav").symlink_to("good.wav")
     os.mkfifo(tmp_path / "pipe.wav")
     (tmp_path / "empty.jsonl").write_text("\n")
+    (tmp_path / "hollow").mkdir()
+    (tmp_path / "good" / "more").mkdir(parents=True)
+    for name in ("a.wav", "more/b.flac", "more/c.wav"):
+        soundfile.write(tmp_path / "good" / name, wave, 16000)
+    (tmp_path / "good" / "notes.txt").write_text("no sound")
     return tmp_path
 
 
@@ -52,7 +59,7 @@ def files(tmp_path):
 def run(files, monkeypatch, capsys):
     """Runs the command with counting in place of models: (exit status, lines of stdout, lines of stderr)."""
     monkeypatch.chdir(files)
-    monkeypatch.setattr(Metis, "from_bundle", lambda *args, **kwargs: Metis(CountingEngine()))
+    monkeypatch.setattr(Metis, "from_pretrained", lambda *args, **kwargs: Metis(CountingEngine()))
     monkeypatch.setattr(infer, "use_compilation_cache", lambda folder: None)
 
     def command(*arguments):
@@ -67,7 +74,7 @@ def run(files, monkeypatch, capsys):
 def test_one_file(run, source, seconds):
     status, out, err = run("--task=se", f"--source={source}.wav", "--output=out.wav")
     assert status == 0 and not err
-    assert out[-1].startswith(f"audio {seconds:.1f} s, compute") and "RTF" in out[-1]
+    assert out[-1].startswith(f"out.wav: {seconds:.1f} s of audio; loading ") and "RTF" in out[-1]
     info = soundfile.info("out.wav")
     assert (info.samplerate, info.channels) == (24000, 1)
     assert info.frames == seconds * 24000
@@ -79,13 +86,83 @@ def test_with_a_prompt(run, task):
     assert status == 0 and not err and soundfile.info("out.flac").duration == 1
 
 
+@pytest.mark.parametrize(
+    ("words", "written"),
+    [
+        ("se good.wav", "good.se.wav"),
+        ("se good.wav -o out.flac", "out.flac"),
+        ("--task=se --source=good.wav", "good.se.wav"),
+        ("vc good.wav --prompt=wide.wav --output=hollow", "hollow/good.wav"),
+        ("--task=tse good.wav --prompt wide.wav", "good.tse.wav"),
+    ],
+)
+def test_what_to_work_on_needs_no_flag(run, words, written):
+    status, out, err = run(*words.split())
+    assert status == 0 and not err and soundfile.info(written).frames == 24000
+    assert out[-1].startswith(f"{written}: 1.0 s of audio; loading 0.0 s, compiling 0.0 s, computing ")
+
+
+@pytest.mark.parametrize(
+    ("words", "written"),
+    [
+        ("good", ["good.se/a.wav", "good.se/more/b.wav", "good.se/more/c.wav"]),
+        ("good -o new/clean", ["new/clean/a.wav", "new/clean/more/b.wav", "new/clean/more/c.wav"]),
+        ("good.wav odd.wav", ["good.se.wav", "odd.se.wav"]),
+        ("good.wav odd.wav -o new", ["new/good.wav", "new/odd.wav"]),
+    ],
+)
+def test_files_and_folders_are_done_together(run, files, words, written):
+    before = set(files.rglob("*.*"))
+    status, out, err = run("se", *words.split())
+    assert status == 0 and not err and out[-1].startswith(f"{len(written)} files: ")
+    assert sorted(path.relative_to(files).as_posix() for path in set(files.rglob("*.wav")) - before) == written
+
+
+def test_of_a_folder_the_rest_is_done_too(run, files):
+    (files / "good" / "text.wav").write_text("no audio")
+    soundfile.write(files / "good" / "a.flac", noise(1.0), 16000)
+    status, _, err = run("se", "good")
+    assert status == 1 and len(list((files / "good.se").rglob("*.wav"))) == 3
+    assert err == [
+        "infer: good/a.wav: good.se/a.wav: is the output of good/a.flac too; name another",
+        "infer: good/text.wav: is not audio that libsndfile can read (Format not recognised.)",
+    ]
+
+
+def test_a_long_file_has_a_bar_on_a_terminal(run, monkeypatch):
+    bars = []
+
+    @contextlib.contextmanager
+    def bar(total, desc, **_):
+        bars.append([desc, total, 0])
+        yield SimpleNamespace(update=lambda steps: bars[-1].__setitem__(2, bars[-1][2] + steps))
+
+    def counted(stage, steps_of):
+        return lambda self, *given: given[-1](steps_of(given)) or stage(self, *given)
+
+    monkeypatch.setattr(infer, "tqdm", bar)
+    monkeypatch.setattr(infer.sys.stderr, "isatty", lambda: True, raising=False)
+    monkeypatch.setattr(CountingEngine, "semantic_stage", counted(CountingEngine.semantic_stage, lambda _: 10))
+    monkeypatch.setattr(CountingEngine, "acoustic_stage", counted(CountingEngine.acoustic_stage, lambda _: 40))
+    assert run("se", "long.wav")[0] == 0
+    assert bars == [["long.wav", 150, 150]]
+
+
 BAD = {
     "no task": ("--source=good.wav", "give --task"),
     "unknown task": ("--task=xy --source=good.wav --output=out.wav", "--task"),
     "unknown flag": ("--task=se --sorce=good.wav --output=out.wav", "sorce"),
-    "stray word": ("--task=se good.wav", "unexpected argument 'good.wav'"),
+    "no task but a file": ("good.wav", "first of all one of se, tse, vc, tts, l2s; 'good.wav' is none"),
+    "source twice": (
+        "se good.wav --source=wide.wav",
+        "source is given twice, as 'good.wav' and",
+    ),
+    "text without quotes": ("tts Good day. --prompt=good.wav -o out.wav", "unexpected argument 'day.'; put a text in"),
+    "list and file": ("se good.wav --list=jobs.jsonl", "--list stands instead of 'good.wav'"),
+    "folder without sounds": ("se hollow", "hollow: has no files of .wav, .flac"),
+    "folder into itself": ("se good -o good/clean", "good/clean: lies in the folder that is read"),
+    "default output is no place": ("tts Good --prompt=good.wav", "task tts needs --output=…"),
     "no source": ("--task=se --output=out.wav", "task se needs --source=…"),
-    "no output": ("--task=se --source=good.wav", "task se needs --output=…"),
     "no prompt": ("--task=vc --source=good.wav --output=out.wav", "task vc needs --prompt=…"),
     "prompt of se": ("--task=se --source=good.wav --prompt=good.wav --output=out.wav", "task se takes no prompt"),
     "missing": ("--task=se --source=none.wav --output=out.wav", "none.wav: no such file"),
@@ -188,7 +265,7 @@ def test_a_list_reports_what_fails_and_does_the_rest(run, files):
     assert len(err) == len(expected)
     for number, message in expected.items():
         assert any(line.startswith(f"infer: line {number}: ") and message in line for line in err), number
-    assert out[-1].startswith("audio 72.0 s")
+    assert out[-1].startswith("3 files: 72.0 s of audio; ")
 
 
 def test_two_lines_of_a_list_share_no_output(run, files):
@@ -278,7 +355,7 @@ from mini_chain import CountingEngine
 from metis_jax.audio import files
 from metis_jax.cli import infer
 from metis_jax.inference.metis import Metis
-Metis.from_bundle = lambda *args, **kwargs: Metis(CountingEngine())
+Metis.from_pretrained = lambda *args, **kwargs: Metis(CountingEngine())
 write = files.WaveWriter.write
 files.WaveWriter.write = lambda self, samples: (write(self, samples), time.sleep(0.3))
 sys.exit(infer.main(["--task=se", "--list=jobs.jsonl", "--compilation_cache=off"]))
@@ -321,6 +398,6 @@ def test_real_models_and_a_second_start_from_the_cache(files, tmp_path):
         command = [sys.executable, root / "infer.py", "--task=vc", "--source=good.wav", "--prompt=good.wav"]
         command += [f"--output={name}", f"--bundle={bundle}", f"--compilation_cache={tmp_path / 'cache'}"]
         done = subprocess.run(command, cwd=files, env=users_environment(), capture_output=True, text=True, check=True)
-        compiled.append(float(done.stdout.split("compile ")[1].split(" s")[0]))
+        compiled.append(float(done.stdout.split("compiling ")[1].split(" s")[0]))
     assert (files / "first.wav").read_bytes() == (files / "second.wav").read_bytes()
     assert compiled[1] < 0.5 * compiled[0]

@@ -44,7 +44,7 @@ def files(tmp_path):
 def run(files, monkeypatch, capsys):
     """Runs the command with counting in place of models: (exit status, lines of stdout, lines of stderr)."""
     monkeypatch.chdir(files)
-    monkeypatch.setattr(Metis, "from_bundle", lambda *_, lexicon, **__: Metis(CountingEngine(), lexicon=lexicon))
+    monkeypatch.setattr(Metis, "from_pretrained", lambda *_, lexicon, **__: Metis(CountingEngine(), lexicon=lexicon))
 
     def command(*arguments):
         status = infer.main(["--compilation_cache=off", "--bundle=none", *arguments])

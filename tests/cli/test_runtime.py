@@ -1,4 +1,4 @@
-import os
+import threading
 
 import jax
 import jax.numpy as jnp
@@ -7,68 +7,25 @@ import pytest
 from metis_jax.cli import runtime
 
 
-@pytest.fixture
-def settings():
-    """JAX's cache settings, put back afterwards."""
-    names = (
-        "jax_enable_compilation_cache",
-        "jax_compilation_cache_dir",
-        "jax_persistent_cache_min_compile_time_secs",
-        "jax_persistent_cache_min_entry_size_bytes",
-    )
-    before = {name: getattr(jax.config, name) for name in names}
-    yield
-    for name, value in before.items():
-        jax.config.update(name, value)
-
-
-def test_the_cache_is_in_the_users_cache_folder(monkeypatch, tmp_path, settings):
-    monkeypatch.delenv("JAX_COMPILATION_CACHE_DIR", raising=False)
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    runtime.use_compilation_cache(None)
-    assert jax.config.jax_compilation_cache_dir == str(tmp_path / "metis_jax" / "programs")
-    assert (tmp_path / "metis_jax" / "programs").is_dir()
-
-
-def test_the_cache_can_be_moved_and_turned_off(monkeypatch, tmp_path, settings):
-    monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", str(tmp_path / "theirs"))
-    assert runtime.default_cache() == tmp_path / "theirs"
-    runtime.use_compilation_cache(str(tmp_path / "ours"))
-    assert jax.config.jax_compilation_cache_dir == str(tmp_path / "ours")
-    runtime.use_compilation_cache("off")
-    assert not jax.config.jax_enable_compilation_cache
-
-
-def test_a_cache_that_can_not_be_written_is_reported(tmp_path, capsys, settings):
-    (tmp_path / "file").write_text("")
-    before = jax.config.jax_compilation_cache_dir
-    runtime.use_compilation_cache(str(tmp_path / "file" / "cache"))
-    assert "no compilation cache there" in capsys.readouterr().err
-    assert jax.config.jax_compilation_cache_dir == before
-
-
-def test_a_cache_that_others_can_write_is_not_used(tmp_path, capsys, settings):
-    (tmp_path / "open").mkdir()
-    (tmp_path / "open").chmod(0o777)
-    before = jax.config.jax_compilation_cache_dir
-    runtime.use_compilation_cache(str(tmp_path / "open"))
-    assert capsys.readouterr().err == f"no compilation cache: {tmp_path / 'open'}: others can write there\n"
-    assert jax.config.jax_compilation_cache_dir == before
-
-
-def test_a_user_without_a_home_has_no_cache(monkeypatch, capsys, settings):
-    for name in ("HOME", "XDG_CACHE_HOME", "JAX_COMPILATION_CACHE_DIR"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setattr(os, "getuid", lambda: 2**31 - 5)  # nobody of the password file
-    before = jax.config.jax_compilation_cache_dir
-    runtime.use_compilation_cache(None)
-    assert "no home folder; set HOME or XDG_CACHE_HOME" in capsys.readouterr().err
-    assert jax.config.jax_compilation_cache_dir == before
-
-
 def test_the_clock_counts_compiling_alone():
     with runtime.compile_clock() as clock:
         jax.jit(lambda x: jnp.sin(x) * 3.5)(jnp.ones(17)).block_until_ready()
         compiled = clock.seconds
     jax.jit(lambda x: jnp.sin(x) * 4.5)(jnp.ones(17)).block_until_ready()
     assert clock.seconds == compiled > 0
+
+
+def test_a_program_that_takes_long_to_compile_is_announced_once(monkeypatch):
+    monkeypatch.setattr(runtime, "_PATIENCE", 0.01)
+    said = threading.Event()
+    calls = []
+    with runtime.compile_clock(announce=lambda: (calls.append(1), said.set())) as clock:
+        for _ in range(2):  # as JAX reports a program that is read from the cache, and one that is compiled
+            clock(runtime._LOWERED, 0.1)
+            clock(runtime._COMPILED, 0.1)
+        assert not calls
+        for _ in range(2):
+            clock(runtime._LOWERED, 0.1)
+            assert said.wait(30)
+            clock(runtime._COMPILED, 0.1)
+    assert calls == [1] and clock.seconds == pytest.approx(0.8)

@@ -180,7 +180,9 @@ def test_parts_of_a_long_text_become_one_wave():
     assert (len(short.acoustic), speech.length_rule, short.length_rule) == (700, "seconds", "bytes")
 
 
-@pytest.mark.parametrize("rate, samples", [(16000, 48000), (24000, 72001), (44100, 44101), (8000, 807), (16000, 560001)])
+@pytest.mark.parametrize(
+    "rate, samples", [(16000, 48000), (24000, 72001), (44100, 44101), (8000, 807), (16000, 560001)]
+)
 def test_what_is_made_of_a_source_is_as_long_as_it(rate, samples):
     """To the sample, alone and in a list, in windows and in pieces, whatever the prompt."""
     metis = Metis(CountingEngine())
@@ -194,7 +196,7 @@ def test_what_is_made_of_a_source_is_as_long_as_it(rate, samples):
 
 
 def test_text_and_lips_need_their_models(tmp_path):
-    metis = Metis.from_bundle(write_mini_bundle(tmp_path / "bundle", tasks=("se",)))
+    metis = Metis.from_pretrained(write_mini_bundle(tmp_path / "bundle", tasks=("se",)))
     with pytest.raises(WeightsError, match="no model for task 'tts'; it has: se"):
         metis.speak(Script(phones="a", prompt_phones="a"), PROMPT)
     with pytest.raises(WeightsError, match="no model for task 'l2s'"):
@@ -218,7 +220,7 @@ def test_bad_lip_features_are_named(features, message):
 
 def test_a_bundle_without_a_component_is_refused_before_loading(tmp_path):
     path = write_mini_bundle(tmp_path / "bundle", tasks=("se",))
-    metis = Metis.from_bundle(path)
+    metis = Metis.from_pretrained(path)
     metis.engine.require("se")
     with pytest.raises(WeightsError, match="no model for task 'tse'; it has: se"):
         metis.engine.require("tse")

@@ -1,0 +1,34 @@
+"""Folders of the Hugging Face hub (extra `hub`): downloaded once, then read from its cache, offline too."""
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+from metis_jax.weights.tensor_files import WeightsError
+
+SCHEME = "hub:"
+_NAME = re.compile(r"[\w.-]+/[\w.-]+(@[^\s@]+)?")
+
+
+def snapshot(name: str, patterns: Sequence[str], *, revision: str | None = None) -> Path:
+    """The files of a repository that match, in the cache of the hub's client; WeightsError for what can not be had.
+
+    Args:
+      name: OWNER/NAME or OWNER/NAME@REVISION.
+      patterns: globs of the files.
+      revision: where the name has none; None for the newest.
+    """
+    if not _NAME.fullmatch(name):
+        raise WeightsError(f"{SCHEME}{name}: expected {SCHEME}OWNER/NAME or {SCHEME}OWNER/NAME@REVISION")
+    repository, _, own = name.partition("@")
+    try:
+        import huggingface_hub
+    except ImportError:
+        raise WeightsError(f"{SCHEME}{repository} needs huggingface_hub; pip install 'metis_jax[hub]'") from None
+    try:
+        return Path(
+            huggingface_hub.snapshot_download(repository, revision=own or revision, allow_patterns=list(patterns))
+        )
+    except Exception as error:  # the library raises its own, requests' and httpx's errors
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise WeightsError(f"{SCHEME}{name}: download failed ({reason})") from None

@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 
 import metis_jax
-from metis_jax.cli import infer
 from metis_jax.inference.metis import Metis
 
 ROOT = Path(__file__).parents[1]
@@ -36,7 +35,3 @@ def test_every_command_has_a_console_script():
     for place in scripts.values():
         module, _, function = place.partition(":")
         assert callable(getattr(importlib.import_module(module), function))
-
-
-def test_every_command_says_its_version(capsys):
-    assert infer.main(["--version"]) == 0 and capsys.readouterr().out == f"metis_jax {metis_jax.__version__}\n"

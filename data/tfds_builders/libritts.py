@@ -6,14 +6,6 @@ import sys
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2]))  # from a clone that is not installed
 
 from metis_jax.cli.build_tfds import main
-from metis_jax.data.corpus.tfds_schema import RecordBuilder
-
-
-class LibriTts(RecordBuilder, skip_registration=True):
-    """LibriTTS or LibriTTS-R as published; the dev and test subsets are marked held out."""
-
-    LAYOUT = "libritts"
-
 
 if __name__ == "__main__":
-    sys.exit(main(LibriTts))
+    sys.exit(main(["libritts", *sys.argv[1:]]))

@@ -6,14 +6,6 @@ import sys
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2]))  # from a clone that is not installed
 
 from metis_jax.cli.build_tfds import main
-from metis_jax.data.corpus.tfds_schema import RecordBuilder
-
-
-class Vctk(RecordBuilder, skip_registration=True):
-    """VCTK 0.92 (first microphone) or 0.80 as published."""
-
-    LAYOUT = "vctk"
-
 
 if __name__ == "__main__":
-    sys.exit(main(Vctk))
+    sys.exit(main(["vctk", *sys.argv[1:]]))

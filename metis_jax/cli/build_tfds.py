@@ -1,11 +1,18 @@
-"""The command behind every file of `data/tfds_builders/`: a corpus folder to a TFDS data set of records."""
+"""A corpus folder to a TFDS data set of records.
 
+    metis-build-tfds emilia|libritts|noise|vctk --input=FOLDER --output=DATASETS
+
+Every file of `data/tfds_builders/` is the same for one corpus.
+"""
+
+import sys
 from collections.abc import Sequence
 
 from absl import flags
 
 from metis_jax.cli import command
-from metis_jax.data.corpus.tfds_schema import RecordBuilder, build
+from metis_jax.data.corpus.tfds_builders import BUILDERS
+from metis_jax.data.corpus.tfds_schema import build
 
 
 def _flags() -> flags.FlagValues:
@@ -16,13 +23,21 @@ def _flags() -> flags.FlagValues:
     return values
 
 
-def main(builder: type[RecordBuilder], argv: Sequence[str] | None = None) -> int:
+def main(argv: Sequence[str] | None = None) -> int:
     """Exit status: 0, or 2 with one line on stderr."""
+    return command.run("build_tfds", __doc__, _flags(), _run, argv, takes_words=True)
 
-    def run(given: flags.FlagValues) -> None:
-        command.require(given, "input", "output")
-        made = build(builder, given.input, given.output, given.shards)
-        counts = ", ".join(f"{split}: {info.num_examples}" for split, info in made.info.splits.items())
-        print(f"{made.data_path} ({counts} records)")
 
-    return command.run(builder.name, f"{builder.__doc__}\n\n", _flags(), run, argv)
+def _run(given: flags.FlagValues, *words: str) -> None:
+    unexpected = words[1:] if words and words[0] in BUILDERS else words[:1]
+    if unexpected or not words:
+        found = f"unexpected argument {unexpected[0]!r}; " if unexpected else ""
+        raise ValueError(f"{found}give one of {', '.join(BUILDERS)}")
+    command.require(given, "input", "output")
+    made = build(BUILDERS[words[0]], given.input, given.output, given.shards)
+    counts = ", ".join(f"{split}: {info.num_examples}" for split, info in made.info.splits.items())
+    print(f"{made.data_path} ({counts} records)")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

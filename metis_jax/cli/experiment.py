@@ -1,10 +1,13 @@
 """What commands share that take an experiment: --config, its overrides, and one line for what is wrong with them."""
 
+import importlib
+import importlib.util
 import os
 import re
 import sys
 import traceback
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 import ml_collections
 from absl import flags
@@ -16,11 +19,19 @@ from metis_jax.cli import command
 REFUSALS = (KeyError, AttributeError, TypeError)
 
 
+# The folder `configs/` of a clone, which the package carries.
+_SHIPPED = Path(__file__).parents[1] / "configs"
+
+
 def new_flags() -> flags.FlagValues:
     """A registry with --config=FILE[:words] and --config.key=value."""
     values = command.new_flags(_ConfigFlags)
     config_flags.DEFINE_config_file(
-        "config", None, "Experiment file, with words after a colon.", lock_config=True, flag_values=values
+        "config",
+        None,
+        "Experiment, a file or one of the package; words after a colon.",
+        lock_config=True,
+        flag_values=values,
     )
     return values
 
@@ -35,13 +46,23 @@ def run(
     """As `command.run`, for flags begun by `new_flags` here."""
     # ml_collections looks for --config.key=value in sys.argv, whatever it is asked to parse.
     before = sys.argv
-    sys.argv = [name, *(sys.argv[1:] if argv is None else argv)]
-    # An experiment file imports its siblings as `configs`.
+    sys.argv = [name, *map(_by_name, sys.argv[1:] if argv is None else argv)]
+    # An experiment file imports its siblings as `configs`; outside of a clone they are those of the package.
     sys.path.insert(0, os.getcwd())
+    if any(str(_SHIPPED) in flag for flag in sys.argv) or importlib.util.find_spec("configs") is None:
+        sys.modules.setdefault("configs", importlib.import_module("metis_jax.configs"))
     try:
         return command.run(name, about, values, body, sys.argv[1:], refusals=REFUSALS)
     finally:
         sys.argv = before
+
+
+def _by_name(flag: str) -> str:
+    """The flag, with the file of an experiment of the package where it names one: --config=pretrain:quicktest."""
+    name, colon, words = flag.removeprefix("--config=").partition(":")
+    shipped = _SHIPPED / f"{name.removeprefix('configs/').removesuffix('.py')}.py"
+    is_name = flag.startswith("--config=") and not os.path.isfile(name) and shipped.is_file()
+    return f"--config={shipped}{colon}{words}" if is_name and _SHIPPED in shipped.parents else flag
 
 
 class _ConfigFlags(flags.FlagValues):
@@ -55,7 +76,9 @@ class _ConfigFlags(flags.FlagValues):
         file = next((flag.removeprefix("--config=") for flag in argv if flag.startswith("--config=")), "")
         path = file.partition(":")[0]
         if path and not os.path.isfile(path):
-            raise flags.IllegalFlagValueError(f"--config={file}: there is no file {path}")
+            shipped = ", ".join(sorted(one.stem for one in _SHIPPED.glob("[a-z]*.py") if one.stem != "common"))
+            others = "" if path.endswith(".py") else f", and the package has only {shipped}"
+            raise flags.IllegalFlagValueError(f"--config={file}: there is no file {path}{others}")
         try:
             rest = super().__call__(argv, known_only)
             found = self["config"].value

@@ -118,13 +118,10 @@ def _run(given: flags.FlagValues, *words: str) -> int:
     if given.task is None and words and words[0] in TASKS:
         given.task, words = words[0], words[1:]
     if given.task is None:
-        found = f"; {words[0]!r} is none" if words else ""
-        raise ValueError(f"give --task, or first of all one of {', '.join(TASKS)}{found}")
+        unexpected = f"unexpected argument {words[0]!r}; " if words else ""
+        raise ValueError(f"{unexpected}give --task, or first of all one of {', '.join(TASKS)}")
     asked = {key: given[key].value for key in KEYS if given[key].value is not None}
-    with (
-        compile_clock(announce=_say_compiling) as clock,
-        reports_of("metis_jax.text"),
-    ):
+    with compile_clock(announce=_say_compiling) as clock, reports_of("metis_jax.text"):
         ready = functools.partial(_Run, given, clock)
         if given.list is not None:
             if alone := [key for key in asked if key not in SHARED or given.task != "tts"]:

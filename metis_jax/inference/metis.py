@@ -146,7 +146,7 @@ class Metis:
     def settings(self, task: str, **changes: Unpack[Changes]) -> Settings:
         """How the bundle wants a task decoded, with the changes that `Settings.changed` takes.
 
-        settings = metis.settings("vc", steps=40)
+        As in `settings = metis.settings("vc", steps=40)`.
         """
         return Settings.of(task, preferred=self.engine.decoding, **changes)
 
@@ -180,7 +180,7 @@ class Metis:
     def encode_prompt(self, sound: Sound) -> Prompt:
         """The tokens of a prompt of at most 20 seconds.
 
-        voice = metis.encode_prompt("voice.wav")
+        As in `voice = metis.encode_prompt("voice.wav")`.
         """
         return self._encoded(sound)
 
@@ -198,7 +198,7 @@ class Metis:
     def enhance(self, source, **how: Unpack[Decoding]):
         """Speech enhancement.
 
-        metis.enhance("noisy.wav", seed=1).save("clean.wav")
+        As in `metis.enhance("noisy.wav", seed=1).save("clean.wav")`.
         """
         return self.transform("se", source, **how)
 
@@ -233,7 +233,7 @@ class Metis:
     def convert(self, source, prompt, **how: Unpack[Decoding]):
         """Voice conversion: the source's words in the voice of the prompt.
 
-        first, second = metis.convert(["a.wav", "b.wav"], metis.encode_prompt("voice.wav"), steps=20)
+        As in `first, second = metis.convert(["a.wav", "b.wav"], metis.encode_prompt("voice.wav"), steps=20)`.
         """
         return self.transform("vc", source, prompt, **how)
 
@@ -261,7 +261,7 @@ class Metis:
     def transform(self, task, source, prompt=None, *, phones=None, **how: Unpack[Decoding]):
         """A speech-to-speech task by its name; sources that fit one window are decoded in batches.
 
-        metis.transform("se", ["a.wav", "b.wav"])
+        As in `metis.transform("se", ["a.wav", "b.wav"])`.
         """
         settings, progress = self._how(task, **how)
         is_one = not is_list(source)
@@ -365,7 +365,7 @@ class Metis:
     def lip_read(self, features, prompt=None, **how: Unpack[Decoding]):
         """Lip to speech, from visual features at 25 frames per second.
 
-        metis.lip_read(np.load("lips.npy"), "voice.wav").save("said.wav")
+        As in `metis.lip_read(np.load("lips.npy"), "voice.wav").save("said.wav")`.
         """
         settings, progress = self._how("l2s", **how)
         is_one = not is_list(features)

@@ -98,7 +98,7 @@ class Settings:
     ) -> "Settings":
         """The same with other steps, guidance or temperature of stage 1, pitch matching or seed, where they are given.
 
-        settings = Settings.of("vc").changed(steps=40, seed=1)
+        As in `settings = Settings.of("vc").changed(steps=40, seed=1)`.
         """
         asked = {"steps": steps, "guidance": guidance, "temperature": temperature}
         asked = {name: value for name, value in asked.items() if value is not None}
@@ -189,7 +189,7 @@ class Speech:
     def save(self, path: str | os.PathLike) -> None:
         """Writes the wave as wav, flac, ogg, mp3 or aiff, by the suffix; AudioError where that can not be.
 
-        metis.enhance("noisy.wav").save("clean.wav")
+        As in `metis.enhance("noisy.wav").save("clean.wav")`.
         """
         with write_wave(path, self.wave.rate) as writer:
             writer.write(self.wave.samples)

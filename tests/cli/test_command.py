@@ -1,6 +1,5 @@
 """What commands have in common: flags and nothing else, help, one line for whatever the user can mend."""
 
-import functools
 import io
 import os
 import signal
@@ -9,8 +8,8 @@ import time
 import pytest
 from absl import flags
 
+import metis_jax
 from metis_jax.cli import assemble, build_tfds, command, convert, evaluate, extract_tokens, infer, prepare, train
-from metis_jax.data.corpus.tfds_schema import RecordBuilder
 
 
 def run(argv, body=lambda given: None, **options):
@@ -34,7 +33,7 @@ COMMANDS = {
     "infer": infer.main,
     "prepare": prepare.main,
     "train": train.main,
-    "record_builder": functools.partial(build_tfds.main, RecordBuilder),
+    "build_tfds": lambda argv: build_tfds.main(["vctk", *argv]),
 }
 
 
@@ -47,6 +46,17 @@ def test_every_command_says_what_is_missing_or_wrong_in_one_line(capsys, name, a
     assert COMMANDS[name](argv) == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith(f"{name}: {said}")
+
+
+@pytest.mark.parametrize("argv", [[], ["emilai"]])
+def test_a_corpus_that_no_builder_knows_is_named(capsys, argv):
+    assert build_tfds.main(argv) == 2
+    assert "give one of emilia, libritts, noise, vctk" in capsys.readouterr().err
+
+
+def test_the_version_is_that_of_the_package(capsys):
+    assert run(["--version"], failing(RuntimeError())) == 0
+    assert capsys.readouterr().out == f"metis_jax {metis_jax.__version__}\n"
 
 
 @pytest.mark.parametrize("flag", ["--help", "-h"])

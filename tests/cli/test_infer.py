@@ -152,7 +152,7 @@ BAD = {
     "no task": ("--source=good.wav", "give --task"),
     "unknown task": ("--task=xy --source=good.wav --output=out.wav", "--task"),
     "unknown flag": ("--task=se --sorce=good.wav --output=out.wav", "sorce"),
-    "no task but a file": ("good.wav", "first of all one of se, tse, vc, tts, l2s; 'good.wav' is none"),
+    "no task but a file": ("good.wav", "unexpected argument 'good.wav'; give --task, or first of all"),
     "source twice": (
         "se good.wav --source=wide.wav",
         "source is given twice, as 'good.wav' and",

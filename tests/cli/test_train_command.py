@@ -43,6 +43,40 @@ def test_every_experiment_reads_at_every_size(name):
         assert set(config.optimizers) <= set(make_trainer(config.stage, config.model).models())
 
 
+@pytest.fixture
+def outside(monkeypatch, tmp_path):
+    """A folder that is no clone, in a process that has seen none."""
+    for name in [name for name in sys.modules if name.partition(".")[0] == "configs"]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setattr(
+        sys, "path", [place for place in sys.path if not pathlib.Path(place).resolve().is_relative_to(ROOT)]
+    )
+    monkeypatch.chdir(tmp_path)
+    yield tmp_path
+    for name in [name for name in sys.modules if name.partition(".")[0] == "configs"]:
+        del sys.modules[name]
+
+
+@pytest.mark.parametrize("name", ["pretrain:quicktest", "nano/pretrain", "configs/pretrain.py:quicktest"])
+def test_the_package_has_the_experiments_of_a_clone(outside, capsys, name):
+    assert main([f"--config={name}", "--config.steps=7", "--show"]) == 0
+    assert "steps = 7" in capsys.readouterr().out.splitlines()
+
+
+def test_an_experiment_of_ones_own_can_begin_with_one_of_the_package(outside, capsys):
+    (outside / "mine.py").write_text("from configs.pretrain import get_config\n")
+    assert main(["--config=mine.py:quicktest", "--show"]) == 0
+    assert "stage = semantic_generator" in capsys.readouterr().out
+    assert main(["--config=yours", "--show"]) == 2
+    assert "there is no file yours, and the package has only acoustic_codec, duration_" in capsys.readouterr().err
+
+
+def test_a_wheel_has_the_experiments():
+    """As setuptools, which follows links, finds them."""
+    link = ROOT / "metis_jax" / "configs"
+    assert link.is_symlink() and link.resolve() == ROOT / "configs" and (link / "nano" / "__init__.py").exists()
+
+
 def test_an_unknown_word_is_refused():
     with pytest.raises(ValueError, match="'tini' is unknown; use samples, tiny, quicktest"):
         importlib.import_module("configs.pretrain").get_config("tini")

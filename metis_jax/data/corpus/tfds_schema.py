@@ -1,4 +1,4 @@
-"""The record schema as TensorFlow Datasets features: what the builders in `data/tfds_builders/` share.
+"""The record schema as TensorFlow Datasets features: what the builders in `tfds_builders.py` share.
 
 A builder names a corpus layout and stores its records as `array_record` files with one feature per field of `Record`,
 so that other programs can read them by `tfds.builder_from_directory`; TensorFlow itself is never imported.

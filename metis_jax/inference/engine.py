@@ -22,11 +22,12 @@ from metis_jax.inference.durations import COMPONENT as DURATIONS
 from metis_jax.inference.durations import Durations
 from metis_jax.inference.jobs import AcousticJob, SemanticJob, StageSettings
 from metis_jax.layers.dense import merge_lora
-from metis_jax.models.acoustic_codec import AcousticCodec, code_frames
+from metis_jax.models.acoustic_codec import AcousticCodec
 from metis_jax.models.components import make_model
 from metis_jax.models.semantic_codec import SemanticCodec
 from metis_jax.models.semantic_generator import SemanticGenerator
 from metis_jax.models.ssl_features import AnySslEncoder, wave_features
+from metis_jax.models.wave_encoder import code_frames
 from metis_jax.ops.vq import unit_vectors
 from metis_jax.sharding import MeshConfig, batch_parts, batch_sharding, make_mesh, replicated
 from metis_jax.types import Array, Float, Int, Policy, Variables

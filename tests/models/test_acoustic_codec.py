@@ -15,8 +15,10 @@ from metis_jax.config import SIZES, AcousticCodecConfig
 from metis_jax.convert.acoustic_codec import config_from_shapes, rules
 from metis_jax.convert.components import rules_for
 from metis_jax.convert.rules import to_tensors, to_variables
-from metis_jax.models.acoustic_codec import AcousticCodec, SpectrumEncoder, WaveEncoder, code_frames
+from metis_jax.models.acoustic_codec import AcousticCodec
 from metis_jax.models.components import abstract_variables
+from metis_jax.models.spectrum_encoder import SpectrumEncoder
+from metis_jax.models.wave_encoder import WaveEncoder, code_frames
 from metis_jax.types import Policy
 from metis_jax.weights.tensor_files import WeightsError
 

@@ -120,12 +120,12 @@ def run_job(name: str, root: pathlib.Path, folder: pathlib.Path) -> Callable[[],
 
         source = root / "metis_jax/assets/noisy.flac"
         flags = ("--task=se", f"--source={source}", f"--output={folder / 'clean.wav'}", "--compilation_cache=off")
-        return lambda: infer.main(["infer.py", *flags])
+        return lambda: infer.main(list(flags))
     from metis_jax.cli import train
 
     config = root / "configs/pretrain.py"
     flags = (f"--config={config}:quicktest", f"--workdir={folder / 'run'}", "--config.steps=1")
-    return lambda: train.main(["train.py", *flags])
+    return lambda: train.main(list(flags))
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -1,0 +1,55 @@
+"""A wave put onto a copy of a video."""
+
+import os
+
+import numpy as np
+from jaxtyping import Float
+
+from metis_jax.files.outputs import new_file
+from metis_jax.video.errors import VideoError, require
+from metis_jax.video.frames import opened
+
+SUFFIXES = (".mp4", ".mov", ".mkv")
+_BLOCK = 1024  # samples that AAC codes at once
+
+
+def check_output(path: str | os.PathLike) -> None:
+    """VideoError for a name that `write_with_sound` can not write."""
+    if not os.fspath(path).lower().endswith(SUFFIXES):
+        raise VideoError(f"{path}: is no name of a video; end it in {', '.join(SUFFIXES)}")
+
+
+def write_with_sound(
+    path: str | os.PathLike, video: str | os.PathLike, wave: Float[np.ndarray, " l"], rate: int
+) -> None:
+    """The pictures of a video as they are stored, with a mono wave, which begins with the first, instead of its sound.
+
+    VideoError where the container named by `path` does not hold what the video is coded in; `.mkv` holds most.
+    """
+    check_output(path)
+    av = require("av")
+    kind = "matroska" if os.fspath(path).lower().endswith(".mkv") else os.fspath(path)[-3:].lower()
+    with opened(video) as (source, stream), new_file(path) as partial:
+        try:
+            with av.open(f"file:{partial}", "w", format=kind) as target:
+                pictures = target.add_stream_from_template(stream)
+                sound = target.add_stream("aac", rate=rate)
+                sound.layout = "mono"
+                first = None
+                for packet in source.demux(stream):
+                    if packet.dts is None:  # what ends the stream
+                        continue
+                    begin = packet.dts if packet.pts is None else packet.pts
+                    first = begin if first is None else min(first, begin)
+                    packet.stream = pictures
+                    target.mux(packet)
+                start = round((first or 0) * stream.time_base * rate)
+                for place in range(0, len(wave), _BLOCK):
+                    block = np.ascontiguousarray(wave[None, place : place + _BLOCK], np.float32)
+                    frame = av.AudioFrame.from_ndarray(block, format="fltp", layout="mono")
+                    frame.sample_rate, frame.pts = rate, start + place
+                    target.mux(sound.encode(frame))
+                target.mux(sound.encode(None))
+        except (av.FFmpegError, ValueError) as error:
+            reason = getattr(error, "strerror", None) or error
+            raise VideoError(f"{path}: {stream.codec_context.name} does not go into it ({reason}); try .mkv") from None

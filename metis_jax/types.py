@@ -12,9 +12,9 @@ import dataclasses
 from typing import Any
 
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Int, Key
+from jaxtyping import Array, Bool, Float, Int, Key, UInt8
 
-__all__ = ["Array", "Bool", "DType", "Float", "Int", "Key", "Policy", "Variables"]
+__all__ = ["Array", "Bool", "DType", "Float", "Int", "Key", "Policy", "UInt8", "Variables"]
 
 # What `astype` takes; JAX's scalar types are not instances of any one class.
 DType = Any

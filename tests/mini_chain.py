@@ -89,6 +89,9 @@ class CountingEngine(Engine):
     def load(self, task):
         pass
 
+    def require_sight(self):
+        pass
+
     def semantic_tokens(self, features):
         return [np.arange(len(one), dtype=np.int32) for one in features]
 

@@ -5,6 +5,8 @@
     metis-infer vc words.wav --prompt=voice.wav -o converted.wav
     metis-infer tse mixture.wav --prompt=voice.wav
     metis-infer tts "What to say." --prompt=voice.wav --prompt_text="What it says." -o said.wav
+    metis-infer l2s face.mp4 --prompt=voice.wav -o said.wav
+    metis-infer l2s --video=face.mp4 --prompt=voice.wav --output_video=said.mp4
     metis-infer l2s lips.npy --prompt=voice.wav
     metis-infer tse --list=jobs.jsonl
 
@@ -41,7 +43,6 @@ from metis_jax.cli.requests import (
     make_request,
     outputs_of,
     parse_request,
-    read_features,
     read_list,
 )
 from metis_jax.cli.runtime import CompileClock, compile_clock, reports_of
@@ -55,10 +56,14 @@ from metis_jax.inference.script import LENGTH_RULES, Plan, Script
 from metis_jax.text.errors import MissingTextExtra
 from metis_jax.text.languages import AUTO, LANGUAGES
 from metis_jax.text.lexicon import Lexicon
+from metis_jax.video.errors import MissingVideoExtra
+from metis_jax.video.sound import write_with_sound
 
 _INPUTS = {
     "source": "The recording to work on, of any rate and length (se, tse, vc).",
-    "features": "Lip features, an .npy file of [frames, width] at 25 frames per second (l2s).",
+    "features": "Lip features, an .npy file of [frames, width] at 25 frames per second, or a --video (l2s).",
+    "video": "Instead of --features: a video of a face that speaks, or an .npz file of mouth crops (l2s).",
+    "output_video": "A copy of the video to write with the new sound, .mp4, .mov or .mkv (l2s).",
     "prompt": "A recording of the target voice (tse, vc, tts, l2s).",
     "output": "The file to write, 24 kHz mono, or a folder; by default beside what is read (not for tts).",
     "text": "What to say (tts), or what is said in the mixture (tse, if known).",
@@ -69,8 +74,7 @@ _INPUTS = {
     "prompt_language": "Of the prompt's text; by default that of the text.",
 }
 
-
-_REFUSALS = (MissingTextExtra, MissingEvalExtra)
+_REFUSALS = (MissingTextExtra, MissingEvalExtra, MissingVideoExtra)
 
 
 def _flags() -> flags.FlagValues:
@@ -135,7 +139,7 @@ def _run(given: flags.FlagValues, *words: str) -> int:
             ]
             return _many(ready, jobs)
         asked |= _said_without_flag(given.task, words, asked)
-        main = TASKS[given.task].needs[0]
+        main = "video" if "video" in asked else TASKS[given.task].needs[0]
         if len(words) > 1 or (main in INPUTS and os.path.isdir(asked.get(main, ""))):
             outputs = outputs_of(words or [asked[main]], given.task, asked.get("output"))
             jobs = [
@@ -307,9 +311,7 @@ class _Run:
             return _Ready(prompt, wave)
         if job.script is not None:
             return _Ready(prompt, self._metis.plan(self._with_prompt_words(job.script, job.prompt), prompt))
-        features = read_features(job.features)
-        self._metis.check_lips(features, prompt)
-        return _Ready(prompt, features)
+        return _Ready(prompt, self._metis.read_lips(job.video or job.features, prompt))
 
     def _with_prompt_words(self, script: Script, prompt: str) -> Script:
         """The script, with what the prompt in a file is heard to say where it does not tell."""
@@ -338,6 +340,8 @@ class _Run:
     def _write(self, job: Request, speech: Speech) -> None:
         with files.write_wave(job.output, CODEC_RATE) as writer:
             writer.write(speech.wave.samples)
+        if job.output_video:
+            write_with_sound(job.output_video, job.video, speech.wave.samples, CODEC_RATE)
         self._seconds += speech.wave.seconds
         self.written += 1
         if speech.length_rule:

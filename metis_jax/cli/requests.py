@@ -6,14 +6,14 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from metis_jax.audio import files
 from metis_jax.audio.waves import AudioError
 from metis_jax.data.corpus.items import SUFFIXES, files_under
-from metis_jax.files.inputs import finite_floats, parse_json, read_array
+from metis_jax.files.inputs import parse_json
 from metis_jax.files.text_files import read_entries
+from metis_jax.inference.lips import is_video
 from metis_jax.inference.script import Script
+from metis_jax.video.sound import check_output as check_output_video
 
 _SCRIPT = {field.name: type(field.default) for field in dataclasses.fields(Script)} | {"seconds": float}
 # What all texts of a list may share is said by flags, beside the list.
@@ -35,21 +35,23 @@ TASKS = {
     "tse": _Task("target speaker extraction", ("source", "output", "prompt"), _WORDS),
     "vc": _Task("voice conversion", ("source", "output", "prompt")),
     "tts": _Task("text to speech", ("output", "prompt"), tuple(_SCRIPT)),
-    "l2s": _Task("lip to speech", ("features", "output"), ("prompt",)),
+    "l2s": _Task("lip to speech", ("features", "output"), ("prompt", "video", "output_video")),
 }
-INPUTS = ("source", "prompt", "features")
+INPUTS = ("source", "prompt", "features", "video")
 KEYS = tuple(dict.fromkeys(key for task in TASKS.values() for key in (*task.needs, *task.may_have)))
 
 
 @dataclasses.dataclass(frozen=True)
 class Request:
-    """One output, and what it is made of: a recording, whose words a script may say, a text or lip features."""
+    """One output, and what it is made of: a recording, whose words a script may say, a text or lips."""
 
     output: str
     prompt: str | None = None
     source: str | None = None
     script: Script | None = None
     features: str | None = None
+    video: str | None = None
+    output_video: str | None = None
 
     @property
     def inputs(self) -> list[str]:
@@ -112,6 +114,10 @@ def make_request(entry: Mapping[str, Any], task: str, named: Callable[[str], str
     """
     entry = {key: float(value) if type(value) is int else value for key, value in entry.items() if value is not None}
     needs, allowed = TASKS[task].needs, (*TASKS[task].needs, *TASKS[task].may_have)
+    if task == "l2s" and "video" in entry:
+        if "features" in entry:
+            raise ValueError(f"{named('features')} and {named('video')} are given; give one")
+        needs = ("video", "output")
     for key in needs:
         if not isinstance(entry.get(key), str) or not entry[key]:
             raise ValueError(f"task {task} needs {named(key)}")
@@ -128,6 +134,8 @@ def make_request(entry: Mapping[str, Any], task: str, named: Callable[[str], str
     if task == "tts" and not (entry.get("text") or entry.get("phones")):
         raise ValueError(f"task tts needs {named('text')}" if "text" not in entry else "text is empty")
     files.check_output(entry["output"])
+    if "output_video" in entry:
+        _check_output_video(entry, named)
     for key in INPUTS:
         if key in entry and os.path.realpath(entry[key]) == os.path.realpath(entry["output"]):
             raise ValueError(f"{entry['output']}: is the {key} too; name another output")
@@ -143,6 +151,10 @@ def make_request(entry: Mapping[str, Any], task: str, named: Callable[[str], str
     return Request(script=script, **{key: value for key, value in entry.items() if key not in _SCRIPT})
 
 
-def read_features(path: str) -> np.ndarray:
-    """The lip features in an `.npy` file."""
-    return finite_floats(read_array(path), path).astype(np.float32)
+def _check_output_video(entry: Mapping[str, Any], named: Callable[[str], str]) -> None:
+    check_output_video(entry["output_video"])
+    if "video" not in entry or not is_video(entry["video"]):
+        raise ValueError(f"{named('output_video')} needs {named('video')}, a video to copy")
+    for key in ("output", *INPUTS):
+        if key in entry and os.path.realpath(entry[key]) == os.path.realpath(entry["output_video"]):
+            raise ValueError(f"{entry['output_video']}: is the {key} too; name another")

@@ -27,12 +27,14 @@ from metis_jax.models.components import make_model
 from metis_jax.models.semantic_codec import SemanticCodec
 from metis_jax.models.semantic_generator import SemanticGenerator
 from metis_jax.models.ssl_features import AnySslEncoder, wave_features
+from metis_jax.models.visual_encoder import VisualEncoder, standardized
 from metis_jax.models.wave_encoder import code_frames
 from metis_jax.ops.vq import unit_vectors
 from metis_jax.sharding import MeshConfig, batch_parts, batch_sharding, make_mesh, replicated
-from metis_jax.types import Array, Float, Int, Policy, Variables
+from metis_jax.types import Array, Float, Int, Policy, UInt8, Variables
 from metis_jax.weights.bundle import Bundle
 from metis_jax.weights.compatibility import CHAIN, check_generator, check_models
+from metis_jax.weights.tensor_files import WeightsError
 
 Progress = Callable[[int], None]
 
@@ -70,6 +72,13 @@ def _wave(
     model: AcousticCodec, variables: Variables, tokens: Int[Array, "b t q"], lengths: Int[Array, " b"]
 ) -> Float[Array, "b l"]:
     return model.apply(variables, tokens, lengths, method="decode")
+
+
+@functools.partial(jax.jit, static_argnames="model")
+def _visual_features(
+    model: VisualEncoder, variables: Variables, crops: UInt8[Array, "b t h w"], lengths: Int[Array, " b"]
+) -> Float[Array, "b t c"]:
+    return model.apply(variables, standardized(crops), lengths, train=False).astype(jnp.float32)
 
 
 class Engine:
@@ -193,6 +202,29 @@ class Engine:
             return wave.reshape(len(members), t, CODEC_HOP)
 
         return [wave.reshape(-1) for wave in self._in_batches([len(x) for x in tokens], run)]
+
+    def require_sight(self) -> None:
+        """Raises WeightsError unless the bundle has a visual encoder whose features the generator of l2s takes."""
+        config, path = self.bundle.components.get(VISUAL_ENCODER), self.bundle.path
+        if config is None:
+            raise WeightsError(
+                f"{path}: the bundle has no visual encoder, so l2s takes lip features (.npy) and no video; "
+                "add the component visual_encoder"
+            )
+        wanted = self.generator_config("l2s").condition_width
+        if config.width != wanted:
+            raise WeightsError(f"{path}: {VISUAL_ENCODER} gives features of width {config.width}, l2s takes {wanted}")
+
+    def visual_features(self, crops: Sequence[UInt8[np.ndarray, "_ h w"]]) -> list[Float[np.ndarray, "_ c"]]:
+        """Lip features of grey mouth crops at 25 a second."""
+        self.require_sight()
+        model, variables = self._component(VISUAL_ENCODER)
+
+        def run(members: list[int], t: int) -> Array:
+            own = [crops[i] for i in members]
+            return _visual_features(model, variables, self._stack(own, t), self._lengths(own))
+
+        return self._in_batches([len(x) for x in crops], run)
 
     def semantic_stage(
         self, task: str, jobs: Sequence[SemanticJob], settings: StageSettings, progress: Progress | None = None
@@ -335,4 +367,5 @@ def _per_example(progress: Progress | None, members: Sequence[int]) -> Progress 
     return progress and (lambda steps: progress(steps * len(set(members))))
 
 
+VISUAL_ENCODER = "visual_encoder"
 _ACOUSTIC_GENERATORS = ("acoustic_generator_first", "acoustic_generator_full")

@@ -28,6 +28,7 @@ from metis_jax.inference.buckets import FRAME_BUCKETS
 from metis_jax.inference.durations import Durations
 from metis_jax.inference.engine import Engine, Progress
 from metis_jax.inference.jobs import AcousticJob, Seed, SemanticJob
+from metis_jax.inference.lips import Lips, lip_features, needs_sight, read_lips
 from metis_jax.inference.programs import keep_programs
 from metis_jax.inference.script import Plan, Reader, Script, Utterance
 from metis_jax.inference.settings import Changes, Prompt, Settings, Speech
@@ -351,30 +352,24 @@ class Metis:
         return self._reader(task).guide(script, len(prompt.semantic))
 
     @overload
-    def lip_read(
-        self, features: Float[np.ndarray, "t c"], prompt: Voice | None = None, **how: Unpack[Decoding]
-    ) -> Speech: ...
+    def lip_read(self, lips: Lips, prompt: Voice | None = None, **how: Unpack[Decoding]) -> Speech: ...
     @overload
     def lip_read(
-        self,
-        features: Sequence[Float[np.ndarray, "_ c"]],
-        prompt: Voice | Sequence[Voice] | None = None,
-        **how: Unpack[Decoding],
+        self, lips: Sequence[Lips], prompt: Voice | Sequence[Voice] | None = None, **how: Unpack[Decoding]
     ) -> list[Speech]: ...
     @_in_turn
-    def lip_read(self, features, prompt=None, **how: Unpack[Decoding]):
-        """Lip to speech, from visual features at 25 frames per second.
+    def lip_read(self, lips, prompt=None, **how: Unpack[Decoding]):
+        """Lip to speech, from a video, grey mouth crops or features at 25 a second, or a file of them (`lips.py`).
 
-        As in `metis.lip_read(np.load("lips.npy"), "voice.wav").save("said.wav")`.
+        As in `metis.lip_read("face.mp4", "voice.wav").save("said.wav")`.
         """
         settings, progress = self._how("l2s", **how)
-        is_one = not is_list(features)
-        videos = [features] if is_one else list(features)
+        is_one = not is_list(lips)
+        given = [lips] if is_one else list(lips)
+        voices = self._voices(prompt, len(given))
+        read = [self.read_lips(one, voice) for one, voice in zip(given, voices, strict=True)]
         pieces = []
-        for video, voice in zip(videos, self._voices(prompt, len(videos)), strict=True):
-            if not isinstance(video, np.ndarray):
-                raise ValueError(f"lip features are of type {type(video).__name__}; expected an array of floats")
-            self.check_lips(video, voice)
+        for video, voice in zip(lip_features(self.engine, read), voices, strict=True):
             unseen = np.zeros((len(voice.semantic), video.shape[1]), np.float32)
             condition = np.concatenate([unseen, doubled(video)])
             job = SemanticJob(voice.semantic, len(condition), _seed(settings, 0), condition=condition)
@@ -382,19 +377,23 @@ class Metis:
         speech = self._speech("l2s", pieces, settings, progress)
         return speech[0] if is_one else speech
 
-    def check_lips(self, features: np.ndarray, prompt: Prompt) -> None:
-        """ValueError for lip features that `lip_read` can not take."""
-        width = self.engine.generator_config("l2s").condition_width
-        if features.ndim != 2 or features.shape[1] != width or not len(features) or features.dtype.kind != "f":
-            found = f"{features.dtype}{list(features.shape)}"
+    def read_lips(self, lips: Any, prompt: Prompt) -> np.ndarray:
+        """Features, or mouth crops, that `lip_read` takes in front of a prompt; ValueError where it can not."""
+        width, most = self.engine.generator_config("l2s").condition_width, self._windows.frames
+        if needs_sight(lips):
+            self.engine.require_sight()
+        read = read_lips(lips, most=(most - len(prompt.semantic)) // 2)
+        if read.ndim != 3 and (read.ndim != 2 or read.shape[1] != width or not len(read) or read.dtype.kind != "f"):
+            found = f"{read.dtype}{list(read.shape)}"
             raise ValueError(f"lip features are {found}; expected floats [frames, {width}] at 25 frames per second")
-        if not np.isfinite(features).all():
+        if not np.isfinite(read).all():
             raise ValueError("lip features contain numbers that are not finite")
-        frames, most = len(prompt.semantic) + 2 * len(features), self._windows.frames
+        frames = len(prompt.semantic) + 2 * len(read)
         if frames > most:
             raise ValueError(
                 f"prompt and speech are {frames / FRAME_RATE:.1f} s long; at most {most / FRAME_RATE:g} s fit"
             )
+        return read
 
     def stream(
         self,

@@ -16,11 +16,18 @@ from metis_jax.layers.norms import LayerNorm
 from metis_jax.layers.relative import distance_sinusoids
 from metis_jax.layers.resnet import VisualFrontEnd
 from metis_jax.layers.stack import run_stack
-from metis_jax.types import CHANNELS, EMBED, Array, Float, Int, Policy
+from metis_jax.types import CHANNELS, EMBED, Array, Float, Int, Policy, UInt8
+
+_MEAN, _DEVIATION = 0.421, 0.165  # of grey levels from 0 to 1, as the published encoders saw them
+
+
+def standardized(crops: UInt8[Array, "b t h w"]) -> Float[Array, "b t h w 1"]:
+    """Grey levels from 0 to 255 as `VisualEncoder` takes them."""
+    return (crops[..., None].astype(jnp.float32) / 255 - _MEAN) / _DEVIATION
 
 
 class VisualEncoder(nn.Module):
-    """Grey crops [b, t, 88, 88, 1], standardised by the caller, to [b, t, d].
+    """Grey crops [b, t, 88, 88, 1], `standardized`, to [b, t, d].
 
     Variables: `params` and `batch_stats`.
     """

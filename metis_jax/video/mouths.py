@@ -228,6 +228,7 @@ def find_mouth(
     detector: Detector | None = None,
     face: int = 1,
     landmarks: Float[np.ndarray, "t 5 2"] | None = None,
+    most: int | None = None,
 ) -> MouthVideo:
     """The mouth of a face in a video.
 
@@ -237,9 +238,10 @@ def find_mouth(
       face: which one, see `follow`.
       landmarks: points at 25 a second that stand for what a detector finds, in pixels of the video as it is shown; NaN
         where they are not known.
+      most: pictures that a video may have; one of more is refused as soon as they are counted.
 
     Raises:
-      VideoError: for a file that is no video, or shows no such face.
+      VideoError: for a file that is no video, is too long, or shows no such face.
     """
     width, height = shown_size(path)
     size = None
@@ -248,6 +250,8 @@ def find_mouth(
         nonlocal size
         for index, picture in enumerate(read_frames(path)):
             size = picture.shape
+            if most is not None and index >= most:
+                raise VideoError(f"{path}: is longer than {most / FRAME_RATE:g} s, which are the most that fit; cut it")
             if landmarks is None:
                 yield detect(picture)
             elif index < len(landmarks):
@@ -273,10 +277,11 @@ def read_mouths(
     detector: Detector | None = None,
     face: int = 1,
     landmarks: Float[np.ndarray, "t 5 2"] | None = None,
+    most: int | None = None,
     size: int = CROP,
 ) -> Mouths:
     """All that `find_mouth` finds, in memory: up to 14 MB a minute."""
-    found = find_mouth(path, detector=detector, face=face, landmarks=landmarks)
+    found = find_mouth(path, detector=detector, face=face, landmarks=landmarks, most=most)
     return Mouths(np.stack(list(found.crops(size))), found.mouth)
 
 

@@ -1,6 +1,7 @@
 """A wave put onto a copy of a video."""
 
 import os
+from pathlib import Path
 
 import numpy as np
 from jaxtyping import Float
@@ -14,9 +15,14 @@ _BLOCK = 1024  # samples that AAC codes at once
 
 
 def check_output(path: str | os.PathLike) -> None:
-    """VideoError for a name that `write_with_sound` can not write."""
-    if not os.fspath(path).lower().endswith(SUFFIXES):
+    """VideoError for a place where `write_with_sound` can not write; asked before any computing."""
+    path = Path(path)
+    if path.suffix.lower() not in SUFFIXES:
         raise VideoError(f"{path}: is no name of a video; end it in {', '.join(SUFFIXES)}")
+    if path.is_dir():
+        raise VideoError(f"{path}: is a directory; name a file")
+    if not path.parent.is_dir():
+        raise VideoError(f"{path}: the directory {path.parent} does not exist")
 
 
 def write_with_sound(

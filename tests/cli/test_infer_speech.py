@@ -122,7 +122,7 @@ BAD = {
         "none.npy: No such file",
     ),
     "bad features": (("--task=l2s", "--features=text.npy", "--output=out.wav"), "text.npy: not an .npy file"),
-    "archive": (("--task=l2s", "--features=many.npz", "--output=out.wav"), "many.npz: not an .npy file"),
+    "archive": (("--task=l2s", "--features=many.npz", "--output=out.wav"), "many.npz: has no array 'crops'; it has a"),
     "wide features": (("--task=l2s", "--features=wide.npy", "--output=out.wav"), "expected floats [frames, 4]"),
 }
 

@@ -83,8 +83,8 @@ def test_what_is_no_voice_is_named(metis, path):
             metis.convert(path, prompt)
     with pytest.raises(ValueError, match="script is 'Good day.'; expected a Script"):
         metis.speak("Good day.", path)
-    with pytest.raises(ValueError, match="lip features are of type str; expected an array"):
-        metis.lip_read("lips.npy")
+    with pytest.raises(ValueError, match="lips are of type int; expected a path, crops or features"):
+        metis.lip_read(3)
 
 
 @pytest.fixture

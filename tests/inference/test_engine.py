@@ -9,15 +9,17 @@ import pytest
 from mini_chain import COMPONENTS, variables_of
 
 from metis_jax.clock import ssl_samples
-from metis_jax.config import LoraConfig
+from metis_jax.config import LoraConfig, VisualEncoderConfig
 from metis_jax.inference.engine import Engine
 from metis_jax.inference.jobs import SemanticJob, StageSettings
 from metis_jax.models.semantic_generator import SemanticGenerator
+from metis_jax.models.visual_encoder import VisualEncoder, standardized
 from metis_jax.ops.lengths import full_lengths
 from metis_jax.ops.vq import nearest_codes, unit_vectors
 from metis_jax.training.trainers.semantic_generator import SemanticGeneratorTrainer
 from metis_jax.types import Policy
 from metis_jax.weights.bundle import Bundle, TaskAdapterConfig, write_bundle
+from metis_jax.weights.tensor_files import WeightsError
 
 BASE = dataclasses.replace(COMPONENTS["semantic_generator"], condition="none", num_layers=2)
 ADAPTER = TaskAdapterConfig(base="base", lora=LoraConfig(rank=4, alpha=8.0), condition_width=64)
@@ -114,3 +116,32 @@ def test_a_generator_sees_in_decoding_what_it_saw_in_training(tmp_path, encodes_
     tokens, seen = jax.jit(trainer.targets)(weights, {name: jnp.asarray(x) for name, x in batch.items()})
     np.testing.assert_allclose(seen[0], condition, atol=1e-3)
     np.testing.assert_array_equal(tokens[0], engine.semantic_tokens([features])[0])
+
+
+@pytest.mark.slow
+def test_mouth_crops_become_lip_features(tmp_path):
+    sight = VisualEncoderConfig(crop=16, width=64, num_layers=1, num_heads=4, mlp_width=32, conv_width=5)
+    speaking = dataclasses.replace(BASE, condition="plain", condition_width=64)
+    with write_bundle(tmp_path / "bundle", license="none", provenance="random weights") as writer:
+        for name in ("ssl_encoder", "semantic_codec", "acoustic_codec"):
+            writer.add(name, COMPONENTS[name], variables_of(COMPONENTS[name]))
+        for name in ("acoustic_generator_first", "acoustic_generator_full"):
+            writer.add(name, COMPONENTS[name], variables_of(COMPONENTS[name]))
+        writer.add("visual_encoder", sight, variables_of(sight))
+        writer.add("base", speaking, variables_of(speaking))
+        writer.task("l2s", "base")
+    engine = Engine(Bundle(tmp_path / "bundle"), policy=Policy(), devices=jax.local_devices()[:1], rows=2)
+    crops = [np.random.default_rng(n).integers(0, 256, (n, 16, 16), np.uint8) for n in (9, 4)]
+    variables = jax.tree.map(jnp.asarray, variables_of(sight))
+    found = engine.visual_features(crops)
+    video = standardized(jnp.asarray(crops[0][None]))
+    alone = VisualEncoder(sight).apply(variables, video, full_lengths(1, 9), train=False)
+    np.testing.assert_allclose(found[0], alone[0], atol=2e-4)
+    assert found[1].shape == (4, 64)
+    assert abs(float(standardized(jnp.full((1, 1, 1, 1), 107, jnp.uint8)).mean())) < 0.02
+
+
+def test_without_a_visual_encoder_crops_are_refused(bundle):
+    engine = Engine(bundle, policy=Policy(), devices=jax.local_devices()[:1], rows=1)
+    with pytest.raises(WeightsError, match="has no visual encoder, so l2s takes lip features"):
+        engine.visual_features([np.zeros((3, 88, 88), np.uint8)])

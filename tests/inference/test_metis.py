@@ -215,7 +215,7 @@ def test_text_and_lips_need_their_models(tmp_path):
 )
 def test_bad_lip_features_are_named(features, message):
     with pytest.raises(ValueError, match=message):
-        Metis(CountingEngine()).check_lips(features, PROMPT)
+        Metis(CountingEngine()).read_lips(features, PROMPT)
 
 
 def test_a_bundle_without_a_component_is_refused_before_loading(tmp_path):

@@ -4,16 +4,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-
-pytest.importorskip("av", reason="needs the video extra")
-
-import av
 from clips import grey, turned, write_clip
 
 from metis_jax.video.errors import VideoError
 from metis_jax.video.frames import read_frames, shown_size
 from metis_jax.video.sound import write_with_sound
 
+pytestmark = pytest.mark.extra("video", "av")
 CLIP = Path(__file__).parents[1] / "golden" / "video" / "face.mp4"
 RATE = 24_000
 
@@ -26,6 +23,8 @@ def click(at, seconds=1.0):
 
 def heard(path):
     """The wave of a file and the second at which it begins behind the first picture."""
+    import av
+
     with av.open(str(path)) as container:
         pictures = container.streams.video[0]
         first = next(container.decode(pictures)).time

@@ -1,31 +1,37 @@
 """Fine-tuning as its user does it: files of one speaker, the commands of docs/training.md, a bundle that speaks."""
 
 import json
-import pathlib
-import subprocess
-import sys
 
 import numpy as np
 import pytest
 import soundfile
+from commands import ROOT, run_script
 from official_folder import write_official
 
 from metis_jax.clock import CODEC_RATE
 from metis_jax.data.corpus.synthetic import synthetic_wave
 from metis_jax.weights.bundle import Bundle
 
-ROOT = pathlib.Path(__file__).parents[2]
+pytestmark = pytest.mark.usefixtures("one_device")
 
 
-def run(*command: str) -> str:
-    """What a command prints."""
-    done = subprocess.run([sys.executable, *command], cwd=ROOT, capture_output=True, text=True, timeout=900)
-    assert done.returncode == 0, done.stderr
-    return done.stdout + done.stderr
+@pytest.fixture
+def run(monkeypatch, capsys):
+    """Runs a command at the root of the repository: what it prints."""
+    monkeypatch.chdir(ROOT)
+    monkeypatch.syspath_prepend(str(ROOT))
+
+    def command(*words: str) -> str:
+        status = run_script(*words)
+        captured = capsys.readouterr()
+        assert status == 0, captured.err
+        return captured.out + captured.err
+
+    return command
 
 
 @pytest.mark.slow
-def test_from_files_of_one_speaker_to_a_bundle_that_enhances(tmp_path):
+def test_from_files_of_one_speaker_to_a_bundle_that_enhances(run, tmp_path):
     rng = np.random.default_rng(0)
     for index in range(12):
         soundfile.write(tmp_path / f"{index}.wav", synthetic_wave(rng, 2.0, pitch=120.0, size=1.0), CODEC_RATE)
@@ -62,7 +68,7 @@ def test_from_files_of_one_speaker_to_a_bundle_that_enhances(tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("words", ["lora", "full"])
-def test_a_converted_bundle_is_the_base_and_is_tuned_in_its_place(tmp_path, words):
+def test_a_converted_bundle_is_the_base_and_is_tuned_in_its_place(run, tmp_path, words):
     folder = write_official(tmp_path / "official")
     run("convert.py", f"--official={folder}", f"--output={tmp_path / 'base'}")
     train = (

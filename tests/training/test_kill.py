@@ -27,7 +27,11 @@ EXPERIMENTS = {
         "model.generator.num_heads": 2,
         "model.generator.mlp_width": 32,
     },
-    "acoustic_codec": {"tokens_per_device": 50},
+    "acoustic_codec": {
+        "tokens_per_device": 50,
+        "model.discriminators.periods": (2,),
+        "model.discriminators.window_lengths": (512,),
+    },
 }
 
 
@@ -96,7 +100,7 @@ def straight(tmp_path_factory):
 @pytest.mark.parametrize(
     ("name", "kills", "optimizers"),
     [
-        ("pretrain", 4, ("semantic_generator",)),
+        ("pretrain", 2, ("semantic_generator",)),
         ("acoustic_codec", 1, ("acoustic_codec", "discriminators")),
     ],
 )

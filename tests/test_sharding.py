@@ -4,6 +4,7 @@ import dataclasses
 import itertools
 import json
 import pathlib
+import re
 
 import jax
 import numpy as np
@@ -205,4 +206,7 @@ def test_the_lowered_step_holds_its_sharding_constraints():
 def test_weights_move_between_devices_and_activations_do_not():
     program = lowered(active=True).compile().as_text()
     assert " all-gather(" in program
-    assert " all-to-all(" not in program and " collective-permute(" not in program
+    assert " all-to-all(" not in program
+    # Parts of gradients may move to where they are stored; what has frames may not.
+    moved = re.findall(r"\[([\d,]*)\]\S* collective-permute\(", program)
+    assert all(str(mini.T) not in shape.split(",") for shape in moved)

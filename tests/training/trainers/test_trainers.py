@@ -156,13 +156,13 @@ def test_a_share_that_is_none_is_refused(share):
 
 
 def test_half_precision_is_of_parameters_and_not_of_statistics():
-    stage, optimizers = mini.stage_and_optimizers("finetune")
-    layout = make_layout(stage, optimizers, make_mesh(MeshConfig(), jax.devices()[:1]))
-    frozen = materialize(stage, jax.random.key(0), layout.frozen, layout.frozen_shardings, {}, ("ssl_encoder",))
+    trainer, optimizers = mini.trainer_and_optimizers("finetune")
+    layout = make_layout(trainer, optimizers, make_mesh(MeshConfig(), jax.devices()[:1]))
+    frozen = materialize(trainer, jax.random.key(0), layout.frozen, layout.frozen_shardings, {}, ("ssl_encoder",))
     dtypes = {name: {str(leaf.dtype) for leaf in jax.tree.leaves(tree)} for name, tree in frozen["ssl_encoder"].items()}
     assert dtypes["params"] == {"bfloat16"} and dtypes["statistics"] == {"float32"}
     batch = jax.tree.map(jax.numpy.asarray, mini.batch_for("finetune"))
-    _, features = jax.eval_shape(stage.targets, frozen, batch)  # which nothing promotes on the way
+    _, features = jax.eval_shape(trainer.targets, frozen, batch)  # which nothing promotes on the way
     assert features.dtype == np.float32
 
 

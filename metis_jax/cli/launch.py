@@ -4,7 +4,7 @@
 
 What stands behind `--` is given to `train.py` in every process, with who they are.  A process that is killed ends all
 (exit code 3 of the others); the run then goes on from its last checkpoint.  A refusal (exit code 2) ends the launch,
-as does a run that is lost again and again before its first new checkpoint.  Ctrl-C and SIGTERM stop all processes
+as do three tries in a row that last less than twenty seconds.  Ctrl-C and SIGTERM stop all processes
 after the same step, with a checkpoint.
 
 On a cluster the same is the work of its scheduler.
@@ -72,13 +72,19 @@ def supervise(commands: Callable[[], Sequence[Sequence[str]]], restarts: int) ->
             statuses = group.wait()
         failed = [status for status in statuses if status]
         if told or not failed or REFUSED in failed:
-            return REFUSED if REFUSED in failed else failed[0] if failed and not told else 0
+            return REFUSED if REFUSED in failed else _status(failed)
         in_vain = in_vain + 1 if time.monotonic() - begun < FEWEST_SECONDS else 0
         if number == restarts or in_vain == MOST_IN_VAIN:
             print(f"launch: ended with {statuses}; nothing more is tried", file=sys.stderr)
-            return max(failed)
+            return _status(failed)
         print(f"launch: ended with {statuses}; start {number + 2}", file=sys.stderr, flush=True)
     return 0
+
+
+def _status(failed: Sequence[int]) -> int:
+    """The exit status for those of processes: 0 without any, 128 and the signal for one that was killed."""
+    first = failed[0] if failed else 0
+    return first if first >= 0 else 128 - first
 
 
 @contextlib.contextmanager

@@ -97,7 +97,9 @@ def _sweep(given: flags.FlagValues) -> int:
 
     budgets = [_positive("budgets", text) for text in given.budgets]
     runs = sweep.plan_runs(given.config, sweep.parse_sizes(given.sizes), budgets)
-    file = next(flag for flag in sys.argv if flag.startswith("--config=")).removeprefix("--config=")
+    file = next((flag.removeprefix("--config=") for flag in sys.argv if flag.startswith("--config=")), "")
+    if not file:
+        raise ValueError("give the experiment as --config=FILE, in one word")
     own = [flag.removeprefix("--config.") for flag in sys.argv if flag.startswith("--config.")]
     commands = sweep.write_sweep(runs, file, Path(given.workdir), own)
     for run in runs:

@@ -40,8 +40,8 @@ def scores_by_key(
 ) -> Float[Array, "b n t s"]:
     """The products of queries with the learned keys of the distances -left..right, clipped, to every frame.
 
-    Scores by distance, aligned, are the same numbers for less arithmetic; but moving rows by one element each costs a
-    TPU twenty times the memory traffic of these products.
+    Scores by distance, aligned, are the same numbers for less arithmetic; but to move rows by one element each is dear
+    on a TPU, whose memory is laid out in tiles.
     """
     frames = jnp.arange(q.shape[1])
     distances = jnp.clip(frames[None, :] - frames[:, None], -left, right) + left

@@ -19,6 +19,8 @@ _BRANCHES = re.compile(r"branch_computations=\{([^}]*)\}")
 _TRIPS = re.compile(r'"known_trip_count":\{"n":"(\d+)"')
 _NAMES = re.compile(r"%([\w.\-]+)")
 
+# Custom calls of the compiler itself, which compute nothing.
+_BOOKKEEPING = ("AllocateBuffer", "ConcatBitcast")
 COLLECTIVES = ("all-gather", "all-reduce", "reduce-scatter", "all-to-all", "collective-permute")
 # What moves nothing: names for what is there, and calls whose bodies are counted.
 _FREE = {
@@ -95,7 +97,8 @@ def read(text: str) -> Program:
             kind = one.opcode.removesuffix("-start")
             if kind in COLLECTIVES:
                 collectives.append(Collective(kind, _result(one), times))
-            if one.opcode == "custom-call" and (target := re.search(r'custom_call_target="([^"]+)"', one.rest)):
+            target = re.search(r'custom_call_target="([^"]+)"', one.rest) if one.opcode == "custom-call" else None
+            if target and target[1] not in _BOOKKEEPING:
                 kernels[target[1]] = kernels.get(target[1], 0) + times
             traffic += times * _moved(one, made, computations)
     return Program(traffic, tuple(collectives), kernels)

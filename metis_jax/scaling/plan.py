@@ -12,7 +12,7 @@ import jax
 from metis_jax.clock import FRAME_RATE
 from metis_jax.scaling.program import Compiled, compile_step
 from metis_jax.scaling.topologies import Chip
-from metis_jax.sharding import MeshConfig
+from metis_jax.sharding import MeshConfig, make_mesh
 from metis_jax.training.config import TrainConfig
 
 GIB = 2**30
@@ -62,7 +62,8 @@ class Plan:
 
 def make_plan(config: TrainConfig, devices: Sequence[jax.Device], chip: Chip, mesh: MeshConfig, bucket: int) -> Plan:
     """The plan of one mesh; ValueError where it does not fit the devices."""
-    return Plan(mesh, len(devices), chip, compile_step(config, devices, mesh, bucket))
+    sizes = MeshConfig(**make_mesh(mesh, devices).shape)  # without a -1
+    return Plan(sizes, len(devices), chip, compile_step(config, devices, sizes, bucket))
 
 
 def meshes(devices: int, *, most_tensor: int = 4) -> Iterator[MeshConfig]:

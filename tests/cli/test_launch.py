@@ -56,6 +56,10 @@ def test_tries_that_come_to_nothing_end(tries, capfd):
     assert "nothing more is tried" in capfd.readouterr().err
 
 
+def test_the_status_of_a_killed_process_is_that_of_its_signal(tries):
+    assert launch.supervise(tries("os.kill(os.getpid(), 9)"), restarts=0) == 128 + 9
+
+
 def test_one_that_does_not_notice_is_killed(tries, monkeypatch):
     monkeypatch.setattr(launch, "PATIENCE_SECONDS", 0.5)
     assert launch.supervise(tries("sys.exit(1)", "time.sleep(600)"), restarts=0) == 1

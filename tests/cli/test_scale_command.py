@@ -32,6 +32,10 @@ SWEEP = ["sweep", PRETRAIN, "--workdir=x"]
             [*SWEEP, "--sizes=64x2", "--budgets=1"],
             "scale sweep: a budget of 1 is less than a step",
         ),
+        (
+            ["sweep", "--config", "configs/pretrain.py:tiny", "--workdir=x", "--sizes=64x2", "--budgets=1e12"],
+            "scale sweep: give the experiment as --config=FILE, in one word",
+        ),
         (["fit", "--runs=x"], "scale fit: x: 0 runs have ended; a law of five numbers wants 6 or more"),
         (["fit", "--runs=x", "--draws=1"], "scale fit: --draws is 1; expected 10 to"),
     ],

@@ -13,7 +13,7 @@ ROOT = Path(__file__).parents[1] / "metis_jax"
 
 # Bottom to top: a part may import from the lines above its own, and from itself.
 LEVELS = (
-    ("clock", "faults", "files", "sections"),
+    ("clock", "faults", "files", "reports", "sections"),
     ("types", "config"),
     ("audio", "video"),
     ("ops",),

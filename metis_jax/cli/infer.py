@@ -45,7 +45,7 @@ from metis_jax.cli.requests import (
     parse_request,
     read_list,
 )
-from metis_jax.cli.runtime import CompileClock, compile_clock, reports_of
+from metis_jax.cli.runtime import CompileClock, compile_clock
 from metis_jax.clock import CODEC_RATE, SSL_RATE
 from metis_jax.evaluation.errors import MissingEvalExtra, Unmeasurable
 from metis_jax.evaluation.recognizer import Recognizer
@@ -53,6 +53,7 @@ from metis_jax.faults import in_one_line
 from metis_jax.inference.metis import MAXIMUM_PROMPT_SECONDS, Metis, Prompt, Speech
 from metis_jax.inference.programs import kept_in, use_compilation_cache
 from metis_jax.inference.script import LENGTH_RULES, Plan, Script
+from metis_jax.reports import reports_of
 from metis_jax.text.errors import MissingTextExtra
 from metis_jax.text.languages import AUTO, LANGUAGES
 from metis_jax.text.lexicon import Lexicon
@@ -125,7 +126,7 @@ def _run(given: flags.FlagValues, *words: str) -> int:
         unexpected = f"unexpected argument {words[0]!r}; " if words else ""
         raise ValueError(f"{unexpected}give --task, or first of all one of {', '.join(TASKS)}")
     asked = {key: given[key].value for key in KEYS if given[key].value is not None}
-    with compile_clock(announce=_say_compiling) as clock, reports_of("metis_jax.text"):
+    with compile_clock(announce=_say_compiling) as clock, reports_of("metis_jax.text", to_stdout=True):
         ready = functools.partial(_Run, given, clock)
         if given.list is not None:
             if alone := [key for key in asked if key not in SHARED or given.task != "tts"]:

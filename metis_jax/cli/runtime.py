@@ -1,7 +1,5 @@
-"""What commands that compute set up: a clock for compilation, a package's reports."""
+"""A clock for compilation, which commands that compute set up."""
 
-import logging
-import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -52,22 +50,3 @@ def compile_clock(announce: Callable[[], None] = lambda: None) -> Iterator[Compi
     finally:
         jax.monitoring.unregister_event_duration_listener(clock)
         clock.stop()
-
-
-class _Printed(logging.Handler):
-    def emit(self, record: logging.LogRecord) -> None:
-        print(record.getMessage(), file=sys.stderr if record.levelno >= logging.WARNING else sys.stdout)
-
-
-@contextmanager
-def reports_of(package: str) -> Iterator[None]:
-    """Inside the block what a package logs is printed, warnings on stderr."""
-    logger, handler = logging.getLogger(package), _Printed()
-    level = logger.level
-    logger.addHandler(handler)
-    logger.setLevel(logging.INFO)
-    try:
-        yield
-    finally:
-        logger.removeHandler(handler)
-        logger.setLevel(level)

@@ -26,6 +26,9 @@ from absl import flags
 from metis_jax.cli import command, experiment
 from metis_jax.data.corpus.shards import check_is_local
 from metis_jax.files.outputs import lock
+from metis_jax.reports import reports_of
+
+_TALKATIVE = ("absl", "orbax", "jax", "tensorboardX")
 
 
 def _flags() -> flags.FlagValues:
@@ -100,34 +103,39 @@ def _train(given: flags.FlagValues) -> None:
 
     is_chief = jax.process_index() == 0
     level = logging.INFO if is_chief else logging.WARNING
-    logging.basicConfig(level=level, format="%(asctime)s %(message)s", stream=sys.stderr, force=True)
-    for noisy in ("absl", "orbax", "jax", "tensorboardX"):
-        logging.getLogger(noisy).setLevel(logging.WARNING)
-    config = read_config(given.config.to_dict())
-    use_compilation_cache(given.compilation_cache)
-    workdir = pathlib.Path(given.workdir)
-    profile = Profile.parse(given.profile, workdir) if given.profile else None
-    if given.export:
-        export_bundle(config, workdir, pathlib.Path(given.export), onto=given.onto)
-        if is_chief:
-            print(given.export)
-        return
+    with reports_of(level=level, line="%(asctime)s %(message)s", warnings_alone=_TALKATIVE):
+        config = read_config(given.config.to_dict())
+        use_compilation_cache(given.compilation_cache)
+        workdir = pathlib.Path(given.workdir)
+        profile = Profile.parse(given.profile, workdir) if given.profile else None
+        if given.export:
+            export_bundle(config, workdir, pathlib.Path(given.export), onto=given.onto)
+            end = given.export
+        else:
+            with _folder(workdir, is_locked=is_chief):
+                outcome = train(config, workdir, profile)
+            cause = f"stopped by {outcome.stopped_by}" if outcome.stopped_by else "done"
+            end = f"{cause} at step {outcome.step}; checkpoint saved in {workdir}"
+    if is_chief:
+        print(end)
+
+
+@contextlib.contextmanager
+def _folder(workdir: pathlib.Path, *, is_locked: bool) -> Iterator[None]:
+    """A folder that one training has to itself."""
     try:
         workdir.mkdir(parents=True, exist_ok=True)
         taken = f"{workdir}: another training runs in this folder; wait for its end, or use another --workdir"
         try:
-            with lock(workdir / ".lock", taken) if is_chief else contextlib.nullcontext():
-                outcome = train(config, workdir, profile)
+            with lock(workdir / ".lock", taken) if is_locked else contextlib.nullcontext():
+                yield
         finally:
             with contextlib.suppress(OSError):  # what was refused before it began leaves no empty folder
                 workdir.rmdir()
     except OSError as error:
         # A full disk does not say where.
-        error.filename = error.filename or given.workdir
+        error.filename = error.filename or str(workdir)
         raise
-    end = f"stopped by {outcome.stopped_by}" if outcome.stopped_by else "done"
-    if is_chief:
-        print(f"{end} at step {outcome.step}; checkpoint saved in {workdir}")
 
 
 if __name__ == "__main__":

@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 
 from metis_jax.audio.files import Wave
-from metis_jax.clock import SSL_RATE
+from metis_jax.clock import CODEC_HOP, SSL_RATE
 from metis_jax.inference.jobs import StageSettings
 from metis_jax.inference.metis import Metis, Settings
+from metis_jax.inference.settings import Speech
 from metis_jax.parity.reference import Reference
 from metis_jax.weights.bundle import write_bundle
 
@@ -71,5 +72,11 @@ def mini_pipeline(golden: Arrays, config: Mapping[str, Any], reference: Referenc
     return found | {
         "semantic": speech.semantic[None],
         "acoustic": speech.acoustic[None],
-        "wave": speech.wave.samples[None],
+        "wave": _decoded(speech)[None],
     }
+
+
+def _decoded(speech: Speech) -> np.ndarray:
+    """What the codec made: all but the silence that makes an output as long as its source."""
+    decoded, added = np.split(speech.wave.samples, [len(speech.acoustic) * CODEC_HOP])
+    return decoded if not added.any() else speech.wave.samples

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Sequence
 from typing import NoReturn
 
+from metis_jax.reports import reports_of
 from metis_jax.text import frontend, languages
 from metis_jax.text.errors import MissingTextExtra, TextError
 from metis_jax.text.lexicon import Lexicon
@@ -35,21 +36,26 @@ def _standard_input() -> str:
         raise TextError(f"text: standard input is not UTF-8 (byte {error.start})") from None
 
 
+def _read(options: argparse.Namespace) -> tuple[str, Sequence[int]]:
+    """Phonemes and their ids."""
+    if (options.text is None) == (options.phonemes is None):
+        raise TextError("text: give a text or --phonemes, one of the two")
+    if options.phonemes is not None:
+        return options.phonemes, frontend.ids_of(options.phonemes)
+    lexicon = Lexicon.from_file(options.lexicon) if options.lexicon else None
+    text = _standard_input() if options.text == "-" else options.text
+    reading = frontend.TextFrontEnd(lexicon, han=options.han).read(text, options.language)
+    return reading.phonemes, reading.ids
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command; 0, or 2 with one line on standard error."""
     parser = _parser()
     options = parser.parse_args(arguments)
-    logging.basicConfig(format="%(message)s", level=logging.WARNING if options.quiet else logging.INFO)
+    level = logging.WARNING if options.quiet else logging.INFO
     try:
-        if (options.text is None) == (options.phonemes is None):
-            raise TextError("text: give a text or --phonemes, one of the two")
-        if options.phonemes is not None:
-            phonemes, ids = options.phonemes, frontend.ids_of(options.phonemes)
-        else:
-            lexicon = Lexicon.from_file(options.lexicon) if options.lexicon else None
-            text = _standard_input() if options.text == "-" else options.text
-            reading = frontend.TextFrontEnd(lexicon, han=options.han).read(text, options.language)
-            phonemes, ids = reading.phonemes, reading.ids
+        with reports_of("metis_jax.text", level=level):
+            phonemes, ids = _read(options)
     except (TextError, MissingTextExtra) as error:
         parser.error(str(error))
     except KeyboardInterrupt:

@@ -6,10 +6,10 @@ alone and of the clean target alone, as at inference, from the shards or from th
 """
 
 import dataclasses
+import functools
 from collections.abc import Sequence
 from typing import Any
 
-import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
@@ -20,7 +20,7 @@ from metis_jax.models.components import ModelInit, model_init
 from metis_jax.models.semantic_codec import SemanticCodec
 from metis_jax.models.semantic_generator import SemanticGenerator
 from metis_jax.models.ssl_features import AnySslEncoder, make_ssl_encoder
-from metis_jax.objectives.masked_tokens import masked_token_loss
+from metis_jax.objectives.masked_tokens import hidden_token_loss
 from metis_jax.ops.lengths import join, take, valid_mask
 from metis_jax.ops.masking import MINIMUM_MASK_RATE, PROMPT_PROBABILITY, SEMANTIC_PROMPT_SHARE
 from metis_jax.sharding import to_host
@@ -31,6 +31,7 @@ from metis_jax.training.trainers.protocol import Batch, Loss, Params, Samples, T
 from metis_jax.types import Array, Float, Int, Key, Policy
 
 GENERATOR, ENCODER, CODEC = "semantic_generator", "ssl_encoder", "semantic_codec"
+_LOGITS_AT_ONCE = 2**21  # of a row: 256 frames of 8,192 codes
 
 
 def phone_positions(batch: Batch) -> Float[Array, "b p"] | None:
@@ -168,23 +169,23 @@ class SemanticGeneratorTrainer(Trainer):
         if condition is not None:
             condition = take(condition, masks.skipped, tokens.shape[1])
 
-        def predict(model: SemanticGenerator) -> Float[Array, "b t v"]:
-            hidden = model(
-                tokens,
-                masks.is_hidden,
-                masks.time,
-                lengths=batch["lengths"] - masks.skipped,
-                phones=batch.get("phones"),
-                phone_lengths=self._phone_lengths(batch, masks, phone_key),
-                phone_positions=phone_positions(batch),
-                condition=condition,
-                has_condition=batch.get("has_source"),
-                deterministic=deterministic,
-            )
-            return model.logits(hidden)
-
-        logits = nn.apply(predict, self._model)(params[GENERATOR], rngs={"dropout": dropout_key})
-        result = masked_token_loss(logits, tokens, masks.is_masked)
+        generator = functools.partial(self._model.apply, params[GENERATOR])
+        hidden = generator(
+            tokens,
+            masks.is_hidden,
+            masks.time,
+            lengths=batch["lengths"] - masks.skipped,
+            phones=batch.get("phones"),
+            phone_lengths=self._phone_lengths(batch, masks, phone_key),
+            phone_positions=phone_positions(batch),
+            condition=condition,
+            has_condition=batch.get("has_source"),
+            deterministic=deterministic,
+            rngs={"dropout": dropout_key},
+        )
+        logits_of = functools.partial(generator, method="logits")
+        parts = -(-tokens.shape[1] * self.generator.codebook_size // _LOGITS_AT_ONCE)
+        result = hidden_token_loss(logits_of, hidden, tokens, masks.is_masked, parts=parts)
         return Loss(result.loss, result.count, {"accuracy": result.accuracy})
 
     def _phone_lengths(self, batch: Batch, masks: Masks, key: Key[Array, ""]) -> Int[Array, " b"] | None:

@@ -44,7 +44,7 @@ from metis_jax.models.semantic_generator import SemanticGenerator
 from metis_jax.models.ssl_encoder import SslEncoder
 from metis_jax.training.throughput import count_flops, matrix_product_rate
 from metis_jax.types import Policy
-from metis_jax.weights.bundle import write_bundle
+from metis_jax.weights.bundle_writer import write_bundle
 
 _SIZE = flags.DEFINE_enum("size", "tiny", ["tiny", "full"], "which sizes")
 _BATCHES = flags.DEFINE_list("batches", ["1", "8"], "batch sizes")

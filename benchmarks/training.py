@@ -23,7 +23,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).parents[1]))
 
 from metis_jax.sharding import activate, feed, make_mesh
 from metis_jax.training.config import TrainConfig
-from metis_jax.training.starts.base import read_config
+from metis_jax.training.experiment import read_config
 from metis_jax.training.state import StateMaker, count_params, make_layout, materialize
 from metis_jax.training.steps import make_train_step
 from metis_jax.training.throughput import matrix_product_rate, step_flops

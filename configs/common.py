@@ -31,8 +31,8 @@ from metis_jax.config import (
     SslEncoderConfig,
 )
 from metis_jax.sections import to_dict
+from metis_jax.training.experiment import complete
 from metis_jax.training.optim import OptimizerConfig
-from metis_jax.training.starts.base import complete
 from metis_jax.types import Policy
 
 SIZE_WORDS = ("tiny", "quicktest")

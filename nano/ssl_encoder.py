@@ -23,7 +23,7 @@ from metis_jax.convert.whisper import COMPONENT, convert_whisper
 from metis_jax.data.batches.pipeline import Pipeline, PipelineConfig
 from metis_jax.models.ssl_features import make_ssl_encoder, wave_features
 from metis_jax.ops.lengths import valid_mask
-from metis_jax.weights.bundle import write_bundle
+from metis_jax.weights.bundle_writer import write_bundle
 
 BATCHES = 60
 

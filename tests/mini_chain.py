@@ -18,7 +18,8 @@ from metis_jax.config import (
 from metis_jax.convert.components import rules_for
 from metis_jax.convert.rules import to_variables
 from metis_jax.inference.engine import Engine
-from metis_jax.weights.bundle import stored_shapes, write_bundle
+from metis_jax.weights.bundle import stored_shapes
+from metis_jax.weights.bundle_writer import write_bundle
 
 TINY = SIZES["tiny"]
 TASKS = ("se", "tse", "vc")

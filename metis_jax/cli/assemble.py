@@ -19,9 +19,11 @@ from absl import flags
 
 from metis_jax.cli import command
 from metis_jax.files.inputs import parse_json
-from metis_jax.inference.settings import TASKS, Settings
+from metis_jax.inference.settings import Settings
+from metis_jax.tasks import TASKS
 from metis_jax.weights import lineage
-from metis_jax.weights.bundle import Bundle, BundleWriter, TaskAdapterConfig, check_name, write_bundle
+from metis_jax.weights.bundle import Bundle, TaskAdapterConfig, check_name
+from metis_jax.weights.bundle_writer import BundleWriter, write_bundle
 from metis_jax.weights.tensor_files import TensorSpec
 
 DTYPES = ("float32", "float16")

@@ -8,7 +8,7 @@ from typing import Any
 
 from metis_jax.audio import files
 from metis_jax.audio.waves import AudioError
-from metis_jax.data.corpus.items import SUFFIXES, files_under
+from metis_jax.files.folders import files_under
 from metis_jax.files.inputs import parse_json
 from metis_jax.files.text_files import read_entries
 from metis_jax.inference.lips import is_video
@@ -21,24 +21,27 @@ SHARED = ("language", "prompt_language", "speed", "length", "split")
 
 
 @dataclasses.dataclass(frozen=True)
-class _Task:
-    """Keys that a job of a task has, of which the first can be said without a flag, and those it may have."""
+class Keys:
+    """Keys that a job has, of which the first can be said without a flag, and those it may have."""
 
-    help: str
     needs: tuple[str, ...]
     may_have: tuple[str, ...] = ()
 
+    @property
+    def all(self) -> tuple[str, ...]:
+        return (*self.needs, *self.may_have)
+
 
 _WORDS = ("text", "phones", "language", "prompt_text", "prompt_phones", "prompt_language")
-TASKS = {
-    "se": _Task("speech enhancement", ("source", "output")),
-    "tse": _Task("target speaker extraction", ("source", "output", "prompt"), _WORDS),
-    "vc": _Task("voice conversion", ("source", "output", "prompt")),
-    "tts": _Task("text to speech", ("output", "prompt"), tuple(_SCRIPT)),
-    "l2s": _Task("lip to speech", ("features", "output"), ("prompt", "video", "output_video")),
+KEYS_OF = {
+    "se": Keys(("source", "output")),
+    "tse": Keys(("source", "output", "prompt"), _WORDS),
+    "vc": Keys(("source", "output", "prompt")),
+    "tts": Keys(("output", "prompt"), tuple(_SCRIPT)),
+    "l2s": Keys(("features", "output"), ("prompt", "video", "output_video")),
 }
 INPUTS = ("source", "prompt", "features", "video")
-KEYS = tuple(dict.fromkeys(key for task in TASKS.values() for key in (*task.needs, *task.may_have)))
+KEYS = tuple(dict.fromkeys(key for keys in KEYS_OF.values() for key in keys.all))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -75,7 +78,7 @@ def outputs_of(places: Sequence[str], task: str, output: str | None) -> dict[str
         if not place.is_dir():
             found[str(place)] = str(Path(output, f"{place.stem}.wav")) if output else beside(str(place), task)
             continue
-        suffixes = (".npy",) if TASKS[task].needs[0] == "features" else SUFFIXES
+        suffixes = (".npy",) if KEYS_OF[task].needs[0] == "features" else files.SUFFIXES
         inside = [path for path in files_under(place) if path.suffix.lower() in suffixes]
         if not inside:
             raise ValueError(f"{place}: has no files of {', '.join(suffixes)}")
@@ -113,7 +116,7 @@ def make_request(entry: Mapping[str, Any], task: str, named: Callable[[str], str
       named: how the user writes a key.
     """
     entry = {key: float(value) if type(value) is int else value for key, value in entry.items() if value is not None}
-    needs, allowed = TASKS[task].needs, (*TASKS[task].needs, *TASKS[task].may_have)
+    needs, allowed = KEYS_OF[task].needs, KEYS_OF[task].all
     if task == "l2s" and "video" in entry:
         if "features" in entry:
             raise ValueError(f"{named('features')} and {named('video')} are given; give one")

@@ -51,7 +51,7 @@ def _plan(given: flags.FlagValues) -> int:
     command.require(given, "config", "topology")
     os.environ.setdefault("JAX_PLATFORMS", "cpu")  # the described devices are not for computing
     from metis_jax.scaling import plan, topologies
-    from metis_jax.training.starts.base import read_config
+    from metis_jax.training.experiment import read_config
 
     config = read_config(given.config.to_dict())
     buckets = config.pipeline().buckets

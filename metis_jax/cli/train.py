@@ -70,7 +70,7 @@ def _lines(prefix: str, value: Any) -> Iterator[str]:
 
 def _run(given: flags.FlagValues) -> int | None:
     if given.show and given.config is not None:
-        from metis_jax.training.starts.base import complete
+        from metis_jax.training.experiment import complete
 
         print(*_lines("", complete(given.config.to_dict())), sep="\n")
         return
@@ -96,10 +96,10 @@ def _train(given: flags.FlagValues) -> None:
     import jax
 
     from metis_jax.inference.programs import use_compilation_cache
+    from metis_jax.training.experiment import read_config
     from metis_jax.training.export import export_bundle
     from metis_jax.training.loop import train
     from metis_jax.training.profile import Profile
-    from metis_jax.training.starts.base import read_config
 
     is_chief = jax.process_index() == 0
     level = logging.INFO if is_chief else logging.WARNING

@@ -21,7 +21,8 @@ from metis_jax.convert import (
 from metis_jax.convert.published import BASE
 from metis_jax.convert.rules import Match, Rule, match_rules
 from metis_jax.files.inputs import InputError, finite_floats, read_arrays
-from metis_jax.weights.bundle import UNUSED, BundleWriter, TaskAdapterConfig, kind_of, stored_shapes
+from metis_jax.weights.bundle import UNUSED, TaskAdapterConfig, kind_of, stored_shapes
+from metis_jax.weights.bundle_writer import BundleWriter
 from metis_jax.weights.tensor_files import TensorSpec, WeightsError, different_shape, spec_of
 
 # Called with (component, bytes) as tensors are written.

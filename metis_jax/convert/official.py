@@ -14,9 +14,10 @@ from absl import logging
 
 from metis_jax.config import DurationPredictorConfig
 from metis_jax.convert.components import Progress, StatisticsFile, Tensors, config_from_shapes, rules_for, stream
-from metis_jax.convert.published import BASE, PUBLISHED, STATISTICS, TASKS, Published, Root, find_files
+from metis_jax.convert.published import BASE, PUBLISHED, SERVING, STATISTICS, Published, Root, find_files
 from metis_jax.convert.rules import Rule
-from metis_jax.weights.bundle import Bundle, new_directory, write_bundle
+from metis_jax.weights.bundle import Bundle
+from metis_jax.weights.bundle_writer import new_directory, write_bundle
 from metis_jax.weights.tensor_files import TensorFile, TensorSpec, WeightsError, write_tensor_file
 
 LICENSE = "CC BY-NC 4.0"
@@ -72,7 +73,7 @@ def convert_official(
         if not configs:
             example = next(iter(PUBLISHED[1].files))
             raise WeightsError(f"{where}: none of the published files is there, for example {example}")
-        for task, candidates in TASKS.items():
+        for task, candidates in SERVING.items():
             name = next((name for name in candidates if name in configs), None)
             if name is not None and name.startswith("adapter_"):
                 bundle.task(task, BASE, name)

@@ -4,6 +4,7 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from metis_jax.tasks import TASKS
 from metis_jax.weights import hub
 from metis_jax.weights.tensor_files import WeightsError
 
@@ -75,9 +76,9 @@ PUBLISHED: tuple[Published, ...] = (
 )
 
 # What can serve each task, best first: fine-tuned as a whole, an adapter on the base, the multi-task model.
-TASKS = {
+SERVING = {
     task: (f"semantic_generator_{task}", f"adapter_{task}", *(("semantic_generator_omni",) if task != "l2s" else ()))
-    for task in ("tts", "vc", "tse", "se", "l2s")
+    for task in TASKS
 }
 
 

@@ -14,7 +14,8 @@ from metis_jax.convert.components import (
 )
 from metis_jax.convert.ctranslate2 import CTranslate2File
 from metis_jax.convert.whisper_encoder import PREFIX
-from metis_jax.weights.bundle import Bundle, write_bundle
+from metis_jax.weights.bundle import Bundle
+from metis_jax.weights.bundle_writer import write_bundle
 from metis_jax.weights.tensor_files import TensorFile, WeightsError, spec_of
 
 KIND, COMPONENT = "whisper_encoder", "ssl_encoder"

@@ -41,7 +41,7 @@ log = logging.getLogger(__name__)
 
 ARRAYS = ("ssl_tokens", "acoustic_tokens", "ssl_features", "degraded_acoustic_tokens")
 _DEGRADED = {"ssl_tokens", "ssl_features", "degraded_acoustic_tokens"}  # what `degrade` changes
-_KINDS = ("speech", "video", "demo")  # noise and rooms are passed on as they are
+_SPOKEN = ("speech", "video", "demo")  # noise and rooms are passed on as they are
 _WINDOW = 30 * FRAME_RATE  # the models were trained on up to 30 s; longer recordings are encoded in windows
 _SETTINGS = "extract.json"
 
@@ -193,7 +193,7 @@ def _read(reader: Any, position: int, where: str, hear: Hear) -> tuple[Record, H
     try:
         record = decode_record(reader.read([position])[0])
         where = record.id
-        if record.kind not in _KINDS:
+        if record.kind not in _SPOKEN:
             return record, None
         wave, rate = read_wave(record.audio, record.id)
         if rate != record.sample_rate:

@@ -12,12 +12,12 @@ import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-from metis_jax.data.corpus.items import files_under
+from metis_jax.audio.files import SUFFIXES
 from metis_jax.evaluation.errors import EvaluationError
+from metis_jax.files.folders import files_under
 from metis_jax.files.inputs import InputError, parse_json
 from metis_jax.files.text_files import read_lines
 
-AUDIO_SUFFIXES = (".wav", ".flac", ".ogg", ".opus", ".mp3")
 _NAME_FIELDS = ("output", "path", "audio", "utt_id", "id")
 _SHOWN = 3
 
@@ -49,14 +49,14 @@ def find_audio(location: str | os.PathLike, flag: str) -> Place:
     """The files at a folder, a list or a single audio file, with their names; never none."""
     path = Path(location)
     if path.is_dir():
-        found = [p for p in files_under(path) if p.suffix.lower() in AUDIO_SUFFIXES and p.is_file()]
+        found = [p for p in files_under(path) if p.suffix.lower() in SUFFIXES and p.is_file()]
         if not found:
-            raise EvaluationError(f"{flag}={location}: no audio there ({', '.join(AUDIO_SUFFIXES)})")
+            raise EvaluationError(f"{flag}={location}: no audio there ({', '.join(SUFFIXES)})")
         names = [p.relative_to(path).with_suffix("").as_posix() for p in found]
         return Place(flag, tuple(found), _distinct(names, flag, location), True)
     if not path.is_file():
         raise EvaluationError(f"{flag}={location}: no such folder or file")
-    if path.suffix.lower() in AUDIO_SUFFIXES:
+    if path.suffix.lower() in SUFFIXES:
         return Place(flag, (path,), (path.stem,), False)
     try:
         lines = [line.strip() for line in read_lines(path)]
@@ -156,7 +156,7 @@ class Texts:
 
 def _parts(name: str | os.PathLike) -> tuple[str, ...]:
     path = Path(name)
-    return (path.with_suffix("") if path.suffix.lower() in AUDIO_SUFFIXES else path).parts
+    return (path.with_suffix("") if path.suffix.lower() in SUFFIXES else path).parts
 
 
 def _common_end(a: tuple[str, ...], b: tuple[str, ...]) -> int:

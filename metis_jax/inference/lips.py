@@ -46,6 +46,15 @@ def read_lips(lips: Any, *, most: int | None = None) -> np.ndarray:
     return _crops(arrays["crops"], str(lips))
 
 
+def check_lips(read: np.ndarray, *, width: int) -> None:
+    """ValueError unless what was read are crops, or finite features [t, width]."""
+    if read.ndim != 3 and (read.ndim != 2 or read.shape[1] != width or not len(read) or read.dtype.kind != "f"):
+        found = f"{read.dtype}{list(read.shape)}"
+        raise ValueError(f"lip features are {found}; expected floats [frames, {width}] at 25 frames per second")
+    if not np.isfinite(read).all():
+        raise ValueError("lip features contain numbers that are not finite")
+
+
 def _crops(crops: np.ndarray, name: str) -> UInt8[np.ndarray, "t s s"]:
     if crops.dtype != np.uint8 or crops.shape[1:] != (CROP, CROP) or not len(crops):
         found = f"{crops.dtype}{list(crops.shape)}"
@@ -58,3 +67,11 @@ def lip_features(engine: Engine, lips: Sequence[np.ndarray]) -> list[Float[np.nd
     crops = [one for one in lips if needs_sight(one)]
     made = iter(engine.visual_features(crops) if crops else [])
     return [next(made) if needs_sight(one) else one for one in lips]
+
+
+def doubled(features: Float[np.ndarray, "t c"]) -> Float[np.ndarray, "u c"]:
+    """Features at twice the frame rate, linearly interpolated between frame centres, the ends held."""
+    before = np.concatenate([features[:1], features[:-1]])
+    after = np.concatenate([features[1:], features[-1:]])
+    pairs = np.stack([0.75 * features + 0.25 * before, 0.75 * features + 0.25 * after], axis=1)
+    return pairs.reshape(-1, features.shape[1]).astype(np.float32)

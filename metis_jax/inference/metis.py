@@ -9,7 +9,6 @@ gives the same tokens.  Sources longer than the 30 s of training go through over
 source is as long as it, to the sample; the last milliseconds, which fill no frame, are silence.
 """
 
-import dataclasses
 import functools
 import os
 import threading
@@ -20,20 +19,19 @@ from typing import Any, TypeVar, Unpack, overload
 import jax
 import numpy as np
 
-from metis_jax.audio.files import Stream, Wave, stream_wave
-from metis_jax.audio.voice import match_pitch
-from metis_jax.audio.waves import AudioError, fit, resample
-from metis_jax.clock import CODEC_HOP, CODEC_RATE, FRAME_RATE, SSL_HOP, SSL_RATE, ssl_frames, ssl_samples
-from metis_jax.inference.buckets import FRAME_BUCKETS
+from metis_jax.audio.files import Stream, Wave
+from metis_jax.audio.waves import AudioError
+from metis_jax.clock import CODEC_RATE, FRAME_RATE, SSL_RATE
 from metis_jax.inference.durations import Durations
 from metis_jax.inference.engine import Engine, Progress
-from metis_jax.inference.jobs import AcousticJob, Seed, SemanticJob
-from metis_jax.inference.lips import Lips, lip_features, needs_sight, read_lips
+from metis_jax.inference.jobs import SemanticJob
+from metis_jax.inference.lips import Lips, check_lips, doubled, lip_features, needs_sight, read_lips
+from metis_jax.inference.passes import Pass, Passes, as_long_as, joined, seed_of
 from metis_jax.inference.programs import keep_programs
 from metis_jax.inference.script import Plan, Reader, Script, Utterance
 from metis_jax.inference.settings import Changes, Prompt, Settings, Speech
-from metis_jax.inference.sounds import Sound, as_wave, is_list
-from metis_jax.inference.windows import Continuation, WindowPlan, faded
+from metis_jax.inference.sounds import Sound, as_stream, as_wave, is_list
+from metis_jax.inference.windows import WindowPlan
 from metis_jax.text.lexicon import Lexicon
 from metis_jax.types import Float, Int, Policy
 from metis_jax.weights.bundle import Bundle
@@ -67,22 +65,6 @@ def _in_turn(method: _Method) -> _Method:
     return waiting
 
 
-@dataclasses.dataclass(frozen=True)
-class _Window:
-    """One example, or one window of it, ready for the two stages.
-
-    `own_voice` are acoustic tokens of its first frames as they are heard, where these are the prompt of stage 2.
-    """
-
-    semantic: SemanticJob
-    known_acoustic: Int[np.ndarray, "k q"]
-    own_voice: Int[np.ndarray, "v q"]
-
-    @property
-    def is_new(self) -> bool:
-        return self.semantic.length > len(self.semantic.known)
-
-
 class Metis:
     """The chain of models of a bundle behind one method per task; each takes one example or a list of them.
 
@@ -104,7 +86,7 @@ class Metis:
         durations: Durations | None = None,
     ):
         self.engine = engine
-        self._windows = windows or WindowPlan()
+        self._passes = Passes(engine, windows or WindowPlan())
         self._lexicon, self._durations = lexicon, durations
         self._reader = functools.cache(self._make_reader)
         self._turn = threading.RLock()
@@ -150,6 +132,20 @@ class Metis:
         As in `settings = metis.settings("vc", steps=40)`.
         """
         return Settings.of(task, preferred=self.engine.decoding, **changes)
+
+    def require(self, task: str) -> None:
+        """WeightsError unless the bundle has all that a task needs; reads no weights."""
+        self.engine.require(task)
+
+    @_in_turn
+    def load(self, task: str) -> None:
+        """Loads the weights that a task needs, which otherwise happens at its first use."""
+        self.engine.load(task)
+
+    @property
+    def largest_batch(self) -> int:
+        """How many examples of a list are decoded at once, on all devices."""
+        return self.engine.largest_batch
 
     @_in_turn
     def warm_up(self, tasks: Sequence[str] | None = None, *, seconds: float = 5.0, **how: Unpack[Decoding]) -> None:
@@ -271,17 +267,19 @@ class Metis:
         waves = [wave.at(SSL_RATE) for wave in sources]
         seconds = [Fraction(len(wave.samples), wave.rate) for wave in sources]
         voices = self._voices(prompt, len(waves))
-        short = [i for i, wave in enumerate(waves) if len(wave) <= self._room(voices[i])]
+        short = [i for i, wave in enumerate(waves) if len(wave) <= self._passes.room(voices[i])]
         if texts is not None and len(short) < len(waves):
-            raise ValueError(f"a source with a text must fit one pass of {self._windows.frames / FRAME_RATE:g} s")
+            raise ValueError(
+                f"a source with a text must fit one pass of {self._passes.windows.frames / FRAME_RATE:g} s"
+            )
         own = [waves[i] for i in short], [voices[i] for i in short]
-        pieces = self._pieces(*own, self._nothing(), settings, texts=texts)
-        speech = dict(zip(short, self._speech(task, pieces, settings, progress), strict=True))
-        speech = {i: _as_long_as(seconds[i], one) for i, one in speech.items()}
+        passes = self._passes.of_waves(*own, settings, texts=texts)
+        speech = dict(zip(short, self._passes.speech(task, passes, settings, progress), strict=True))
+        speech = {i: as_long_as(seconds[i], one) for i, one in speech.items()}
         for i in set(range(len(waves))) - set(short):
             source = Stream([(waves[i], seconds[i])])
             parts = self.stream(task, source, voices[i], settings=settings, progress=progress)
-            speech[i] = _joined(list(parts), voices[i])
+            speech[i] = joined(list(parts), voices[i])
         return speech[0] if is_one else [speech[i] for i in range(len(waves))]
 
     @overload
@@ -308,26 +306,26 @@ class Metis:
         plans = [
             one if isinstance(one, Plan) else self.plan(one, voice) for one, voice in zip(scripts, voices, strict=True)
         ]
-        pieces = []
+        passes = []
         for plan, voice in zip(plans, voices, strict=True):
             for index, part in enumerate(plan.parts):
                 length = len(voice.semantic) + part.frames
                 job = SemanticJob(
                     voice.semantic,
                     length,
-                    _seed(settings, index),
+                    seed_of(settings, index),
                     phones=part.phones,
                     phone_positions=part.positions,
                 )
-                pieces.append(_Window(job, voice.acoustic, voice.acoustic[:0]))
-        decoded = iter(self._tokens("tts", pieces, settings, progress))
+                passes.append(Pass.behind(voice, job))
+        decoded = iter(self._passes.tokens("tts", passes, settings, progress))
         speech = []
         for plan, voice in zip(plans, voices, strict=True):
             own = [next(decoded) for _ in plan.parts]
             semantic = [voice.semantic, *(tokens[len(voice.semantic) :] for tokens, _ in own)]
             acoustic = np.concatenate([tokens for _, tokens in own])
             speech.append((np.concatenate(semantic), acoustic, plan.rule))
-        waves = self._waves([acoustic for _, acoustic, _ in speech])
+        waves = self._passes.waves([acoustic for _, acoustic, _ in speech])
         found = [Speech(Wave(wave, CODEC_RATE), *rest) for wave, rest in zip(waves, speech, strict=True)]
         return found[0] if is_one else found
 
@@ -335,7 +333,7 @@ class Metis:
     def plan(self, script: Script, prompt: Prompt) -> Plan:
         """What `speak` will do for a script: ValueError, before any decoding, for one that makes no sense."""
         frames = len(prompt.semantic)
-        return self._reader("tts").plan(script, frames, self._windows.frames - frames)
+        return self._reader("tts").plan(script, frames, self._passes.windows.frames - frames)
 
     def needs_prompt_words(self, task: str) -> bool:
         """Whether a text that guides a task has to begin with the words of the prompt.
@@ -368,28 +366,23 @@ class Metis:
         given = [lips] if is_one else list(lips)
         voices = self._voices(prompt, len(given))
         read = [self.read_lips(one, voice) for one, voice in zip(given, voices, strict=True)]
-        pieces = []
+        passes = []
         for video, voice in zip(lip_features(self.engine, read), voices, strict=True):
             unseen = np.zeros((len(voice.semantic), video.shape[1]), np.float32)
             condition = np.concatenate([unseen, doubled(video)])
-            job = SemanticJob(voice.semantic, len(condition), _seed(settings, 0), condition=condition)
-            pieces.append(_Window(job, voice.acoustic, voice.acoustic[:0]))
-        speech = self._speech("l2s", pieces, settings, progress)
+            job = SemanticJob(voice.semantic, len(condition), seed_of(settings, 0), condition=condition)
+            passes.append(Pass.behind(voice, job))
+        speech = self._passes.speech("l2s", passes, settings, progress)
         return speech[0] if is_one else speech
 
     def read_lips(self, lips: Any, prompt: Prompt) -> np.ndarray:
         """Features, or mouth crops, that `lip_read` takes in front of a prompt; ValueError where it can not."""
-        width, most = self.engine.generator_config("l2s").condition_width, self._windows.frames
+        known, most = len(prompt.semantic), self._passes.windows.frames
         if needs_sight(lips):
             self.engine.require_sight()
-        read = read_lips(lips, most=(most - len(prompt.semantic)) // 2)
-        if read.ndim != 3 and (read.ndim != 2 or read.shape[1] != width or not len(read) or read.dtype.kind != "f"):
-            found = f"{read.dtype}{list(read.shape)}"
-            raise ValueError(f"lip features are {found}; expected floats [frames, {width}] at 25 frames per second")
-        if not np.isfinite(read).all():
-            raise ValueError("lip features contain numbers that are not finite")
-        frames = len(prompt.semantic) + 2 * len(read)
-        if frames > most:
+        read = read_lips(lips, most=(most - known) // 2)
+        check_lips(read, width=self.engine.generator_config("l2s").condition_width)
+        if (frames := known + 2 * len(read)) > most:
             raise ValueError(
                 f"prompt and speech are {frames / FRAME_RATE:.1f} s long; at most {most / FRAME_RATE:g} s fit"
             )
@@ -412,34 +405,19 @@ class Metis:
         """
         settings, progress = self._how(task, **how)
         [voice] = self._voices(prompt, 1)
-        done, tail, given = self._nothing(), np.zeros(0, np.float32), 0
-        heard = _streamed(source)
-        for index, window in enumerate(self._windows.cut(heard, samples=self._room(voice), hop=SSL_HOP)):
-            done.enter(window)
-            with self._turn:
-                semantic, acoustic = done.semantic[:0], done.acoustic[:0]
-                [piece] = self._pieces([window.samples], [voice], done, settings, window=index)
-                if piece.is_new:
-                    [(semantic, acoustic)] = self._tokens(task, [piece], settings, progress)
-                    semantic = semantic[len(piece.semantic.known) :]
-                begin, end = done.extend(semantic, acoustic, is_last=window.is_last)
-                [wave] = self.engine.waves([done.acoustic])
-            new = faded(tail, wave[begin * CODEC_HOP : end * CODEC_HOP])
-            tail = wave[end * CODEC_HOP : (end + 1) * CODEC_HOP]
-            if window.is_last:
-                new = fit(new, _codec_samples(heard.seconds) - given)
-            given += len(new)
-            yield Speech(Wave(new, CODEC_RATE), semantic, acoustic)
+        yield from self._passes.stream(task, as_stream(source), voice, settings, progress, turn=self._turn)
 
     def planned_steps(self, seconds: float, prompt: Prompt | None, settings: Settings) -> int:
         """How many steps `progress` will hear of for a source of `seconds`."""
-        room = self._room(prompt or self.no_prompt)
-        windows = self._windows.count(int(seconds * SSL_RATE), samples=room, hop=SSL_HOP)
-        return windows * settings.total_steps(self.engine.num_levels)
+        return self._passes.count(seconds, prompt or self.no_prompt) * self.steps_per_pass(settings)
+
+    def steps_per_pass(self, settings: Settings) -> int:
+        """How many steps `progress` will hear of for one pass: a source that fits a window, a part of a plan, lips."""
+        return settings.total_steps(self.engine.num_levels)
 
     def fits_one_window(self, seconds: float, prompt: Prompt | None) -> bool:
         """Whether a source is short enough to be decoded as a whole, and so in a batch with others."""
-        return seconds * SSL_RATE <= self._room(prompt or self.no_prompt)
+        return seconds * SSL_RATE <= self._passes.room(prompt or self.no_prompt)
 
     @property
     def no_prompt(self) -> Prompt:
@@ -477,116 +455,3 @@ class Metis:
     def _make_reader(self, task: str) -> Reader:
         vocabulary = self.engine.generator_config(task).phone_vocabulary
         return Reader(vocabulary, self._durations or self.engine.durations, self._lexicon)
-
-    def _nothing(self) -> Continuation:
-        return Continuation(self.engine.num_levels, self._windows.overlap)
-
-    def _room(self, voice: Prompt) -> int:
-        """Samples of a source that fit behind a prompt in one window."""
-        return ssl_samples(self._windows.frames) - len(voice.wave)
-
-    def _pieces(
-        self,
-        waves: Sequence[Float[np.ndarray, " _"]],
-        voices: Sequence[Prompt],
-        done: Continuation,
-        settings: Settings,
-        *,
-        window: int = 0,
-        texts: Sequence[Int[np.ndarray, " _"]] | None = None,
-    ) -> list[_Window]:
-        """Waves with their conditions, each behind its prompt and what is done already."""
-        if settings.match_pitch:
-            waves = [match_pitch(wave, voice.wave, SSL_RATE) for wave, voice in zip(waves, voices, strict=True)]
-        # The reference encodes prompt and source as one wave.
-        whole = [np.concatenate([voice.wave, wave]) for voice, wave in zip(voices, waves, strict=True)]
-        pieces = []
-        conditions = self.engine.conditions(whole)
-        # Later windows go on with the voice of those before.
-        own_voices = self._own_voices(waves) if settings.own_voice and not window else [done.acoustic[:0]] * len(whole)
-        for condition, voice, own, phones in zip(
-            conditions, voices, own_voices, texts or [None] * len(whole), strict=True
-        ):
-            known = np.concatenate([voice.semantic, done.semantic])
-            job = SemanticJob(known, len(condition), _seed(settings, window), phones=phones, condition=condition)
-            pieces.append(_Window(job, np.concatenate([voice.acoustic, done.acoustic]), own))
-        return pieces
-
-    def _own_voices(self, waves: Sequence[Float[np.ndarray, " _"]]) -> list[Int[np.ndarray, "_ q"]]:
-        """Acoustic tokens of the first seconds of 16 kHz waves, as they are heard."""
-        most = [min(OWN_VOICE_FRAMES, FRAME_BUCKETS[-1] - ssl_frames(len(wave))) for wave in waves]
-        heard = [resample(wave[: n * SSL_HOP], SSL_RATE, CODEC_RATE) for wave, n in zip(waves, most, strict=True)]
-        tokens = self.engine.acoustic_tokens(heard)
-        return [own[: ssl_frames(len(wave))] for own, wave in zip(tokens, waves, strict=True)]
-
-    def _tokens(
-        self, task: str, pieces: Sequence[_Window], settings: Settings, progress: Progress | None
-    ) -> list[tuple[Int[np.ndarray, " _"], Int[np.ndarray, "_ q"]]]:
-        """All SSL tokens and the new acoustic tokens of every piece."""
-        semantic = self.engine.semantic_stage(task, [piece.semantic for piece in pieces], settings.semantic, progress)
-        jobs = [
-            AcousticJob(
-                np.concatenate([tokens[: len(piece.own_voice)], tokens]),
-                np.concatenate([piece.own_voice, piece.known_acoustic]),
-                (*piece.semantic.seed, 1),
-            )
-            for tokens, piece in zip(semantic, pieces, strict=True)
-        ]
-        acoustic = self.engine.acoustic_stage(jobs, settings.first_level, settings.other_levels, progress)
-        new = [tokens[len(job.known) :] for tokens, job in zip(acoustic, jobs, strict=True)]
-        return list(zip(semantic, new, strict=True))
-
-    def _waves(self, tokens: Sequence[Int[np.ndarray, "_ q"]]) -> list[Float[np.ndarray, " _"]]:
-        """Waves of acoustic tokens of any length, as if each were decoded at once."""
-        windows = [self._windows.cut_tokens(one) for one in tokens]
-        waves = iter(self.engine.waves([window for own in windows for window in own]))
-        return [self._windows.join_waves([next(waves) for _ in own], hop=CODEC_HOP) for own in windows]
-
-    def _speech(
-        self, task: str, pieces: Sequence[_Window], settings: Settings, progress: Progress | None
-    ) -> list[Speech]:
-        decoded = self._tokens(task, pieces, settings, progress)
-        waves = self.engine.waves([acoustic for _, acoustic in decoded])
-        return [
-            Speech(Wave(wave, CODEC_RATE), semantic, acoustic)
-            for (semantic, acoustic), wave in zip(decoded, waves, strict=True)
-        ]
-
-
-def doubled(features: Float[np.ndarray, "t c"]) -> Float[np.ndarray, "u c"]:
-    """Features at twice the frame rate, linearly interpolated between frame centres, the ends held."""
-    before = np.concatenate([features[:1], features[:-1]])
-    after = np.concatenate([features[1:], features[-1:]])
-    pairs = np.stack([0.75 * features + 0.25 * before, 0.75 * features + 0.25 * after], axis=1)
-    return pairs.reshape(-1, features.shape[1]).astype(np.float32)
-
-
-def _seed(settings: Settings, window: int) -> Seed:
-    return (settings.seed, window)
-
-
-def _streamed(source: Sound | Stream | Iterable[Float[np.ndarray, " _"]]) -> Stream:
-    if isinstance(source, Stream):
-        return source
-    if isinstance(source, str | os.PathLike):
-        return stream_wave(source, SSL_RATE)
-    if isinstance(source, Wave) or (isinstance(source, tuple) and not is_list(source)):
-        wave = as_wave(source, "source")
-        return Stream([(wave.at(SSL_RATE), Fraction(len(wave.samples), wave.rate))])
-    return Stream((one, Fraction(len(one), SSL_RATE)) for one in source)
-
-
-def _codec_samples(seconds: Fraction) -> int:
-    return round(seconds * CODEC_RATE)
-
-
-def _as_long_as(seconds: Fraction, speech: Speech) -> Speech:
-    """Speech of exactly `seconds`: tokens have whole frames, and a source seldom has."""
-    wave = Wave(fit(speech.wave.samples, _codec_samples(seconds)), CODEC_RATE)
-    return dataclasses.replace(speech, wave=wave)
-
-
-def _joined(parts: Sequence[Speech], voice: Prompt) -> Speech:
-    wave = Wave(np.concatenate([part.wave.samples for part in parts]), CODEC_RATE)
-    semantic = np.concatenate([voice.semantic, *(part.semantic for part in parts)])
-    return Speech(wave, semantic, np.concatenate([part.acoustic for part in parts]))

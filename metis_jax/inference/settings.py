@@ -13,12 +13,10 @@ from metis_jax.audio.files import Wave, write_wave
 from metis_jax.files.outputs import new_file
 from metis_jax.inference.jobs import StageSettings
 from metis_jax.sections import from_config_dict
+from metis_jax.tasks import TASKS
 from metis_jax.types import Float, Int
 from metis_jax.weights.tensor_files import TensorFile, WeightsError, spec_of, write_tensor_file
 
-# Stage-1 steps and guidance as released.
-_RELEASED = {"tts": (25, 2.5), "vc": (20, 1.0), "tse": (10, 0.0), "se": (10, 0.0), "l2s": (25, 0.0)}
-TASKS = tuple(_RELEASED)
 _MOST_SEED = 2**31 - 1
 
 
@@ -69,15 +67,15 @@ class Settings:
         `preferred` changes them as a bundle may wish: {stage: {field: value}} for all tasks, then
         {task: {stage: {field: value}}} for one, "match_pitch" for vc and "own_voice" for se.
         """
-        if task not in _RELEASED:
-            raise ValueError(f"task is {task!r}; use one of {', '.join(_RELEASED)}")
-        released = cls(semantic=StageSettings((_RELEASED[task][0],), _RELEASED[task][1], 0.9))
+        if task not in TASKS:
+            raise ValueError(f"task is {task!r}; use one of {', '.join(TASKS)}")
+        released = cls(semantic=StageSettings((TASKS[task].steps,), TASKS[task].guidance, 0.9))
         stages = {name: getattr(released, name) for name in ("semantic", "first_level", "other_levels")}
         if changes.get("match_pitch") is not None and task != "vc":
             raise ValueError(f"match_pitch is for task vc, not {task}")
         preferred = dict(preferred)
         wants_match, wants_own = (_flag(name, preferred.pop(name, False)) for name in ("match_pitch", "own_voice"))
-        by_task = {name: preferred.pop(name) for name in _RELEASED if name in preferred}
+        by_task = {name: preferred.pop(name) for name in TASKS if name in preferred}
         for where, wishes in (("decoding", preferred), (f"decoding.{task}", by_task.get(task, {}))):
             for name, fields in _by_name(wishes, where).items():
                 if name not in stages:

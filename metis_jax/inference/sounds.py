@@ -2,13 +2,16 @@
 
 import numbers
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from fractions import Fraction
 from typing import Any, TypeAlias
 
 import numpy as np
 
-from metis_jax.audio.files import Wave, check_wave, read_wave
+from metis_jax.audio.files import Stream, Wave, check_wave, read_wave, stream_wave
 from metis_jax.audio.waves import AudioError
+from metis_jax.clock import SSL_RATE
+from metis_jax.types import Float
 
 Sound: TypeAlias = str | os.PathLike | Wave | tuple[np.ndarray, int]
 
@@ -47,3 +50,15 @@ def is_list(given: Any) -> bool:
     """Whether several were given: a list, or a tuple that is not (samples, rate)."""
     is_pair = isinstance(given, tuple) and len(given) == 2 and isinstance(given[1], numbers.Real)
     return isinstance(given, Sequence) and not isinstance(given, str) and not is_pair
+
+
+def as_stream(source: Sound | Stream | Iterable[Float[np.ndarray, " _"]]) -> Stream:
+    """A recording, or its samples at 16 kHz in arrays of any length, as a stream at 16 kHz."""
+    if isinstance(source, Stream):
+        return source
+    if isinstance(source, str | os.PathLike):
+        return stream_wave(source, SSL_RATE)
+    if isinstance(source, Wave) or (isinstance(source, tuple) and not is_list(source)):
+        wave = as_wave(source, "source")
+        return Stream([(wave.at(SSL_RATE), Fraction(len(wave.samples), wave.rate))])
+    return Stream((one, Fraction(len(one), SSL_RATE)) for one in source)

@@ -13,7 +13,7 @@ from metis_jax.inference.jobs import StageSettings
 from metis_jax.inference.metis import Metis, Settings
 from metis_jax.inference.settings import Speech
 from metis_jax.parity.reference import Reference
-from metis_jax.weights.bundle import write_bundle
+from metis_jax.weights.bundle_writer import write_bundle
 
 Arrays = Mapping[str, np.ndarray]
 

@@ -18,7 +18,7 @@ import ml_collections
 from metis_jax.files.outputs import write_text
 from metis_jax.scaling.program import abstract_batch
 from metis_jax.sharding import MeshConfig, make_mesh
-from metis_jax.training.starts.base import read_config
+from metis_jax.training.experiment import read_config
 from metis_jax.training.state import count_params, make_layout
 from metis_jax.training.throughput import step_flops
 from metis_jax.training.trainers.registry import make_trainer

@@ -6,13 +6,12 @@ from typing import Any
 
 from metis_jax.data.batches.pipeline import PipelineConfig
 from metis_jax.data.batches.plans import rows_of_buckets
-from metis_jax.inference.settings import TASKS
 from metis_jax.sections import from_config_dict, to_dict
 from metis_jax.sharding import MeshConfig
+from metis_jax.tasks import TASKS
 from metis_jax.training.optim import OptimizerConfig
+from metis_jax.training.starts.initial import DRAWN
 
-# What `initial` says of a component that begins from no bundle.
-DRAWN = "random"
 # What the data section does not say, because another value does.
 FOLLOWS = {"rows": "it follows from config.tokens_per_device", "seed": "it is config.seed"}
 

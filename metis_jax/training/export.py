@@ -18,7 +18,8 @@ from metis_jax.training.state import all_params
 from metis_jax.training.trainers.protocol import Params
 from metis_jax.types import Variables
 from metis_jax.weights import lineage
-from metis_jax.weights.bundle import Bundle, BundleWriter, Task, TaskAdapterConfig, write_bundle
+from metis_jax.weights.bundle import Bundle, Serving, TaskAdapterConfig
+from metis_jax.weights.bundle_writer import BundleWriter, write_bundle
 from metis_jax.weights.identity import ENCODERS, identity
 
 log = logging.getLogger(__name__)
@@ -153,7 +154,7 @@ class _Export:
             adapter = None
         else:
             called, adapter = self._write_adapter(config, variables, kept, encoders)
-        self.served |= {task: Task(called, adapter) for task in self.run.config.tasks}
+        self.served |= {task: Serving(called, adapter) for task in self.run.config.tasks}
 
     def _free(self, name: str, kept: set[str]) -> str:
         """`name`, or one like it where that goes on serving other tasks."""

@@ -7,15 +7,12 @@ Task adapters (low-rank updates and a condition adapter) are components of their
 `unused` holds tensors of the authors' files that no model reads; it is there for export and is skipped here.
 """
 
-import contextlib
 import dataclasses
-import json
 import os
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Mapping
 from importlib import resources
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any
 
 import flax
@@ -24,19 +21,16 @@ import numpy as np
 
 from metis_jax import config as configs
 from metis_jax.files.inputs import InputError, read_json
-from metis_jax.files.outputs import new_folder
 from metis_jax.models.components import COMPONENTS, abstract_variables
-from metis_jax.sections import from_config_dict, to_dict
+from metis_jax.sections import from_config_dict
 from metis_jax.types import Variables
 from metis_jax.weights import hub
-from metis_jax.weights.identity import ENCODERS, Identity, identity, joined
+from metis_jax.weights.identity import identity
 from metis_jax.weights.tensor_files import (
     TensorFile,
     TensorSpec,
     WeightsError,
     different_shape,
-    spec_of,
-    write_tensor_file,
 )
 
 FORMAT = "metis_jax bundle"
@@ -80,15 +74,15 @@ class TaskAdapterConfig:
         )
 
 
-KINDS: dict[str, type] = {kind: component.config for kind, component in COMPONENTS.items()}
-KINDS["task_adapter"] = TaskAdapterConfig
+_CONFIGS: dict[str, type] = {kind: component.config for kind, component in COMPONENTS.items()}
+_CONFIGS["task_adapter"] = TaskAdapterConfig
 # Encoders of which a checkpoint keeps more layers than are run.
 _READ_AT_A_LAYER = (configs.SslEncoderConfig, configs.WhisperEncoderConfig)
-_KIND_OF = {cls: kind for kind, cls in KINDS.items()}
+_KIND_OF = {cls: kind for kind, cls in _CONFIGS.items()}
 
 
 @dataclasses.dataclass(frozen=True)
-class Task:
+class Serving:
     """Which components serve a task; `adapter` is None for a generator fine-tuned as a whole."""
 
     generator: str
@@ -154,7 +148,7 @@ class Bundle:
         self.path = _found(path)
         self.info = self._read_info()
         self.components: dict[str, Any] = {}
-        self.tasks: dict[str, Task] = {}
+        self.tasks: dict[str, Serving] = {}
         self.encoders: dict[str, dict[str, str]] = {}
         self.license, self.provenance = (str(self.info.get(key, "")) for key in ("license", "provenance"))
         where = self.path / CONFIG_FILE
@@ -163,15 +157,15 @@ class Bundle:
                 check_name(name)
                 if not isinstance(entry, dict):
                     raise ValueError(f"component {name!r} is {entry!r:.80}; expected an object")
-                if entry["kind"] not in KINDS:
+                if entry["kind"] not in _CONFIGS:
                     raise ValueError(f"component {name!r} is of unknown kind {entry['kind']!r}")
-                self.components[name] = from_config_dict(KINDS[entry["kind"]], entry["config"], where=name)
+                self.components[name] = from_config_dict(_CONFIGS[entry["kind"]], entry["config"], where=name)
                 if "encoders" in entry:
                     self.encoders[name] = {str(encoder): one for encoder, one in entry["encoders"].items()}
                     if not all(isinstance(one, str) for one in self.encoders[name].values()):
                         raise ValueError(f"component {name!r} has encoders {entry['encoders']}; expected texts by name")
             self.tasks = {
-                name: from_config_dict(Task, entry, where=f"task {name!r}")
+                name: from_config_dict(Serving, entry, where=f"task {name!r}")
                 for name, entry in self.info["tasks"].items()
             }
             self.decoding = dict(self.info.get("decoding", {}).items())
@@ -224,7 +218,7 @@ class Bundle:
         expected = stored_shapes(config, base)
         check_specs(file.path, expected, file.specs)
         flat = {}
-        for path, shape in _run_shapes(config, expected).items():
+        for path, shape in run_shapes(config, expected).items():
             array = file.read(path, None if shape == expected[path] else shape[0])
             if path.startswith("params/"):
                 with np.errstate(over="ignore"):
@@ -241,7 +235,7 @@ class Bundle:
         _, variables = self.load(name)
         return identity(flax.traverse_util.flatten_dict(variables, sep="/").items())
 
-    def serving(self, task: str) -> Task:
+    def serving(self, task: str) -> Serving:
         """The components that serve a task; WeightsError if none does."""
         if task not in self.tasks:
             known = ", ".join(sorted(self.tasks)) or "none"
@@ -270,7 +264,7 @@ class Bundle:
             raise WeightsError(f"{self.path}: the bundle has no component {name!r}; it has: {known}")
 
 
-def _run_shapes(config: Any, stored: Mapping[str, tuple[int, ...]]) -> Mapping[str, tuple[int, ...]]:
+def run_shapes(config: Any, stored: Mapping[str, tuple[int, ...]]) -> Mapping[str, tuple[int, ...]]:
     """Of the shapes that a file holds those that the model has: an encoder has the layers that it runs."""
     if not isinstance(config, _READ_AT_A_LAYER):
         return stored
@@ -298,7 +292,7 @@ def check_name(name: str) -> None:
         raise ValueError(f"component name is {name[:120]!r}; use up to 100 letters, digits, - and _")
 
 
-def check_parts(components: Mapping[str, Any], tasks: Mapping[str, Task]) -> None:
+def check_parts(components: Mapping[str, Any], tasks: Mapping[str, Serving]) -> None:
     """ValueError for a task or an adapter whose components are not there, or of another kind than is asked of them."""
 
     def find(name: str, kind: type, where: str) -> Any:
@@ -322,116 +316,3 @@ def check_parts(components: Mapping[str, Any], tasks: Mapping[str, Task]) -> Non
             config = adapter.adapted(config)
         if not (config.phone_vocabulary if task == "tts" else config.condition != "none"):
             raise ValueError(f"task {task!r}: its generator has no {'phones' if task == 'tts' else 'condition'}")
-
-
-@contextlib.contextmanager
-def new_directory(path: str | os.PathLike) -> Iterator[Path]:
-    """A directory that appears under `path` when the block ends, and not at all when it raises."""
-    if os.path.lexists(path):
-        raise WeightsError(f"{path}: exists already; remove it or choose another name")
-    try:
-        with new_folder(path) as partial:
-            yield partial
-    except OSError as error:
-        raise WeightsError(f"{path}: cannot be written ({error.strerror or error})") from None
-
-
-class BundleWriter:
-    """Collects components in a directory; `write_bundle` makes one.
-
-    Components are checked against the model as they are added, a task adapter after its base.
-
-    Attributes:
-      decoding: as in `Bundle`.
-    """
-
-    def __init__(self, directory: Path, *, license: str, provenance: str):
-        self._directory = directory
-        self._about = {"license": license, "provenance": provenance}
-        self._components: dict[str, Any] = {}
-        self._tasks: dict[str, Task] = {}
-        self._encoders: dict[str, dict[str, str]] = {}
-        self._identities: dict[str, str] = {}
-        self.decoding: dict[str, Any] = {}
-
-    def add(
-        self, name: str, config: Any, variables: Variables, *, encoders: Mapping[str, str] = MappingProxyType({})
-    ) -> None:
-        """Adds a component from a variable tree in memory; `encoders` made the tokens that a generator speaks."""
-        flat = flax.traverse_util.flatten_dict(variables, sep="/")
-        specs = {path: spec_of(leaf) for path, leaf in flat.items()}
-        tensors = ((path, np.asarray(leaf)) for path, leaf in flat.items())
-        self.stream(name, config, specs, tensors, encoders=encoders)
-
-    def copy(self, bundle: Bundle, there: str, name: str = "") -> None:
-        """Adds a component of another bundle, tensor by tensor as it is stored there."""
-        file = bundle.file(there)
-        tensors = ((path, file.read(path)) for path in file.specs)
-        encoders = bundle.encoders.get(there, {})
-        self.stream(name or there, bundle.components[there], file.specs, tensors, encoders=encoders)
-
-    def stream(
-        self,
-        name: str,
-        config: Any,
-        specs: Mapping[str, TensorSpec],
-        tensors: Iterable[tuple[str, np.ndarray]],
-        *,
-        encoders: Mapping[str, str] = MappingProxyType({}),
-    ) -> None:
-        """Adds a component whose tensors arrive one by one, in the order of `specs`."""
-        check_name(name)
-        if name in self._components:
-            raise ValueError(f"two components are called {name!r}")
-        base = self._components.get(config.base) if isinstance(config, TaskAdapterConfig) else None
-        shapes = {path: spec.shape for path, spec in specs.items()}
-        check_specs(Path(name), stored_shapes(config, base), specs)
-        own, run = Identity(), _run_shapes(config, shapes)
-
-        def noted() -> Iterator[tuple[str, np.ndarray]]:
-            for path, array in tensors:
-                if path in run:
-                    own.add(path, array if array.shape == run[path] else array[: run[path][0]])
-                yield path, array
-
-        write_tensor_file(self._directory / f"{name}.safetensors", specs, noted() if name in ENCODERS else tensors)
-        self._components[name] = config
-        if name in ENCODERS:
-            self._identities[name] = str(own)
-        if encoders:
-            self._encoders[name] = dict(encoders)
-
-    def task(self, task: str, generator: str, adapter: str | None = None) -> None:
-        self._tasks[task] = Task(generator, adapter)
-
-    def finish(self) -> None:
-        check_parts(self._components, self._tasks)
-        for name, encoders in self._encoders.items():
-            joined(encoders, self._identities, "the encoders of this bundle", f"tokens of {name}")
-        built = self._components.values()
-        rates = {kind_of(config): config.sample_rate for config in built if hasattr(config, "sample_rate")}
-        info = {
-            "format": FORMAT,
-            "version": VERSION,
-            **self._about,
-            "sample_rates": rates,
-            "components": {
-                name: {"kind": kind_of(config), "config": to_dict(config)}
-                | ({"encoders": self._encoders[name]} if name in self._encoders else {})
-                for name, config in self._components.items()
-            },
-            "tasks": {name: dataclasses.asdict(task) for name, task in self._tasks.items()},
-        }
-        if self.decoding:
-            info["decoding"] = self.decoding
-        text = json.dumps(info, indent=1, ensure_ascii=False)
-        (self._directory / CONFIG_FILE).write_text(text + "\n", encoding="utf-8")
-
-
-@contextlib.contextmanager
-def write_bundle(path: str | os.PathLike, *, license: str, provenance: str) -> Iterator[BundleWriter]:
-    """Writes a bundle: nothing is at `path` until the block has ended without an error."""
-    with new_directory(path) as directory:
-        writer = BundleWriter(directory, license=license, provenance=provenance)
-        yield writer
-        writer.finish()

@@ -10,7 +10,8 @@ from safetensors.numpy import load_file
 from metis_jax.cli import assemble
 from metis_jax.config import SIZES, AcousticCodecConfig, LoraConfig, SemanticGeneratorConfig, SslEncoderConfig
 from metis_jax.inference.metis import Metis, Settings
-from metis_jax.weights.bundle import Bundle, TaskAdapterConfig, stored_shapes, write_bundle
+from metis_jax.weights.bundle import Bundle, TaskAdapterConfig, stored_shapes
+from metis_jax.weights.bundle_writer import write_bundle
 
 CODEC = SIZES["tiny"][AcousticCodecConfig]
 GENERATOR = dataclasses.replace(SIZES["tiny"][SemanticGeneratorConfig], condition="gated")

@@ -9,7 +9,8 @@ from metis_jax.cli.convert import main
 from metis_jax.config import SIZES, DurationPredictorConfig
 from metis_jax.convert.official import convert_official
 from metis_jax.convert.published import Root
-from metis_jax.weights.bundle import Bundle, stored_shapes, write_bundle
+from metis_jax.weights.bundle import Bundle, stored_shapes
+from metis_jax.weights.bundle_writer import write_bundle
 
 
 @pytest.fixture

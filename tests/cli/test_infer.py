@@ -16,7 +16,8 @@ import soundfile
 from commands import users_environment
 from mini_chain import CountingEngine, write_mini_bundle
 
-from metis_jax.cli import infer
+from metis_jax.cli import infer, infer_run
+from metis_jax.cli.infer_run import InferRun
 from metis_jax.inference.metis import Metis
 
 
@@ -60,7 +61,7 @@ def run(files, monkeypatch, capsys):
     """Runs the command with counting in place of models: (exit status, lines of stdout, lines of stderr)."""
     monkeypatch.chdir(files)
     monkeypatch.setattr(Metis, "from_pretrained", lambda *args, **kwargs: Metis(CountingEngine()))
-    monkeypatch.setattr(infer, "use_compilation_cache", lambda folder: None)
+    monkeypatch.setattr(infer_run, "use_compilation_cache", lambda folder: None)
 
     def command(*arguments):
         status = infer.main(["--bundle=none", *arguments])
@@ -140,8 +141,8 @@ def test_a_long_file_has_a_bar_on_a_terminal(run, monkeypatch):
     def counted(stage, steps_of):
         return lambda self, *given: given[-1](steps_of(given)) or stage(self, *given)
 
-    monkeypatch.setattr(infer, "tqdm", bar)
-    monkeypatch.setattr(infer.sys.stderr, "isatty", lambda: True, raising=False)
+    monkeypatch.setattr(infer_run, "tqdm", bar)
+    monkeypatch.setattr(infer_run.sys.stderr, "isatty", lambda: True, raising=False)
     monkeypatch.setattr(CountingEngine, "semantic_stage", counted(CountingEngine.semantic_stage, lambda _: 10))
     monkeypatch.setattr(CountingEngine, "acoustic_stage", counted(CountingEngine.acoustic_stage, lambda _: 40))
     assert run("se", "long.wav")[0] == 0
@@ -224,7 +225,7 @@ def test_a_failure_keeps_the_old_output(run, files):
 
 def test_bundles_are_checked(files, monkeypatch, capsys):
     monkeypatch.chdir(files)
-    monkeypatch.setattr(infer, "use_compilation_cache", lambda folder: None)
+    monkeypatch.setattr(infer_run, "use_compilation_cache", lambda folder: None)
     arguments = ["--task=se", "--source=good.wav", "--output=out.wav", "--bundle=none"]
     assert infer.main([*arguments]) == 2
     assert capsys.readouterr().err.splitlines() == ["infer: none: not a bundle, config.json is missing"]
@@ -322,11 +323,11 @@ def test_an_item_of_a_list_may_raise_anything(run, files, monkeypatch):
         return replaced
 
     is_wide = lambda path, **settings: str(path) == "wide.wav"  # noqa: E731
-    monkeypatch.setattr(infer.files, "read_wave", sometimes(infer.files.read_wave, is_wide, IndexError("odd")))
+    monkeypatch.setattr(infer_run.files, "read_wave", sometimes(infer_run.files.read_wave, is_wide, IndexError("odd")))
     is_halved = lambda self, items: any(len(item.input.samples) == 8000 for item in items)  # noqa: E731
-    monkeypatch.setattr(infer._Run, "_decode", sometimes(infer._Run._decode, is_halved, RuntimeError("a\nb")))
+    monkeypatch.setattr(InferRun, "_decode", sometimes(InferRun._decode, is_halved, RuntimeError("a\nb")))
     is_last = lambda path, rate: str(path) == "4.wav"  # noqa: E731
-    monkeypatch.setattr(infer.files, "write_wave", sometimes(infer.files.write_wave, is_last, TypeError()))
+    monkeypatch.setattr(infer_run.files, "write_wave", sometimes(infer_run.files.write_wave, is_last, TypeError()))
     soundfile.write(files / "half.wav", noise(0.5), 16000)
     sources = ("good", "wide", "half", "good", "good")
     write_list(

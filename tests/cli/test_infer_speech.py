@@ -11,7 +11,7 @@ import soundfile
 from mini_chain import CountingEngine, write_mini_bundle
 
 from metis_jax.audio.files import Wave
-from metis_jax.cli import infer
+from metis_jax.cli import infer, infer_run
 from metis_jax.evaluation.errors import MissingEvalExtra
 from metis_jax.inference.metis import Metis
 from metis_jax.inference.settings import Speech
@@ -196,7 +196,7 @@ def test_the_words_of_the_prompt_come_first(run, monkeypatch):
     assert run(*arguments)[0] == 0 and seen.pop().tolist() == encode_strictly(PHONES)
 
     monkeypatch.setattr(CountingEngine, "has_generator_of", lambda *_: True)
-    monkeypatch.setattr(infer, "Recognizer", _Missing)
+    monkeypatch.setattr(infer_run, "Recognizer", _Missing)
     status, _, err = run(*arguments)
     assert status == 2 and "prompt_text is missing" in err[0]
     assert run(*arguments, f"--prompt_phones={PROMPT_PHONES}")[0] == 0
@@ -224,7 +224,7 @@ class _Heard:
 
 @needs_text
 def test_a_prompt_without_text_is_heard(run, monkeypatch):
-    monkeypatch.setattr(infer, "Recognizer", _Heard)
+    monkeypatch.setattr(infer_run, "Recognizer", _Heard)
     arguments = ("--task=tts", "--prompt=voice.wav", "--output=out.wav", "--text=Good day.", "--recognizer=folder")
     status, out, _ = run(*arguments)
     assert status == 0 and "voice.wav: heard 'Good morning.'" in out
@@ -244,7 +244,7 @@ def test_a_missing_recogniser_is_told_with_its_remedy(run, monkeypatch):
     def missing(*_, **__):
         raise MissingEvalExtra("faster_whisper")
 
-    monkeypatch.setattr(infer, "Recognizer", missing)
+    monkeypatch.setattr(infer_run, "Recognizer", missing)
     status, _, err = run("--task=tts", "--prompt=voice.wav", "--output=out.wav", "--text=Good day.")
     assert status == 2 and len(err) == 1
     assert "prompt_text is missing; give it" in err[0] and 'pip install "metis_jax[eval]"' in err[0]

@@ -11,7 +11,7 @@ import pytest
 
 from metis_jax.cli.train import main
 from metis_jax.files.outputs import lock
-from metis_jax.training.starts.base import complete, read_config
+from metis_jax.training.experiment import complete, read_config
 from metis_jax.training.trainers.registry import make_trainer
 from metis_jax.weights.bundle import Bundle
 

@@ -26,7 +26,7 @@ from metis_jax.config import (
 )
 from metis_jax.models.components import abstract_variables
 from metis_jax.sharding import make_mesh
-from metis_jax.training.starts.base import read_config
+from metis_jax.training.experiment import read_config
 from metis_jax.training.state import count_params, make_layout
 from metis_jax.training.trainers.registry import make_trainer
 

@@ -9,8 +9,8 @@ from metis_jax.config import SIZES
 from metis_jax.inference.windows import WindowPlan
 from metis_jax.sharding import MeshConfig
 from metis_jax.training.config import TrainConfig
+from metis_jax.training.experiment import read_config
 from metis_jax.training.optim import learning_rate
-from metis_jax.training.starts.base import read_config
 from metis_jax.training.trainers.registry import make_trainer
 
 GENERATORS = (

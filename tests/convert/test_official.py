@@ -17,7 +17,7 @@ from metis_jax.convert.components import StatisticsFile
 from metis_jax.convert.official import convert_official, export_official
 from metis_jax.convert.published import PUBLISHED, Root, download
 from metis_jax.convert.transformer import num_heads
-from metis_jax.weights.bundle import Bundle, Task
+from metis_jax.weights.bundle import Bundle, Serving
 from metis_jax.weights.tensor_files import WeightsError
 
 
@@ -57,8 +57,8 @@ def test_sizes_and_tasks_are_read_from_the_files(bundle):
     assert bundle.components["acoustic_generator_first"].num_levels == 1
     assert bundle.components["adapter_tse"].lora == LoraConfig(rank=4, alpha=8.0)
     assert bundle.tasks == {
-        "se": Task("semantic_generator_se"),
-        "tse": Task("semantic_generator_base", "adapter_tse"),
+        "se": Serving("semantic_generator_se"),
+        "tse": Serving("semantic_generator_base", "adapter_tse"),
     }
     assert bundle.info["license"] == "CC BY-NC 4.0"
     assert bundle.info["sample_rates"] == {"ssl_encoder": 16000, "acoustic_codec": 24000}

@@ -28,9 +28,9 @@ def _listed(tmp_path, name, lines):
 
 
 def test_folders_pair_by_relative_name_whatever_the_suffix(files):
-    root = files("out/a/1.wav", "out/b/1.wav", "ref/a/1.flac", "ref/b/1.flac", "ref/c.wav", "ref/notes.txt")
+    root = files("out/a/1.wav", "out/b/1.wav", "ref/a/1.flac", "ref/b/1.aiff", "ref/c.wav", "ref/notes.txt")
     outputs, references = find_audio(root / "out", "--outputs"), find_audio(root / "ref", "--references")
-    assert pair(outputs, references) == [root / "ref/a/1.flac", root / "ref/b/1.flac"]
+    assert pair(outputs, references) == [root / "ref/a/1.flac", root / "ref/b/1.aiff"]
 
 
 def test_outputs_without_a_reference_are_named(files):

@@ -28,7 +28,8 @@ from metis_jax.config import SIZES, SemanticCodecConfig
 from metis_jax.data.corpus import shards
 from metis_jax.data.corpus.records import Record
 from metis_jax.faults import in_one_line
-from metis_jax.weights.bundle import Bundle, stored_shapes, write_bundle
+from metis_jax.weights.bundle import Bundle, stored_shapes
+from metis_jax.weights.bundle_writer import write_bundle
 
 EDITS = ("set", "set near the start", "cut", "insert", "remove", "repeat")
 PLACES = 2**16

@@ -10,7 +10,8 @@ from metis_jax.config import SIZES, DurationPredictorConfig
 from metis_jax.inference.durations import Durations
 from metis_jax.inference.metis import Metis, Prompt
 from metis_jax.inference.script import Script
-from metis_jax.weights.bundle import Bundle, stored_shapes, write_bundle
+from metis_jax.weights.bundle import Bundle, stored_shapes
+from metis_jax.weights.bundle_writer import write_bundle
 from metis_jax.weights.tensor_files import WeightsError
 
 TINY = SIZES["tiny"][DurationPredictorConfig]

@@ -18,7 +18,8 @@ from metis_jax.ops.lengths import full_lengths
 from metis_jax.ops.vq import nearest_codes, unit_vectors
 from metis_jax.training.trainers.semantic_generator import SemanticGeneratorTrainer
 from metis_jax.types import Policy
-from metis_jax.weights.bundle import Bundle, TaskAdapterConfig, write_bundle
+from metis_jax.weights.bundle import Bundle, TaskAdapterConfig
+from metis_jax.weights.bundle_writer import write_bundle
 from metis_jax.weights.tensor_files import WeightsError
 
 BASE = dataclasses.replace(COMPONENTS["semantic_generator"], condition="none", num_layers=2)

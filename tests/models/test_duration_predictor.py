@@ -12,7 +12,8 @@ import pytest
 from metis_jax.config import SIZES, DurationPredictorConfig
 from metis_jax.models.duration_predictor import TYPICAL_FRAMES, DurationPredictor, total_frames
 from metis_jax.training.trainers.registry import make_trainer
-from metis_jax.weights.bundle import Bundle, write_bundle
+from metis_jax.weights.bundle import Bundle
+from metis_jax.weights.bundle_writer import write_bundle
 
 TINY = dataclasses.replace(SIZES["tiny"][DurationPredictorConfig], phone_vocabulary=8)
 MODEL = DurationPredictor(TINY)

@@ -11,7 +11,7 @@ from metis_jax.scaling.program import compile_step
 from metis_jax.scaling.sweep import parse_sizes, plan_runs
 from metis_jax.scaling.topologies import CHIPS, devices_of, parse
 from metis_jax.sharding import MeshConfig
-from metis_jax.training.starts.base import read_config
+from metis_jax.training.experiment import read_config
 
 
 @pytest.fixture(scope="module")

@@ -13,11 +13,12 @@ from metis_jax.data.corpus import shards
 from metis_jax.data.corpus.synthetic import synthetic_record
 from metis_jax.sections import to_dict
 from metis_jax.training.config import TrainConfig
+from metis_jax.training.experiment import read_config
 from metis_jax.training.export import export_bundle, write_components
 from metis_jax.training.loop import train
 from metis_jax.training.run import start_run
-from metis_jax.training.starts.base import read_config
-from metis_jax.weights.bundle import Bundle, write_bundle
+from metis_jax.weights.bundle import Bundle
+from metis_jax.weights.bundle_writer import write_bundle
 from metis_jax.weights.identity import OtherEncoder
 
 pytestmark = pytest.mark.usefixtures("one_device")

@@ -24,7 +24,7 @@ from metis_jax.training.config import TrainConfig, check_same_run, defining
 from metis_jax.training.loop import NonFiniteLoss, train
 from metis_jax.training.metrics import Writer
 from metis_jax.training.run import _check_frozen, digest, start_run
-from metis_jax.weights.bundle import write_bundle
+from metis_jax.weights.bundle_writer import write_bundle
 
 pytestmark = pytest.mark.usefixtures("one_device")
 

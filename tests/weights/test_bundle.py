@@ -12,7 +12,8 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 from metis_jax.config import SIZES, LoraConfig, SemanticCodecConfig, SemanticGeneratorConfig, SslEncoderConfig
-from metis_jax.weights.bundle import Bundle, TaskAdapterConfig, stored_shapes, write_bundle
+from metis_jax.weights.bundle import Bundle, TaskAdapterConfig, stored_shapes
+from metis_jax.weights.bundle_writer import write_bundle
 from metis_jax.weights.tensor_files import WeightsError
 
 CODEC = SIZES["tiny"][SemanticCodecConfig]

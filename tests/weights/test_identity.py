@@ -11,7 +11,8 @@ from metis_jax.data.corpus import shards
 from metis_jax.data.corpus.corpus import Corpus
 from metis_jax.data.corpus.records import Record, RecordError, decode_record, encode_record
 from metis_jax.models.components import abstract_variables
-from metis_jax.weights.bundle import Bundle, write_bundle
+from metis_jax.weights.bundle import Bundle
+from metis_jax.weights.bundle_writer import write_bundle
 from metis_jax.weights.identity import OtherEncoder, identity, joined
 
 

@@ -1,7 +1,7 @@
 """Grain pipelines: shards in, batches of numpy arrays out.
 
-A batch is a dict: `lengths` [b] in frames at 50 Hz, and what its kind says (`KINDS`).  `b` is this process's `Share` of
-the rows that a batch of its bucket has.
+A batch is a dict: `lengths` [b] in frames at 50 Hz, and what its kind says (`BATCH_KINDS`).  `b` is this process's
+`Share` of the rows that a batch of its bucket has.
 
 The state is {"step": batches taken, "block", "place": where the next one lies, "rows": of a batch in each bucket,
 "fingerprint"}: a pure function of the seed leads from there to the next batch (see `plans.py`), so a run stopped on
@@ -24,15 +24,16 @@ from absl import flags
 from metis_jax.data.batches.examples import Batch, Example, ExampleConfig, Material, Phonemize, UnusableRecord, Waves
 from metis_jax.data.batches.kinds import Coded, Heard, Kind, Sizes, Tokens, TokensOfBoth
 from metis_jax.data.batches.plans import WHOLE, Batches, BatchPlan, Places, Row, Share, mixed_order
-from metis_jax.data.batches.recipes import GUIDED, TASKS, NoExamples, Part, RecipeConfig
+from metis_jax.data.batches.recipes import GUIDED, NoExamples, Part, RecipeConfig
 from metis_jax.data.batches.tasks import Tasks
 from metis_jax.data.corpus.corpus import BadRecordGuard, BadRecordLimit, Corpus, Selection, Split, TooManyBadRecords
 from metis_jax.sections import from_config_dict, to_dict
+from metis_jax.tasks import TASKS
 
 log = logging.getLogger(__name__)
 
 # By what `config.data.stage` says.
-KINDS: dict[str, Kind] = {
+BATCH_KINDS: dict[str, Kind] = {
     "ssl_encoder": Heard(),
     "semantic_codec": Heard(),
     "acoustic_codec": Coded(),
@@ -101,8 +102,8 @@ class PipelineConfig:
     bad_records: BadRecordLimit = BadRecordLimit()
 
     def __post_init__(self):
-        if self.stage not in KINDS:
-            raise ValueError(f"stage is {self.stage!r}; use one of {', '.join(KINDS)}")
+        if self.stage not in BATCH_KINDS:
+            raise ValueError(f"stage is {self.stage!r}; use one of {', '.join(BATCH_KINDS)}")
         for name in ("shards", "validation_shards"):
             if isinstance(value := getattr(self, name), str):
                 object.__setattr__(self, name, (value,))
@@ -132,7 +133,7 @@ class PipelineConfig:
         if not parts:
             raise ValueError("parts is empty; give at least one")
         for part in parts:
-            allowed = TASKS if self.stage == "finetune" else ("",)
+            allowed = tuple(TASKS) if self.stage == "finetune" else ("",)
             if part.task not in allowed:
                 raise ValueError(f"task is {part.task!r} in stage {self.stage}; use one of {allowed}")
 
@@ -160,7 +161,7 @@ class Pipeline:
         self.guard = BadRecordGuard(config.bad_records)
         self.corpus = corpus = corpus or Corpus(config.shards, config.validation_shards)
         self._phonemize = phonemize
-        self._kind = KINDS[config.stage]
+        self._kind = BATCH_KINDS[config.stage]
         frames = [self._kind.frames(corpus, config.example.target, part.task) for part in config.parts]
         self._splits = [self._split(*pair) for pair in zip(config.parts, frames, strict=True)]
         # What one part holds out, no other may train on.

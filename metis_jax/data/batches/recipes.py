@@ -8,10 +8,10 @@ import dataclasses
 import numpy as np
 
 from metis_jax.data.corpus.corpus import Corpus
+from metis_jax.tasks import TASKS
 
-TASKS = ("se", "tse", "vc", "tts", "l2s")
-PROMPTED = ("tse", "vc")  # the prompt is a recording of its own in front of the target
-HEARD = ("se", *PROMPTED)  # the condition is made of the record's wave
+HEARD = tuple(name for name, task in TASKS.items() if task.source == "speech")  # conditions are of the record's wave
+PROMPTED = tuple(name for name in HEARD if TASKS[name].is_prompted)  # by a recording of its own before the target
 GUIDED = ("se", "tse")  # phones can be given beside what is heard
 
 

@@ -9,11 +9,14 @@ from metis_jax.clock import SSL_HOP, SSL_RATE, ssl_frames, ssl_samples
 from metis_jax.data.batches.examples import Batch, Example, Material, UnusableRecord
 from metis_jax.data.batches.kinds import Kind, Sizes, heard_frames, lengths_of, padded, padded_wave
 from metis_jax.data.batches.plans import Row
-from metis_jax.data.batches.recipes import GUIDED, HEARD, PROMPTED, TASKS
+from metis_jax.data.batches.recipes import GUIDED, HEARD, PROMPTED
 from metis_jax.data.corpus.corpus import Corpus
 from metis_jax.data.corpus.records import Record
 from metis_jax.data.effects.mixtures import mixed_voices
 from metis_jax.data.effects.perturb import perturb
+from metis_jax.tasks import TASKS
+
+_INDEX = {task: index for index, task in enumerate(TASKS)}
 
 
 class Tasks(Kind):
@@ -54,7 +57,7 @@ class Tasks(Kind):
         recipe, rng, config = row.recipe, material.rng(row), material.config
         target, prompt, task = recipe.target, recipe.prompt, recipe.task
         record = material.waves.record(target.record)
-        example: Example = {"task": np.asarray(TASKS.index(task), np.int32)}
+        example: Example = {"task": np.asarray(_INDEX[task], np.int32)}
         prompt_record = material.waves.record(prompt.record) if prompt else None
         prompt_wave = material.prompt_wave(prompt_record, prompt) if prompt else np.zeros(0, np.float32)
         clean = None

@@ -12,12 +12,13 @@ import pathlib
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from metis_jax.data.corpus.records import KINDS
+from metis_jax.audio.files import SUFFIXES
+from metis_jax.data.corpus.records import RECORD_KINDS
 from metis_jax.faults import in_one_line
+from metis_jax.files.folders import files_under
 from metis_jax.files.inputs import InputError, parse_json, read_json
 from metis_jax.files.text_files import read_entries, read_text
 
-SUFFIXES = (".wav", ".flac", ".ogg", ".opus", ".mp3", ".aiff", ".aif", ".au", ".w64", ".sph", ".caf")
 # Sound that libsndfile does not read; a recording of the same name that it reads stands for it.
 _FOREIGN = (".m4a", ".aac", ".wma", ".amr", ".webm", ".mka", ".ape")
 
@@ -85,8 +86,8 @@ def _from_line(line: str, folder: pathlib.Path, where: str) -> Item:
     if not name:
         raise ManifestError(f"{where}: field 'path' is missing")
     kind = _field(row, "kind", str, where) or "speech"
-    if kind not in KINDS:
-        raise ManifestError(f"{where}: field 'kind' is {kind!r}; use one of {', '.join(KINDS)}")
+    if kind not in RECORD_KINDS:
+        raise ManifestError(f"{where}: field 'kind' is {kind!r}; use one of {', '.join(RECORD_KINDS)}")
     audio = _field(row, "audio", str, where)
     source_audio = _field(row, "source_audio", str, where)
     features = _field(row, "visual_features", str, where)
@@ -111,20 +112,6 @@ def _from_line(line: str, folder: pathlib.Path, where: str) -> Item:
         sample_rate=0 if audio else _field(row, "sample_rate", int, where),
         seconds=_field(row, "audio_seconds" if audio else "seconds", float, where),
     )
-
-
-def files_under(folder: pathlib.Path) -> Iterator[pathlib.Path]:
-    """All files in a folder and in those below it, sorted; links to folders are followed, each folder once."""
-    seen, found = set(), []
-    for place, folders, names in os.walk(folder, followlinks=True):
-        status = os.stat(place)
-        if (status.st_dev, status.st_ino) in seen:
-            folders.clear()
-            continue
-        seen.add((status.st_dev, status.st_ino))
-        folders.sort()
-        found += [pathlib.Path(place, name) for name in names]
-    yield from sorted(found)
 
 
 def _from_files(layout: Callable[[pathlib.Path, pathlib.Path], Item | None], folder: pathlib.Path) -> Iterator[Item]:

@@ -15,7 +15,7 @@ import numpy as np
 from metis_jax.weights.identity import ENCODERS
 
 VERSION = 1
-KINDS = ("speech", "noise", "rir", "video", "demo")
+RECORD_KINDS = ("speech", "noise", "rir", "video", "demo")
 
 # The arrays that pipelines know: trailing shape (None for a free width) and the kind of number.
 ARRAYS: dict[str, tuple[tuple[int | None, ...], str]] = {
@@ -41,7 +41,7 @@ class Record:
       id: unique within a corpus.
       audio: the compressed file, read by libsndfile.  May be empty in shards that carry tokens only.
       seconds: duration; `samples` is the exact length at `sample_rate`.
-      kind: one of `KINDS`.
+      kind: one of `RECORD_KINDS`.
       license: as stated by the source, kept to the letter so that a selection can leave it out.
       held_out: the corpus itself keeps this record for evaluation.
       condition: "" for a clean recording, or what the source says was done to it ("noisy").
@@ -69,8 +69,8 @@ class Record:
     def __post_init__(self):
         if not self.id:
             raise RecordError("record without an id")
-        if self.kind not in KINDS:
-            raise RecordError(f"record {self.id!r}: kind is {self.kind!r}; use one of {', '.join(KINDS)}")
+        if self.kind not in RECORD_KINDS:
+            raise RecordError(f"record {self.id!r}: kind is {self.kind!r}; use one of {', '.join(RECORD_KINDS)}")
         if self.sample_rate <= 0 or self.samples <= 0:
             raise RecordError(
                 f"record {self.id!r}: sample_rate {self.sample_rate} and samples {self.samples} must be positive"

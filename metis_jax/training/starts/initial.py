@@ -1,18 +1,20 @@
 """Where the weights of a run begin: bundles, tables from codecs, and whose tokens a generator speaks."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import flax
 import numpy as np
 
 from metis_jax.models.components import abstract_variables
-from metis_jax.training.config import TrainConfig
 from metis_jax.training.starts import code_vectors
 from metis_jax.training.trainers.protocol import Trainer
 from metis_jax.weights.bundle import Bundle
 from metis_jax.weights.identity import ENCODERS, identity, joined
+
+# What `initial` says of a component that begins from no bundle.
+DRAWN = "random"
 
 
 def load_initial(initial: Mapping[str, str], key: str = "initial") -> dict[str, dict[str, np.ndarray]]:
@@ -28,27 +30,28 @@ def load_initial(initial: Mapping[str, str], key: str = "initial") -> dict[str, 
 
 
 def known_encoders(
-    config: TrainConfig, initial: Mapping[str, Mapping[str, np.ndarray]], shards: Mapping[str, str]
+    initial: Mapping[str, str],
+    leaves: Mapping[str, Mapping[str, np.ndarray]],
+    vectors: Mapping[str, str],
+    shards: Mapping[str, str],
 ) -> dict[str, str]:
     """Identities of the encoders whose tokens a run's generator speaks; `OtherEncoder` if they are not all the same.
 
     Args:
-      initial: {component: {path: array}} of `config.initial`.
-      shards: what the shards say of their tokens.
+      initial: `config.initial`.
+      leaves: {component: {path: array}} of it.
+      vectors: `config.code_vectors`.
+      shards: what the shards say of the tokens that the run reads there.
     """
-    if not {"semantic_generator", "acoustic_generator"} & set(config.optimizers):
-        return {}
-    found: dict[str, str] = {}
-    if config.pipeline().example.target == "tokens":
-        found = joined(found, shards, "the tokens in config.data.shards", "")
-    for name, leaves in initial.items():
+    found = joined({}, shards, "the tokens in config.data.shards", "")
+    for name, place in initial.items():
         where = f"config.initial.{name}"
         if name in ENCODERS:
-            found = joined(found, {name: identity(leaves.items())}, where, "the tokens of this run")
+            found = joined(found, {name: identity(leaves[name].items())}, where, "the tokens of this run")
         else:
-            path, _, there = config.initial[name].partition(":")
+            path, _, there = place.partition(":")
             found = joined(found, Bundle(path).encoders.get(there or name, {}), where, "the tokens of this run")
-    for name, place in config.code_vectors.items():
+    for name, place in vectors.items():
         if place:
             path, _, there = place.partition(":")
             own = {name: Bundle(path).identity(there or name)}
@@ -56,9 +59,8 @@ def known_encoders(
     return found
 
 
-def bundles_of(config: TrainConfig) -> list[Bundle]:
-    """The bundles that a run's weights begin from, each once."""
-    places = (*config.initial.values(), *config.code_vectors.values())
+def bundles_at(places: Iterable[str]) -> list[Bundle]:
+    """The bundles of places like those of `config.initial`, each once."""
     return [Bundle(path) for path in dict.fromkeys(place.partition(":")[0] for place in places if place)]
 
 

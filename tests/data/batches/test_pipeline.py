@@ -13,13 +13,14 @@ from synthetic_voice import voice
 from metis_jax.audio.waves import resample, rms
 from metis_jax.clock import SSL_HOP, ssl_frames, ssl_samples
 from metis_jax.data.batches.examples import ExampleConfig
-from metis_jax.data.batches.pipeline import KINDS, PartConfig, Pipeline, PipelineConfig
+from metis_jax.data.batches.pipeline import BATCH_KINDS, PartConfig, Pipeline, PipelineConfig
 from metis_jax.data.batches.plans import Share
-from metis_jax.data.batches.recipes import TASKS, RecipeConfig
+from metis_jax.data.batches.recipes import RecipeConfig
 from metis_jax.data.corpus import shards
 from metis_jax.data.corpus.corpus import BadRecordLimit, Corpus, Selection, TooManyBadRecords
 from metis_jax.data.corpus.prepare import prepare
 from metis_jax.sections import from_config_dict, to_dict
+from metis_jax.tasks import TASKS
 
 ALL = Selection(split="all")
 RECIPE = RecipeConfig(min_frames=20, prompt_frames=(20, 40))
@@ -107,7 +108,7 @@ def test_speech_tasks(token_shards, task, target):
     pipeline = Pipeline(config(token_shards, "finetune", task, example=ExampleConfig(target=target)))
     for step in range(2):
         batch = pipeline[step]
-        assert (batch["task"] == TASKS.index(task)).all() and batch["has_source"].all()
+        assert (batch["task"] == list(TASKS).index(task)).all() and batch["has_source"].all()
         assert [ssl_frames(int(samples)) for samples in batch["source_lengths"]] == batch["lengths"].tolist()
         check_padding(batch, "source", "source_lengths")
         rows = pipeline.plans[step].rows
@@ -217,10 +218,10 @@ def test_omni_mixes_tasks_by_weight_under_one_set_of_keys(token_shards):
     pipeline = Pipeline(dataclasses.replace(base, parts=parts))
     assert {"tokens", "source", "has_source", "phones", "source_lengths"} <= pipeline[0].keys()
     batch = pipeline[0]
-    tts = batch["task"] == TASKS.index("tts")
+    tts = batch["task"] == list(TASKS).index("tts")
     assert (batch["has_source"] == ~tts).all() and not batch["source"][tts].any()
     assert (batch["source_lengths"][tts] == 0).all() and (batch["phone_lengths"][tts] > 0).all()
-    tasks = [TASKS.index(row.recipe.task) for step in range(50) for row in pipeline.plans[step].rows]
+    tasks = [list(TASKS).index(row.recipe.task) for step in range(50) for row in pipeline.plans[step].rows]
     np.testing.assert_allclose(np.bincount(tasks, minlength=4)[:4] / 400, [1 / 8, 2 / 8, 1 / 8, 4 / 8], atol=0.02)
 
 
@@ -310,7 +311,7 @@ def test_seeds_and_epochs_differ(audio_shards):
         for row in pipeline.plans[step].rows:
             if row.recipe.target.frames == pipeline.parts[0]._frames[row.recipe.target.record]:
                 found.setdefault(row.recipe.target.record, []).append(
-                    KINDS["finetune"].example(pipeline.material, row)["source"]
+                    BATCH_KINDS["finetune"].example(pipeline.material, row)["source"]
                 )
     again = [waves for waves in found.values() if len(waves) > 1]
     assert again and not any(np.array_equal(waves[0], waves[1]) for waves in again)

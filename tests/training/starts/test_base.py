@@ -9,11 +9,12 @@ from official_folder import write_official
 from metis_jax.convert.official import convert_official
 from metis_jax.convert.published import Root
 from metis_jax.sharding import make_mesh
-from metis_jax.training.starts.base import read_config
+from metis_jax.training.experiment import read_config
 from metis_jax.training.starts.initial import add_code_vectors, load_initial, without
 from metis_jax.training.state import check_initial, make_layout
 from metis_jax.training.trainers.registry import make_trainer
-from metis_jax.weights.bundle import Bundle, write_bundle
+from metis_jax.weights.bundle import Bundle
+from metis_jax.weights.bundle_writer import write_bundle
 
 ROOT = pathlib.Path(__file__).parents[3]
 ENCODERS = ("ssl_encoder", "semantic_codec")

@@ -5,7 +5,7 @@ import dataclasses
 import pytest
 from training import mini
 
-from metis_jax.data.batches.pipeline import KINDS
+from metis_jax.data.batches.pipeline import BATCH_KINDS
 from metis_jax.training.trainers.protocol import Trainer
 from metis_jax.training.trainers.registry import TRAINERS
 from metis_jax.types import Policy
@@ -19,7 +19,7 @@ def test_a_trainer_says_what_its_loss_reads(kind):
 @pytest.mark.parametrize("name", mini.TRAINERS)
 def test_of_every_trainer_the_loop_and_the_export_ask_the_same(name):
     trainer, optimizers = mini.trainer_and_optimizers(name)
-    assert set(trainer.reads) <= set(KINDS) and set(optimizers) <= set(trainer.models())
+    assert set(trainer.reads) <= set(BATCH_KINDS) and set(optimizers) <= set(trainer.models())
     halved = trainer.executed(dtype="bfloat16")
     policies = [field.name for field in dataclasses.fields(trainer) if isinstance(getattr(trainer, field.name), Policy)]
     assert "policy" in policies

@@ -1,0 +1,179 @@
+"""Through both stages: a source that fits a window in one pass, a longer one window by window, its pieces joined."""
+
+import dataclasses
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+
+from metis_jax.audio.files import Stream, Wave
+from metis_jax.audio.voice import match_pitch
+from metis_jax.audio.waves import fit, resample
+from metis_jax.clock import CODEC_HOP, CODEC_RATE, SSL_HOP, SSL_RATE, ssl_frames, ssl_samples
+from metis_jax.inference.buckets import FRAME_BUCKETS
+from metis_jax.inference.engine import Engine, Progress
+from metis_jax.inference.jobs import AcousticJob, Seed, SemanticJob
+from metis_jax.inference.settings import Prompt, Settings, Speech
+from metis_jax.inference.windows import Continuation, WindowPlan, faded
+from metis_jax.types import Float, Int
+
+OWN_VOICE_FRAMES = 250  # of a source, in which its voice is heard
+
+
+@dataclasses.dataclass(frozen=True)
+class Pass:
+    """One example, or one window of it, ready for the two stages.
+
+    `own_voice` are acoustic tokens of its first frames as they are heard, where these are the prompt of stage 2.
+    """
+
+    semantic: SemanticJob
+    known_acoustic: Int[np.ndarray, "k q"]
+    own_voice: Int[np.ndarray, "v q"]
+
+    @classmethod
+    def behind(cls, voice: Prompt, job: SemanticJob) -> "Pass":
+        """What begins with a prompt and has no source of its own."""
+        return cls(job, voice.acoustic, voice.acoustic[:0])
+
+    @property
+    def is_new(self) -> bool:
+        return self.semantic.length > len(self.semantic.known)
+
+
+class Passes:
+    """The stages of an engine over one pass after another; what came before a window stands in front of it."""
+
+    def __init__(self, engine: Engine, windows: WindowPlan):
+        self._engine = engine
+        self.windows = windows
+
+    def room(self, voice: Prompt) -> int:
+        """Samples of a source at 16 kHz that fit behind a prompt in one window."""
+        return ssl_samples(self.windows.frames) - len(voice.wave)
+
+    def count(self, seconds: float, voice: Prompt) -> int:
+        """How many a source of `seconds` takes."""
+        return self.windows.count(int(seconds * SSL_RATE), samples=self.room(voice), hop=SSL_HOP)
+
+    def of_waves(
+        self,
+        waves: Sequence[Float[np.ndarray, " _"]],
+        voices: Sequence[Prompt],
+        settings: Settings,
+        *,
+        done: Continuation | None = None,
+        window: int = 0,
+        texts: Sequence[Int[np.ndarray, " _"]] | None = None,
+    ) -> list[Pass]:
+        """16 kHz waves with their conditions, each behind its prompt and what is done already."""
+        done = self._nothing() if done is None else done
+        if settings.match_pitch:
+            waves = [match_pitch(wave, voice.wave, SSL_RATE) for wave, voice in zip(waves, voices, strict=True)]
+        # The reference encodes prompt and source as one wave.
+        whole = [np.concatenate([voice.wave, wave]) for voice, wave in zip(voices, waves, strict=True)]
+        found = []
+        conditions = self._engine.conditions(whole)
+        # Later windows go on with the voice of those before.
+        own_voices = self._own_voices(waves) if settings.own_voice and not window else [done.acoustic[:0]] * len(whole)
+        for condition, voice, own, phones in zip(
+            conditions, voices, own_voices, texts or [None] * len(whole), strict=True
+        ):
+            known = np.concatenate([voice.semantic, done.semantic])
+            job = SemanticJob(known, len(condition), seed_of(settings, window), phones=phones, condition=condition)
+            found.append(Pass(job, np.concatenate([voice.acoustic, done.acoustic]), own))
+        return found
+
+    def tokens(
+        self, task: str, passes: Sequence[Pass], settings: Settings, progress: Progress | None
+    ) -> list[tuple[Int[np.ndarray, " _"], Int[np.ndarray, "_ q"]]]:
+        """All SSL tokens and the new acoustic tokens of every pass."""
+        semantic = self._engine.semantic_stage(task, [one.semantic for one in passes], settings.semantic, progress)
+        jobs = [
+            AcousticJob(
+                np.concatenate([tokens[: len(one.own_voice)], tokens]),
+                np.concatenate([one.own_voice, one.known_acoustic]),
+                (*one.semantic.seed, 1),
+            )
+            for tokens, one in zip(semantic, passes, strict=True)
+        ]
+        acoustic = self._engine.acoustic_stage(jobs, settings.first_level, settings.other_levels, progress)
+        new = [tokens[len(job.known) :] for tokens, job in zip(acoustic, jobs, strict=True)]
+        return list(zip(semantic, new, strict=True))
+
+    def speech(self, task: str, passes: Sequence[Pass], settings: Settings, progress: Progress | None) -> list[Speech]:
+        """What each pass says, as long as its frames."""
+        decoded = self.tokens(task, passes, settings, progress)
+        waves = self._engine.waves([acoustic for _, acoustic in decoded])
+        return [
+            Speech(Wave(wave, CODEC_RATE), semantic, acoustic)
+            for (semantic, acoustic), wave in zip(decoded, waves, strict=True)
+        ]
+
+    def waves(self, tokens: Sequence[Int[np.ndarray, "_ q"]]) -> list[Float[np.ndarray, " _"]]:
+        """24 kHz waves of acoustic tokens of any length, as if each were decoded at once."""
+        windows = [self.windows.cut_tokens(one) for one in tokens]
+        waves = iter(self._engine.waves([window for own in windows for window in own]))
+        return [self.windows.join_waves([next(waves) for _ in own], hop=CODEC_HOP) for own in windows]
+
+    def stream(
+        self,
+        task: str,
+        heard: Stream,
+        voice: Prompt,
+        settings: Settings,
+        progress: Progress | None,
+        *,
+        turn: AbstractContextManager[Any],
+    ) -> Iterator[Speech]:
+        """The pieces of a source of any length at 16 kHz, as `Metis.stream` gives them; `turn` is held within each."""
+        done, tail, given = self._nothing(), np.zeros(0, np.float32), 0
+        for index, window in enumerate(self.windows.cut(heard, samples=self.room(voice), hop=SSL_HOP)):
+            done.enter(window)
+            with turn:
+                semantic, acoustic = done.semantic[:0], done.acoustic[:0]
+                [one] = self.of_waves([window.samples], [voice], settings, done=done, window=index)
+                if one.is_new:
+                    [(semantic, acoustic)] = self.tokens(task, [one], settings, progress)
+                    semantic = semantic[len(one.semantic.known) :]
+                begin, end = done.extend(semantic, acoustic, is_last=window.is_last)
+                [wave] = self._engine.waves([done.acoustic])
+            new = faded(tail, wave[begin * CODEC_HOP : end * CODEC_HOP])
+            tail = wave[end * CODEC_HOP : (end + 1) * CODEC_HOP]
+            if window.is_last:
+                new = fit(new, _codec_samples(heard.seconds) - given)
+            given += len(new)
+            yield Speech(Wave(new, CODEC_RATE), semantic, acoustic)
+
+    def _nothing(self) -> Continuation:
+        return Continuation(self._engine.num_levels, self.windows.overlap)
+
+    def _own_voices(self, waves: Sequence[Float[np.ndarray, " _"]]) -> list[Int[np.ndarray, "_ q"]]:
+        """Acoustic tokens of the first seconds of 16 kHz waves, as they are heard."""
+        most = [min(OWN_VOICE_FRAMES, FRAME_BUCKETS[-1] - ssl_frames(len(wave))) for wave in waves]
+        heard = [resample(wave[: n * SSL_HOP], SSL_RATE, CODEC_RATE) for wave, n in zip(waves, most, strict=True)]
+        tokens = self._engine.acoustic_tokens(heard)
+        return [own[: ssl_frames(len(wave))] for own, wave in zip(tokens, waves, strict=True)]
+
+
+def seed_of(settings: Settings, window: int) -> Seed:
+    return (settings.seed, window)
+
+
+def as_long_as(seconds: Fraction, speech: Speech) -> Speech:
+    """Speech of exactly `seconds`: tokens have whole frames, and a source seldom has."""
+    wave = Wave(fit(speech.wave.samples, _codec_samples(seconds)), CODEC_RATE)
+    return dataclasses.replace(speech, wave=wave)
+
+
+def joined(parts: Sequence[Speech], voice: Prompt) -> Speech:
+    """The pieces of a stream as one, the SSL tokens of the prompt in front."""
+    wave = Wave(np.concatenate([part.wave.samples for part in parts]), CODEC_RATE)
+    semantic = np.concatenate([voice.semantic, *(part.semantic for part in parts)])
+    return Speech(wave, semantic, np.concatenate([part.acoustic for part in parts]))
+
+
+def _codec_samples(seconds: Fraction) -> int:
+    return round(seconds * CODEC_RATE)

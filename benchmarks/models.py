@@ -8,6 +8,7 @@ The codecs are timed encoding and decoding once.  PyTorch runs the same layers e
 """
 
 import dataclasses
+import functools
 import gc
 from collections.abc import Callable, Iterator
 
@@ -123,7 +124,7 @@ def row(case: Case, limit: float, seconds: float) -> str:
     initialize = nn.init(case.forward, case.model)
     variables = nn.unbox(jax.jit(initialize)(jax.random.key(0), *case.inputs))
     forward = jax.jit(nn.apply(case.forward, case.model))
-    elapsed = measure.seconds(lambda: forward(variables, *case.inputs))
+    elapsed = measure.seconds(functools.partial(forward, variables, *case.inputs))
     flops = count_flops(forward, variables, *case.inputs)
     parameters = sum(leaf.size for leaf in jax.tree.leaves(variables["params"]))
     del variables, forward

@@ -29,6 +29,7 @@ from metis_jax.config import (
     SemanticCodecConfig,
     SemanticGeneratorConfig,
     SslEncoderConfig,
+    VisualEncoderConfig,
 )
 from metis_jax.sections import to_dict
 from metis_jax.training.experiment import complete
@@ -138,6 +139,8 @@ def finetuning(
     steps: int,
     tokens_per_device: int,
     prompt_frames: tuple[int, int] | None = None,
+    sees: bool = False,
+    learns_to_see: bool = False,
     example: dict[str, Any] | None = None,
     **masks: float,
 ) -> ml_collections.ConfigDict:
@@ -150,16 +153,20 @@ def finetuning(
       generator: fields of its config at full size.
       lora: fields of the adapters' config at full size, for the word `lora`.
       prompt_frames: lengths of prompts that are recordings of their own (`data.recipe`).
+      sees: whether lip features are made in the step, of mouth crops, by the visual encoder.
+      learns_to_see: whether that one is trained along.
       example: fields of `data.example`.
       masks: `minimum_rate`, `prompt_probability` and `prompt_share` of the generator's stage.
     """
     has_lora, tiny = "lora" in given, is_tiny(given)
     tasks = tuple(part["task"] for part in parts)
     encoders = {"ssl_encoder": SslEncoderConfig, "semantic_codec": SemanticCodecConfig}
-    if not {"se", "tse", "vc"} & set(tasks):
-        encoders = {}
+    hears = bool({"se", "tse", "vc"} & set(tasks))
+    if not hears:
+        encoders = {"visual_encoder": VisualEncoderConfig} if sees else {}
     adapters = dict(rank=4, alpha=8.0) if tiny else lora
     rules = dict(trainable=ADAPTERS_ONLY) if has_lora else {}
+    rates = dict(learning_rate=learning_rate, schedule="inverse_sqrt", warmup_steps=warmup_steps)
     quick = dict(max_phones=64) if "quicktest" in given else {}
     return experiment(
         given,
@@ -177,15 +184,14 @@ def finetuning(
             buckets=buckets,
             recipe=dict(prompt_frames=prompt_frames) if prompt_frames else {},
             parts=parts,
-            example=dict(target="wave" if encoders else "tokens") | (example or {}) | quick,
+            example=dict(target="wave" if hears else "tokens", lips="crops" if sees else "features")
+            | (example or {})
+            | quick,
         ),
-        optimizers=dict(
-            semantic_generator=optimizer(
-                given, learning_rate=learning_rate, schedule="inverse_sqrt", warmup_steps=warmup_steps, **rules
-            )
-        ),
+        optimizers=dict(semantic_generator=optimizer(given, **rates, **rules))
+        | ({"visual_encoder": optimizer(given, **rates)} if learns_to_see else {}),
         initial=dict(semantic_generator="") | dict.fromkeys(encoders, ""),
-        half_precision=("ssl_encoder",) if encoders and not tiny else (),
+        half_precision=("ssl_encoder",) if hears and not tiny else (),
         steps=steps,
         tokens_per_device=tokens_per_device,
         tasks=tasks,

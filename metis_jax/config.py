@@ -180,6 +180,21 @@ class PhoneHeadConfig:
         check_sizes(self)
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class LipHeadConfig:
+    """What a visual encoder is asked while it learns: ConvNeXt blocks from lip features to SSL features and phones."""
+
+    feature_width: int = 768
+    ssl_width: int = 1024
+    phone_vocabulary: int = 1024
+    width: int = 512
+    mlp_width: int = 1536
+    num_layers: int = 2
+
+    def __post_init__(self):
+        check_sizes(self)
+
+
 ACOUSTIC_ENCODERS = ("wave", "spectrum")
 ACOUSTIC_DECODERS = ("vocos", "source_filter")
 
@@ -365,6 +380,7 @@ class VisualEncoderConfig:
 
     crop: int = 88
     frame_rate: int = 25
+    stem_channels: int = 64
     width: int = 768
     num_layers: int = 12
     num_heads: int = 12
@@ -420,6 +436,9 @@ SIZES: dict[str, dict[type, Any]] = {
             feature_width=64, codebook_size=128, code_width=4, width=24, mlp_width=48, num_layers=3
         ),
         PhoneHeadConfig: PhoneHeadConfig(feature_width=64, phone_vocabulary=64, width=24, mlp_width=48, num_layers=1),
+        LipHeadConfig: LipHeadConfig(
+            feature_width=64, ssl_width=64, phone_vocabulary=64, width=24, mlp_width=48, num_layers=1
+        ),
         AcousticCodecConfig: AcousticCodecConfig(
             encoder_width=8,
             latent_width=32,
@@ -433,7 +452,7 @@ SIZES: dict[str, dict[type, Any]] = {
         AcousticGeneratorConfig: AcousticGeneratorConfig(
             **_TINY_GENERATOR, num_levels=5, codebook_size=64, semantic_codebook_size=128
         ),
-        VisualEncoderConfig: VisualEncoderConfig(width=64, num_layers=2, num_heads=4, mlp_width=128),
+        VisualEncoderConfig: VisualEncoderConfig(stem_channels=8, width=64, num_layers=2, num_heads=4, mlp_width=128),
         DurationPredictorConfig: DurationPredictorConfig(width=32, mlp_width=64, num_layers=2),
         DiscriminatorConfig: DiscriminatorConfig(
             periods=(2, 3),

@@ -1,4 +1,4 @@
-"""Shards of audio to shards with SSL tokens, acoustic tokens and SSL features.
+"""Shards of audio to shards with SSL tokens, acoustic tokens, SSL features and lip features.
 
     python data/extract_tokens.py --bundle=BUNDLE --input=SHARDS --output=TOKEN_SHARDS --arrays=ssl_tokens
 
@@ -26,6 +26,7 @@ from metis_jax.weights.compatibility import check_models
 from metis_jax.weights.identity import ENCODERS
 
 _NEEDS = {"ssl_features": ("ssl_encoder",), "ssl_tokens": ("ssl_encoder", "semantic_codec")}
+_NEEDS |= {"visual_features": ("visual_encoder",)}
 _NEEDS |= {name: ("acoustic_codec",) for name in ENCODERS["acoustic_codec"]}
 
 
@@ -98,7 +99,7 @@ def _run(given: flags.FlagValues) -> None:
         given.output,
         engine,
         config,
-        encoders={name: bundle.identity(name) for name in components},
+        encoders={name: bundle.identity(name) for name in components if name in ENCODERS},
         dtype=dtype,
         process_index=given.process_index,
         process_count=given.process_count,

@@ -1,4 +1,4 @@
-"""Audio files to ArrayRecord shards.
+"""Audio files, and videos of faces, to ArrayRecord shards.
 
     python data/prepare.py --input=FOLDER_OR_MANIFEST --output=SHARDS
 
@@ -14,6 +14,7 @@ from absl import flags
 from metis_jax.cli import command
 from metis_jax.data.corpus.items import LAYOUTS
 from metis_jax.data.corpus.prepare import PrepareConfig, prepare
+from metis_jax.video.errors import MissingVideoExtra
 
 
 def _flags() -> flags.FlagValues:
@@ -25,19 +26,23 @@ def _flags() -> flags.FlagValues:
     flags.DEFINE_integer("shard_records", defaults.shard_records, "Records of a shard.", flag_values=values)
     flags.DEFINE_float("min_seconds", defaults.min_seconds, "Shorter recordings are refused.", flag_values=values)
     flags.DEFINE_float("max_seconds", defaults.max_seconds, "Longer recordings are refused.", flag_values=values)
+    flags.DEFINE_boolean("mouths", False, "Take videos too, and cut the mouths out of them.", flag_values=values)
     return values
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Exit status: 0, or 2 with one line on stderr."""
-    return command.run("prepare", __doc__, _flags(), _run, argv)
+    return command.run("prepare", __doc__, _flags(), _run, argv, refusals=(MissingVideoExtra,))
 
 
 def _run(given: flags.FlagValues) -> None:
     command.require(given, "input", "output")
     command.check_range("processes", given.processes, 1, 1024)
     config = PrepareConfig(
-        shard_records=given.shard_records, min_seconds=given.min_seconds, max_seconds=given.max_seconds
+        shard_records=given.shard_records,
+        min_seconds=given.min_seconds,
+        max_seconds=given.max_seconds,
+        mouths=given.mouths,
     )
     report = prepare(given.input, given.output, config, layout=given.layout or "", processes=given.processes)
     refused = ", ".join(f"{count} {reason}" for reason, count in report["refused"].items()) or "none"

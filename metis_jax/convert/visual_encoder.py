@@ -84,6 +84,7 @@ def config_from_shapes(shapes: Mapping[str, Sequence[int]]) -> VisualEncoderConf
     up = f"{_LAYER}.feed_forward.w_1.weight"
     mlp_width, width = shapes[up.format(layer=0)]
     return VisualEncoderConfig(
+        stem_channels=shapes["frontend.frontend3D.0.weight"][0],
         width=width,
         num_layers=Rule("", up).grid(shapes)[0],
         num_heads=shapes["encoder.encoders.0.self_attn.pos_bias_u"][0],

@@ -24,7 +24,7 @@ from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import tqdm
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, UInt8
 
 from metis_jax.audio.waves import read_wave, resample
 from metis_jax.clock import CODEC_HOP, CODEC_RATE, FRAME_RATE, SSL_HOP, SSL_RATE, ssl_frames, ssl_samples
@@ -35,11 +35,12 @@ from metis_jax.data.corpus.records import Record, RecordError, decode_record
 from metis_jax.data.effects.degrade import DegradeConfig, degrade
 from metis_jax.faults import in_one_line
 from metis_jax.files.inputs import InputError, read_json
+from metis_jax.video.mouths import CROP
 from metis_jax.weights.identity import ENCODERS, OtherEncoder
 
 log = logging.getLogger(__name__)
 
-ARRAYS = ("ssl_tokens", "acoustic_tokens", "ssl_features", "degraded_acoustic_tokens")
+ARRAYS = ("ssl_tokens", "acoustic_tokens", "ssl_features", "degraded_acoustic_tokens", "visual_features")
 _DEGRADED = {"ssl_tokens", "ssl_features", "degraded_acoustic_tokens"}  # what `degrade` changes
 _SPOKEN = ("speech", "video", "demo")  # noise and rooms are passed on as they are
 _WINDOW = 30 * FRAME_RATE  # the models were trained on up to 30 s; longer recordings are encoded in windows
@@ -65,6 +66,8 @@ class Encoder(Protocol):
 
     def acoustic_tokens(self, waves: Sequence[Float[np.ndarray, " l"]]) -> list[Int[np.ndarray, "t q"]]: ...
 
+    def visual_features(self, crops: Sequence[UInt8[np.ndarray, "u h w"]]) -> list[Float[np.ndarray, "u c"]]: ...
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ExtractConfig:
@@ -72,6 +75,7 @@ class ExtractConfig:
 
     Attributes:
       arrays: some of `ARRAYS`.
+        `visual_features` are of the records that have mouth crops, which they replace.
       keep_audio: tokens alone are enough for pre-training, stage 2, tts and l2s; the other tasks need the audio too.
       chunk: records encoded together; more of them make fuller batches.
       degrade: how the recordings are degraded that SSL arrays are made of; None leaves them as they are.  A recording's
@@ -105,14 +109,15 @@ def _in_windows(
     frames: Sequence[int],
     hop: int,
     overhang: int = 0,
+    window: int = _WINDOW,
 ) -> list[np.ndarray]:
-    """`encode` over windows of at most `_WINDOW` frames of `hop`, the results joined input by input.
+    """`encode` over windows of at most `window` frames of `hop`, the results joined input by input.
 
     A window may look at `overhang` samples beyond its last frame.
     """
-    starts = [range(0, max(1, count), _WINDOW) for count in frames]
+    starts = [range(0, max(1, count), window) for count in frames]
     windows = [
-        one[start * hop : (start + _WINDOW) * hop + overhang]
+        one[start * hop : (start + window) * hop + overhang]
         for one, own in zip(inputs, starts, strict=True)
         for start in own
     ]
@@ -150,6 +155,13 @@ def encode_records(
         if name in config.arrays:
             frames = [len(wave) // CODEC_HOP for wave in wide]
             add(name, _in_windows(encoder.acoustic_tokens, wide, frames, CODEC_HOP), np.uint16)
+    if "visual_features" in config.arrays:
+        seen = [known for known in added if "mouth_crops" in known]
+        crops = [_middle(known["mouth_crops"]) for known in seen]
+        features = _in_windows(encoder.visual_features, crops, list(map(len, crops)), hop=1, window=_WINDOW // 2)
+        for known, array in zip(seen, features, strict=True):
+            known["visual_features"] = np.asarray(array, np.float16)
+            del known["mouth_crops"]
     return [
         dataclasses.replace(
             record,
@@ -160,6 +172,12 @@ def encode_records(
         )
         for record, arrays in zip(records, added, strict=True)
     ]
+
+
+def _middle(crops: UInt8[np.ndarray, "u h w"]) -> UInt8[np.ndarray, "u s s"]:
+    """What an encoder sees, without the margin of training."""
+    top, left = ((side - CROP) // 2 for side in crops.shape[1:])
+    return crops[:, top : top + CROP, left : left + CROP]
 
 
 class _Degraded:

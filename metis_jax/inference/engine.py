@@ -217,7 +217,6 @@ class Engine:
 
     def visual_features(self, crops: Sequence[UInt8[np.ndarray, "_ h w"]]) -> list[Float[np.ndarray, "_ c"]]:
         """Lip features of grey mouth crops at 25 a second."""
-        self.require_sight()
         model, variables = self._component(VISUAL_ENCODER)
 
         def run(members: list[int], t: int) -> Array:

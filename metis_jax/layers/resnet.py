@@ -1,10 +1,11 @@
 """Visual front end: one spatio-temporal convolution and a ResNet-18 per frame (arXiv 2303.14307 section 3).
 
 Reference: `Conv3dResNet` of the Auto-AVSR lip readers with swish activations, to 1e-4 relative.  ResNet-18 is fixed by
-its name, so its sizes are constants here.
+its name, but for how many channels it begins with: 64, or fewer in a small model.
 """
 
 import flax.linen as nn
+import jax
 import jax.numpy as jnp
 
 from metis_jax.layers.dense import partitioned
@@ -12,8 +13,7 @@ from metis_jax.layers.norms import BatchNorm
 from metis_jax.ops.lengths import valid_mask
 from metis_jax.types import CHANNELS, Array, Bool, DType, Float, Int
 
-STEM_CHANNELS = 64
-STAGES = ((64, 1), (128, 2), (256, 2), (512, 2))  # channels, stride of the first block
+STAGES = ((1, 1), (2, 2), (4, 2), (8, 2))  # channels, in those of the stem, and stride of the first block
 BLOCKS_PER_STAGE = 2
 
 _kernel_init = nn.initializers.variance_scaling(2.0, "fan_out", "normal")
@@ -31,6 +31,32 @@ def _conv(features: int, width: tuple[int, ...], stride: tuple[int, ...], dtype:
         kernel_init=partitioned(_kernel_init, *(None,) * (len(width) + 1), CHANNELS),
         name=name,
     )
+
+
+class Stem(nn.Module):
+    """A convolution over five pictures and 7x7 pixels, with every second pixel of the result.
+
+    Written over pictures whose channels are the five: compilers for CPUs have no fast convolution in three dimensions,
+    and one input channel leaves the units of the others idle.
+    """
+
+    channels: int
+    dtype: DType
+
+    @nn.compact
+    def __call__(self, video: Float[Array, "b t h w 1"]) -> Float[Array, "bt h2 w2 c"]:
+        b, t, h, w, _ = video.shape
+        init = partitioned(_kernel_init, None, None, None, None, CHANNELS)
+        kernel = self.param("kernel", init, (5, 7, 7, 1, self.channels)).astype(self.dtype)
+        padded = jnp.pad(video, ((0, 0), (2, 2), (0, 0), (0, 0), (0, 0)))
+        pictures = jnp.concatenate([padded[:, at : at + t] for at in range(5)], axis=-1)
+        return jax.lax.conv_general_dilated(
+            pictures.reshape(b * t, h, w, 5),
+            jnp.moveaxis(kernel[:, :, :, 0], 0, 2),
+            window_strides=(2, 2),
+            padding=((3, 3), (3, 3)),
+            dimension_numbers=("NHWC", "HWIO", "NHWC"),
+        )
 
 
 class ResidualBlock(nn.Module):
@@ -56,8 +82,9 @@ class ResidualBlock(nn.Module):
 
 
 class VisualFrontEnd(nn.Module):
-    """Grey mouth crops [b, t, h, w, 1] to one 512-wide vector per frame."""
+    """Grey mouth crops [b, t, h, w, 1] to one vector per frame, eight times as wide as the stem: 512."""
 
+    stem_channels: int = 64
     dtype: DType = jnp.float32
 
     @nn.compact
@@ -67,15 +94,14 @@ class VisualFrontEnd(nn.Module):
         b, t = video.shape[:2]
         is_valid = valid_mask(lengths, t)[:, :, None, None, None]
         x = jnp.where(is_valid, video, jnp.zeros((), video.dtype)).astype(self.dtype)
-        x = _conv(STEM_CHANNELS, (5, 7, 7), (1, 2, 2), self.dtype, "stem")(x)
-        x = nn.silu(BatchNorm(self.dtype, name="stem_norm")(x, is_valid, train=train))
-        x = x.reshape((b * t, *x.shape[2:]))
         is_valid = is_valid.reshape(b * t, 1, 1, 1)
+        x = Stem(self.stem_channels, self.dtype, name="stem")(x)
+        x = nn.silu(BatchNorm(self.dtype, name="stem_norm")(x, is_valid, train=train))
         x = nn.max_pool(x, (3, 3), (2, 2), ((1, 1), (1, 1)))
-        for stage, (channels, stride) in enumerate(STAGES):
+        for stage, (factor, stride) in enumerate(STAGES):
             for block in range(BLOCKS_PER_STAGE):
                 name = f"stage{stage + 1}_block{block + 1}"
-                x = ResidualBlock(channels, stride if block == 0 else 1, self.dtype, name=name)(
+                x = ResidualBlock(factor * self.stem_channels, stride if block == 0 else 1, self.dtype, name=name)(
                     x, is_valid, train=train
                 )
         return jnp.mean(x.astype(jnp.float32), axis=(1, 2)).astype(self.dtype).reshape(b, t, -1)

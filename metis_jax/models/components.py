@@ -14,6 +14,7 @@ from metis_jax import config as configs
 from metis_jax.models.acoustic_codec import AcousticCodec
 from metis_jax.models.acoustic_generator import AcousticGenerator
 from metis_jax.models.duration_predictor import DurationPredictor
+from metis_jax.models.lip_head import LipHead
 from metis_jax.models.phone_head import PhoneHead
 from metis_jax.models.semantic_codec import SemanticCodec
 from metis_jax.models.semantic_generator import SemanticGenerator
@@ -73,6 +74,7 @@ COMPONENTS: dict[str, Component] = {
     "whisper_encoder": Component(configs.WhisperEncoderConfig, WhisperEncoder, *_ENCODER),
     "semantic_codec": Component(configs.SemanticCodecConfig, SemanticCodec, *_ON_FEATURES),
     "phone_head": Component(configs.PhoneHeadConfig, PhoneHead, *_ON_FEATURES),
+    "lip_head": Component(configs.LipHeadConfig, LipHead, *_ON_FEATURES),
     "acoustic_codec": Component(
         configs.AcousticCodecConfig, AcousticCodec, lambda config: _with_lengths(2 * config.hop)
     ),

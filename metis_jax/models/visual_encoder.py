@@ -44,7 +44,7 @@ class VisualEncoder(nn.Module):
             raise ValueError(
                 f"video frames are {video.shape[2]}x{video.shape[3]}; crop them to {config.crop}x{config.crop} pixels"
             )
-        x = VisualFrontEnd(dtype, name="frontend")(video, lengths, train=train)
+        x = VisualFrontEnd(config.stem_channels, dtype, name="frontend")(video, lengths, train=train)
         x = Dense(config.width, (CHANNELS, EMBED), dtype=dtype, name="projection")(x)
         x = x * jnp.asarray(math.sqrt(config.width), dtype)
         positions = distance_sinusoids(video.shape[1], config.width).astype(dtype)

@@ -82,7 +82,7 @@ def abstract_batch(config: TrainConfig, mesh: Mesh, bucket: int) -> dict[str, ja
     data = config.pipeline(mesh.size, config.accumulate * batch_parts(mesh))
     rows = data.rows[data.buckets.index(bucket)]
     with tempfile.TemporaryDirectory() as folder:
-        write_synthetic_shards(pathlib.Path(folder), _RECORDS, 0, **_LARGEST)
+        write_synthetic_shards(pathlib.Path(folder), _RECORDS, 0, **_LARGEST, mouths=data.example.lips == "crops")
         recipe = dataclasses.replace(data.recipe, min_frames=20, prompt_frames=(10, 20))
         one = dataclasses.replace(
             data, shards=(folder,), validation_shards=(), rows=1, buckets=(bucket,), recipe=recipe

@@ -112,7 +112,7 @@ def pipeline_config(config: TrainConfig, workdir: pathlib.Path, mesh: Mesh | Non
         return pipeline
     folder = workdir / SYNTHETIC
     if jax.process_index() == 0:
-        write_synthetic_shards(folder, config.synthetic, config.seed)
+        write_synthetic_shards(folder, config.synthetic, config.seed, mouths=pipeline.example.lips == "crops")
     multihost_utils.sync_global_devices("synthetic records are made")
     return dataclasses.replace(pipeline, shards=(str(folder),))
 

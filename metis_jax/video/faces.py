@@ -47,6 +47,13 @@ class Faces:
 Detector = Callable[[UInt8[np.ndarray, "h w 3"]], Faces]
 
 
+def check_installed() -> None:
+    """MissingVideoExtra where a package is absent that reading videos, or the detector of this module, needs."""
+    require("av")
+    mtcnn()
+
+
+@functools.cache
 def mtcnn() -> Detector:
     """The detector of this module; MissingVideoExtra where a package that it needs is absent."""
     first, second, third = (_network(name) for name in ("pnet", "rnet", "onet"))

@@ -1,4 +1,4 @@
-"""A wave put onto a copy of a video."""
+"""The sound of a video, and a wave put onto a copy of one."""
 
 import os
 from pathlib import Path
@@ -12,6 +12,33 @@ from metis_jax.video.frames import opened
 
 SUFFIXES = (".mp4", ".mov", ".mkv")
 _BLOCK = 1024  # samples that AAC codes at once
+
+
+def read_sound(path: str | os.PathLike) -> tuple[Float[np.ndarray, " l"], int]:
+    """The sound of a video, channels averaged, and its rate in Hz.  Its first sample is heard with the first picture.
+
+    VideoError where it has none.
+    """
+    av = require("av")
+    with opened(path) as (container, pictures):
+        if not container.streams.audio:
+            raise VideoError(f"{path}: has no sound")
+        sound = container.streams.audio[0]
+        rate, begin = sound.rate, None
+        mono = av.AudioResampler(format="fltp", layout="mono", rate=rate)
+        blocks: list[np.ndarray] = []
+        try:
+            for frame in container.decode(sound):
+                if begin is None:
+                    begin = (frame.pts or 0) * sound.time_base
+                blocks += [part.to_ndarray()[0] for part in mono.resample(frame)]
+        except av.InvalidDataError:
+            pass  # what is damaged is left out, as players do
+        if not blocks:
+            raise VideoError(f"{path}: its sound can not be decoded")
+        ahead = round((begin - (pictures.start_time or 0) * pictures.time_base) * rate)
+    wave = np.concatenate(blocks)
+    return (np.pad(wave, (ahead, 0)) if ahead > 0 else wave[-ahead:]), rate
 
 
 def check_output(path: str | os.PathLike) -> None:

@@ -40,6 +40,8 @@ def test_every_experiment_reads_at_every_size(name):
         words += ["lora", "lora,quicktest", "full"]
     if name == "finetune_tse":
         words += ["text", "text,lora,quicktest"]
+    if name == "finetune_l2s":
+        words += ["crops", "crops,lora,quicktest", "end_to_end,tiny"]
     for arg in words:
         section = get_config(arg).to_dict()
         assert complete(section) == section  # every field of the run is there, and can be overridden

@@ -73,6 +73,7 @@ def token_shards(audio_shards, tmp_path_factory):
                 "degraded_acoustic_tokens": rng.integers(0, 1024, (frames + 1, 12)).astype(np.uint16),
                 "phones": rng.integers(1, 1024, 12).astype(np.int32),
                 "phone_bounds": np.linspace(0.1, frames / 50, 13).astype(np.float32),
+                "mouth_crops": rng.integers(0, 256, (-(-frames // 2), 20, 20)).astype(np.uint8),
                 "visual_features": rng.standard_normal((-(-frames // 2), 8)).astype(np.float16),
             }
             records.append(dataclasses.replace(record, arrays=arrays if record.kind == "speech" else {}))

@@ -54,6 +54,24 @@ def test_every_record_once_with_its_fields_and_tokens(audio_shards, tmp_path):
     assert batch["acoustic_tokens"].shape == (2, 100, 12)
 
 
+def test_lip_features_take_the_place_of_the_mouths(tmp_path):
+    rng = np.random.default_rng(0)
+    audio, samples = write_flac(0.1 * rng.standard_normal(40 * 16_000).astype(np.float32), 16_000), 40 * 16_000
+    mouths = rng.integers(0, 256, (1000, 96, 96)).astype(np.uint8)
+    both = [
+        Record(id=name, audio=audio, sample_rate=16_000, samples=samples, kind="video", arrays=arrays)
+        for name, arrays in (("seen", {"mouth_crops": mouths}), ("unseen", {}))
+    ]
+    shards.write_shard(tmp_path / "in" / "a.array_record", both)
+    encoder = FakeEncoder()
+    extract(tmp_path / "in", tmp_path / "out", encoder, ExtractConfig(arrays=("visual_features",)))
+    found = by_id(tmp_path / "out")
+    assert not found["unseen"].arrays and found["seen"].arrays.keys() == {"visual_features"}
+    # Without the margin of training, and in windows of 30 s.
+    np.testing.assert_array_equal(found["seen"].arrays["visual_features"], mouths[:, 4, 4:7])
+    assert encoder.longest == 750
+
+
 def test_features_without_audio(audio_shards, tmp_path):
     config = ExtractConfig(arrays=("ssl_features",), keep_audio=False)
     extract(audio_shards, tmp_path, FakeEncoder(), config)

@@ -21,8 +21,8 @@ from metis_jax.types import Policy
 from metis_jax.weights.bundle import UNUSED
 
 GOLDEN = Path(__file__).parents[1] / "golden"
-TINY = SIZES["tiny"][VisualEncoderConfig]
-SMALL = VisualEncoderConfig(crop=24, width=32, num_layers=2, num_heads=4, mlp_width=48, conv_width=5)
+TINY = dataclasses.replace(SIZES["tiny"][VisualEncoderConfig], stem_channels=64)
+SMALL = VisualEncoderConfig(crop=24, stem_channels=16, width=32, num_layers=2, num_heads=4, mlp_width=48, conv_width=5)
 LENGTHS = jnp.array([9, 4, 4], jnp.int32)
 EXACT = Policy()
 

@@ -8,6 +8,7 @@ from metis_jax.config import (
     AcousticCodecConfig,
     AcousticGeneratorConfig,
     DiscriminatorConfig,
+    LipHeadConfig,
     LoraConfig,
     PhoneHeadConfig,
     SemanticCodecConfig,
@@ -23,6 +24,7 @@ from metis_jax.training.trainers.semantic_codec import SemanticCodecTrainer
 from metis_jax.training.trainers.semantic_generator import SemanticGeneratorTrainer
 from metis_jax.training.trainers.ssl_denoising import SslDenoisingTrainer
 from metis_jax.training.trainers.ssl_encoder import SslEncoderTrainer
+from metis_jax.training.trainers.visual_encoder import VisualEncoderTrainer
 
 B, T, V = 8, 24, 16
 
@@ -31,6 +33,9 @@ SSL = SslEncoderConfig(
     right_context=2,
 )  # fmt: skip
 WHISPER = WhisperEncoderConfig(mel_bins=10, width=16, num_layers=1, hidden_layer=1, num_heads=2, mlp_width=32)
+SIGHT = VisualEncoderConfig(
+    crop=16, stem_channels=4, width=16, num_layers=1, num_heads=2, mlp_width=32, conv_width=3
+)  # fmt: skip
 SEMANTIC_CODEC = SemanticCodecConfig(
     feature_width=16, codebook_size=V, code_width=4, width=16, mlp_width=32, num_layers=1
 )
@@ -89,6 +94,12 @@ def trainer_and_optimizers(name: str):
                 return SemanticCodecTrainer(**sizes, is_quantized=False), {"semantic_codec": optimizer(**learns)}
             learns["descend"] = ((r"params/quantizer/codebook", True), (r".*", False))
             return SemanticCodecTrainer(**sizes, code_memory=10.0), {"semantic_codec": optimizer(**learns)}
+        case "visual_encoder":
+            head = LipHeadConfig(
+                feature_width=16, ssl_width=16, phone_vocabulary=V, width=16, mlp_width=32, num_layers=1
+            )
+            trainer = VisualEncoderTrainer(visual_encoder=SIGHT, ssl_encoder=SSL, lip_head=head)
+            return trainer, {name: optimizer(learning_rate=5e-3) for name in ("visual_encoder", "lip_head")}
         case "acoustic_codec":
             trainer = AcousticCodecTrainer(acoustic_codec=ACOUSTIC_CODEC, discriminators=DISCRIMINATORS)
             return trainer, {"acoustic_codec": optimizer(learning_rate=3e-3), "discriminators": optimizer()}
@@ -118,7 +129,7 @@ def trainer_and_optimizers(name: str):
 
 TRAINERS = (
     "ssl_encoder", "ssl_denoising", "semantic_codec", "phonetic_codec", "semantic_autoencoder",
-    "denoising_semantic_codec", "acoustic_codec", "source_filter", "pretrain", "finetune", "lora",
+    "denoising_semantic_codec", "visual_encoder", "acoustic_codec", "source_filter", "pretrain", "finetune", "lora",
     "stage2_first", "stage2_full",
 )  # fmt: skip
 
@@ -151,6 +162,11 @@ def batch_for(name: str, seed: int = 0) -> dict[str, np.ndarray]:
     noise = 0.05 * rng.standard_normal(target.shape)
     batch |= {"target": target, "source": (target + noise).astype(np.float32), "source_lengths": samples}
     batch |= {"has_source": np.ones(B, bool), "task": np.zeros(B, np.int32)}
+    if name == "visual_encoder":
+        phones, counts = rng.integers(5, V, (B, 4)).astype(np.int32), np.full(B, 4, np.int32)
+        mouths = rng.integers(0, 256, (B, T // 2, 16, 16)).astype(np.uint8)
+        batch = {"target": target, "target_lengths": samples, "lengths": lengths, "mouths": mouths}
+        return batch | {"visual_lengths": (lengths + 1) // 2, "phones": phones, "phone_lengths": counts}
     if name == "phonetic_codec":
         # Four phones a row, of which half of the rows know the bounds.
         bounds = lengths[:, None] * np.linspace(0.1, 0.9, 5)[None, :] * (np.arange(B)[:, None] % 2)

@@ -8,7 +8,7 @@ from clips import grey, turned, write_clip
 
 from metis_jax.video.errors import VideoError
 from metis_jax.video.frames import read_frames, shown_size
-from metis_jax.video.sound import write_with_sound
+from metis_jax.video.sound import read_sound, write_with_sound
 
 pytestmark = pytest.mark.extra("video", "av")
 CLIP = Path(__file__).parents[1] / "golden" / "video" / "face.mp4"
@@ -49,6 +49,20 @@ def test_the_sound_begins_with_the_first_picture_of_a_clip_that_begins_late(tmp_
     write_with_sound(tmp_path / "a.mkv", late, click(0.5), RATE)
     wave, begin = heard(tmp_path / "a.mkv")
     assert abs(begin + np.abs(wave).argmax() / RATE - 0.5) < 0.05
+
+
+@pytest.mark.parametrize("late", [0, 3])
+def test_what_is_read_begins_with_the_first_picture(tmp_path, late):
+    clip = write_clip(tmp_path / "late.mkv", [grey(30)] * 25, begins=np.arange(25) / 25 + late)
+    write_with_sound(tmp_path / "a.mkv", clip, click(0.5), RATE)
+    wave, rate = read_sound(tmp_path / "a.mkv")
+    assert rate == RATE and wave.dtype == np.float32 and wave.ndim == 1
+    assert abs(np.abs(wave).argmax() / RATE - 0.5) < 0.05
+
+
+def test_a_video_without_sound_is_refused(tmp_path):
+    with pytest.raises(VideoError, match=r"mute.mp4: has no sound$"):
+        read_sound(write_clip(tmp_path / "mute.mp4", [grey(30)] * 3))
 
 
 def test_a_turned_video_stays_turned(tmp_path):

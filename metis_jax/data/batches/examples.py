@@ -20,6 +20,7 @@ from metis_jax.data.effects.perturb import PerturbConfig, perturb
 
 Batch = dict[str, np.ndarray]
 Example = dict[str, np.ndarray]
+LIPS = {"features": "visual_features", "crops": "mouth_crops"}  # and the array of a record
 Phonemize = Callable[[str, str], Sequence[int]]
 
 
@@ -58,6 +59,8 @@ class ExampleConfig:
       text_guided: share of se and tse rows that carry their phones too, behind those of a prompt that is a whole
         utterance.
       degraded_prompts: share of the rows of stage 2 whose prompt is heard degraded, where a record has such tokens.
+      lips: what l2s sees, "features" (`visual_features` of the record) or "crops" (its `mouth_crops`).
+      crop_size: pixels of a side of such a crop, cut at random out of what the record has; half of them are mirrored.
       max_phones: a record with more is skipped.
     """
 
@@ -72,11 +75,17 @@ class ExampleConfig:
     random_phase: bool = False
     text_guided: float = 0.0
     degraded_prompts: float = 0.0
+    lips: str = "features"
+    crop_size: int = 88
     max_phones: int = 512
 
     def __post_init__(self):
         if self.target not in ("tokens", "wave"):
             raise ValueError(f"target is {self.target!r}; use tokens or wave")
+        if self.lips not in LIPS:
+            raise ValueError(f"lips is {self.lips!r}; use {' or '.join(LIPS)}")
+        if self.crop_size < 1:
+            raise ValueError(f"crop_size is {self.crop_size}; it must be positive")
         for name in ("degrade_mixture", "degrade_wave", "perturb_wave", "text_guided", "degraded_prompts"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{name} is {getattr(self, name)}; it must lie in [0, 1]")
@@ -225,6 +234,22 @@ class Material:
             noise=recorded(self.noises) if len(self.noises) else None,
             room=recorded(self.rooms) if len(self.rooms) else None,
         )
+
+    def lips(self, record: Record, piece: Piece, rng: np.random.Generator) -> np.ndarray:
+        """What a camera saw of a piece, 25 times a second: features [u, d] float32, or crops [u, s, s] uint8."""
+        seen = self.waves.array(record, piece.record, LIPS[self.config.lips])
+        seen = seen[piece.start // 2 : piece.start // 2 + -(-piece.frames // 2)]
+        if self.config.lips == "features":
+            return seen.astype(np.float32)
+        size, margin = self.config.crop_size, min(seen.shape[1:]) - self.config.crop_size
+        if margin < 0 or seen.dtype != np.uint8:
+            found = f"{seen.dtype}{list(seen.shape[1:])}"
+            raise UnusableRecord(
+                piece.record, f"{record.id}: mouth_crops are {found}; expected uint8 of {size} and more"
+            )
+        top, left = rng.integers(margin + 1, size=2)
+        crops = seen[:, top : top + size, left : left + size]
+        return crops[:, :, ::-1] if rng.random() < 0.5 else crops
 
     def interferer(self, row: Row, rng: np.random.Generator) -> np.ndarray:
         """A recording of another speaker, at 16 kHz."""

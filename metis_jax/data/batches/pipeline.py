@@ -21,7 +21,16 @@ import grain
 import numpy as np
 from absl import flags
 
-from metis_jax.data.batches.examples import Batch, Example, ExampleConfig, Material, Phonemize, UnusableRecord, Waves
+from metis_jax.data.batches.examples import (
+    LIPS,
+    Batch,
+    Example,
+    ExampleConfig,
+    Material,
+    Phonemize,
+    UnusableRecord,
+    Waves,
+)
 from metis_jax.data.batches.kinds import Coded, Heard, Kind, Sizes, Tokens, TokensOfBoth
 from metis_jax.data.batches.plans import WHOLE, Batches, BatchPlan, Places, Row, Share, mixed_order
 from metis_jax.data.batches.recipes import GUIDED, NoExamples, Part, RecipeConfig
@@ -204,6 +213,7 @@ class Pipeline:
             split=part.select.split,
             task=part.task,
             text=part.task == "tts" or (part.task in GUIDED and config.example.text_guided > 0),
+            lips=LIPS[config.example.lips],
             can_phonemize=self._phonemize is not None,
             config=config.recipe,
             max_frames=config.buckets[-1],

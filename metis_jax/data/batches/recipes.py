@@ -12,7 +12,7 @@ from metis_jax.tasks import TASKS
 
 HEARD = tuple(name for name, task in TASKS.items() if task.source == "speech")  # conditions are of the record's wave
 PROMPTED = tuple(name for name in HEARD if TASKS[name].is_prompted)  # by a recording of its own before the target
-GUIDED = ("se", "tse")  # phones can be given beside what is heard
+GUIDED = ("se", "tse", "l2s")  # phones can be given beside what is heard or seen
 
 
 class NoExamples(ValueError):
@@ -81,6 +81,7 @@ class Part:
         split: str,
         task: str,
         text: bool,
+        lips: str,
         can_phonemize: bool,
         config: RecipeConfig,
         max_frames: int,
@@ -98,7 +99,7 @@ class Part:
             phones = column["length_phones"][selected] > 0
             keep &= phones | column["has_text"][selected] if can_phonemize else phones
         if task == "l2s":
-            keep &= column["length_visual_features"][selected] > 0
+            keep &= column[f"length_{lips}"][selected] > 0
         # A record without a speaker is taken for a speaker of its own.
         self.speakers = np.where(column["speaker"] != "", column["speaker"], column["id"])
         if task in PROMPTED:

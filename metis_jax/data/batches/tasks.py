@@ -37,7 +37,8 @@ class Tasks(Kind):
     text_guided > 0              phones [b, max_phones]; phone_lengths (0: none); phone_bounds [b, max_phones + 1]
                                  float32: frames at which phones begin, and at which the last one ends; all 0 where the
                                  recording does not say
-    if l2s is a part             visual [b, ceil(t / 2), 768] at 25 fps, for the target frames; visual_lengths
+    if l2s is a part             for the target frames, at 25 fps: visual [b, ceil(t / 2), 768], or with
+                                 `lips="crops"` mouths [b, ceil(t / 2), 88, 88] uint8; visual_lengths
 
     SSL frames of a `source` row are exactly its `lengths`: `ssl_frames(source_lengths) == lengths`; those of a `target`
     row are the ones from `target_starts` on.  A `prompt_wave` alone has a frame less than it fills in front of a
@@ -89,9 +90,7 @@ class Tasks(Kind):
                 spoken = both if len(both.phones) <= config.max_phones else spoken
             example |= {"phones": spoken.phones, "phone_bounds": spoken.bounds}
         if task == "l2s":
-            features = material.waves.array(record, target.record, "visual_features")
-            start = target.start // 2  # 25 video frames for 50 SSL frames
-            example["visual"] = features[start : start + -(-target.frames // 2)].astype(np.float32)
+            example["visual"] = material.lips(record, target, rng)
         return example
 
     def arrays(self, examples: Sequence[Example], sizes: Sizes) -> Batch:
@@ -112,11 +111,16 @@ class Tasks(Kind):
             batch["phone_lengths"] = lengths_of(examples, "phones")
             batch["phone_bounds"] = padded(examples, "phone_bounds", config.max_phones + 1, np.float32)
         if "l2s" in tasks:
+            pictures = -(-frames // 2)
+            batch["visual_lengths"] = lengths_of(examples, "visual")
+            if config.lips == "crops":
+                square = (config.crop_size, config.crop_size)
+                batch["mouths"] = padded(examples, "visual", pictures, np.uint8, square)
+                return batch
             widths = {example["visual"].shape[1] for example in examples if "visual" in example} or {768}
             if len(widths) != 1:
                 raise ValueError(f"visual_features of widths {sorted(widths)} in one batch; extract them again")
-            batch["visual"] = padded(examples, "visual", -(-frames // 2), np.float32, (widths.pop(),))
-            batch["visual_lengths"] = lengths_of(examples, "visual")
+            batch["visual"] = padded(examples, "visual", pictures, np.float32, (widths.pop(),))
         return batch
 
 

@@ -1,9 +1,9 @@
 """Where recordings come from: a manifest, a plain folder, or a corpus in its published layout, all as the same items.
 
 A manifest is JSON lines.  `path` is required (relative to the manifest); `id`, `kind`, `speaker`, `text`, `language`,
-`license`, `source`, `heldout`, `condition`, `sample_rate`, `seconds`, `audio` (the sound of a video), `source_audio`,
-`phones`, `durations`, `silence` and `visual_features` (see `precomputed.py`) are read where they are there; others are
-ignored.
+`license`, `source`, `heldout`, `condition`, `sample_rate`, `seconds`, `video` (a face that says it; for a line whose
+`kind` is "video" its path), `audio` (the sound of a video, where it is a file of its own), `source_audio`, `phones`,
+`durations`, `silence` and `visual_features` (see `precomputed.py`) are read where they are there; others are ignored.
 """
 
 import dataclasses
@@ -19,6 +19,7 @@ from metis_jax.files.folders import files_under
 from metis_jax.files.inputs import InputError, parse_json, read_json
 from metis_jax.files.text_files import read_entries, read_text
 
+VIDEO_SUFFIXES = (".mp4", ".mov", ".mkv", ".m4v", ".avi", ".mpg", ".mpeg", ".webm", ".3gp", ".ts")
 # Sound that libsndfile does not read; a recording of the same name that it reads stands for it.
 _FOREIGN = (".m4a", ".aac", ".wma", ".amr", ".webm", ".mka", ".ape")
 
@@ -33,6 +34,7 @@ class Item:
 
     `sample_rate` and `seconds` are what the list claims (0: nothing), to be checked, as are `phones`, their `durations`
     behind `silence` in seconds, and what lies at `features_path`: arrays for which no front end is needed.
+    `video_path` is the video of a face that says it, whose sound stands for the recording where both are one file.
     `fault` is what keeps the recording from being taken, where its line or what lies beside it can not be read.
     """
 
@@ -51,6 +53,7 @@ class Item:
     durations: tuple[Any, ...] = ()
     silence: float = 0.0
     features_path: str = ""
+    video_path: str = dataclasses.field(default="", repr=False)  # an item without one is what it was before
     sample_rate: int = 0
     seconds: float = 0.0
     fault: str = dataclasses.field(default="", repr=False)  # the rest identifies it
@@ -91,6 +94,7 @@ def _from_line(line: str, folder: pathlib.Path, where: str) -> Item:
     audio = _field(row, "audio", str, where)
     source_audio = _field(row, "source_audio", str, where)
     features = _field(row, "visual_features", str, where)
+    video = _field(row, "video", str, where) or (name if kind == "video" else "")
     phones, durations = row.get("phones") or (), row.get("durations") or ()
     return Item(
         id=_field(row, "id", str, where) or os.path.splitext(name)[0],
@@ -108,21 +112,35 @@ def _from_line(line: str, folder: pathlib.Path, where: str) -> Item:
         durations=tuple(durations) if isinstance(durations, list | tuple) else (durations,),
         silence=_field(row, "silence", float, where),
         features_path=str(folder / features) if features else "",
+        video_path=str(folder / video) if video else "",
         # The list describes the video, not its sound, where both are named.
         sample_rate=0 if audio else _field(row, "sample_rate", int, where),
         seconds=_field(row, "audio_seconds" if audio else "seconds", float, where),
     )
 
 
-def _from_files(layout: Callable[[pathlib.Path, pathlib.Path], Item | None], folder: pathlib.Path) -> Iterator[Item]:
-    """The items of the audio files in a folder; those of kinds that are not read have a fault, as others may."""
-    paths = [path for path in files_under(folder) if path.suffix.lower() in (*SUFFIXES, *_FOREIGN)]
-    read = {path.with_suffix("") for path in paths if path.suffix.lower() in SUFFIXES}
+def _from_files(
+    layout: Callable[[pathlib.Path, pathlib.Path], Item | None], folder: pathlib.Path, *, videos: bool
+) -> Iterator[Item]:
+    """The items of the audio files in a folder; those of kinds that are not read have a fault, as others may.
+
+    With `videos` those of video files too, whose sound a recording of the same name is.
+    """
+    paths = [path for path in files_under(folder) if path.suffix.lower() in (*SUFFIXES, *_FOREIGN, *VIDEO_SUFFIXES)]
+    read = {path.with_suffix(""): path for path in paths if path.suffix.lower() in SUFFIXES}
+    filmed = {path.with_suffix(""): path for path in paths if videos and path.suffix.lower() in VIDEO_SUFFIXES}
     for path in paths:
-        if path.suffix.lower() in _FOREIGN:
-            if path.with_suffix("") not in read:
+        stem, suffix = path.with_suffix(""), path.suffix.lower()
+        if stem in filmed:
+            if path != filmed[stem]:
+                continue
+            path = read.get(stem, path)
+        elif suffix in _FOREIGN:
+            if stem not in read:
                 fault = f"{path.suffix} is not read; convert it to .wav or .flac"
                 yield Item(id=_identity(folder, path), path=str(path), fault=fault)
+            continue
+        elif suffix in VIDEO_SUFFIXES:
             continue
         if path.is_symlink() and not path.exists():
             yield Item(id=_identity(folder, path), path=str(path), fault="is a link to nothing")
@@ -131,6 +149,8 @@ def _from_files(layout: Callable[[pathlib.Path, pathlib.Path], Item | None], fol
             item = layout(folder, path)
         except (ManifestError, InputError) as error:
             item = Item(id=_identity(folder, path), path=str(path), fault=in_one_line(error))
+        if item is not None and stem in filmed:
+            item = dataclasses.replace(item, kind="video", video_path=str(filmed[stem]))
         if item is not None:
             yield item
 
@@ -232,13 +252,16 @@ def _with_printable_id(item: Item) -> Item:
     return item if id == item.id else dataclasses.replace(item, id=id, fault="its name is not UTF-8; rename it")
 
 
-def list_items(source: str | os.PathLike, layout: str = "") -> list[Item]:
-    """The items of a manifest file or of a folder in some layout ("folder" unless said), checked for repeated ids."""
+def list_items(source: str | os.PathLike, layout: str = "", *, videos: bool = False) -> list[Item]:
+    """The items of a manifest file or of a folder in some layout ("folder" unless said), checked for repeated ids.
+
+    With `videos` a folder's video files are items too; a manifest names them itself.
+    """
     path = pathlib.Path(source)
     if layout and layout not in LAYOUTS:
         raise ManifestError(f"layout is {layout!r}; use one of {', '.join(LAYOUTS)}")
     if path.is_dir():
-        items = list(_from_files(LAYOUTS[layout or "folder"], path))
+        items = list(_from_files(LAYOUTS[layout or "folder"], path, videos=videos))
     elif path.is_file():
         items = list(from_manifest(path))
     else:

@@ -36,8 +36,24 @@ from metis_jax.data.corpus.records import Record, RecordError
 from metis_jax.faults import in_one_line
 from metis_jax.files.inputs import InputError, read_bytes, read_json
 from metis_jax.files.outputs import new_file, write_text
+from metis_jax.video.errors import VideoError
+from metis_jax.video.faces import check_installed
+from metis_jax.video.frames import FRAME_RATE
+from metis_jax.video.mouths import WITH_MARGIN, read_mouths
+from metis_jax.video.sound import read_sound
 
-REASONS = ("unreadable", "mismatch", "bad array", "too short", "too long", "low rate", "silent", "clipped", "duplicate")
+REASONS = (
+    "unreadable",
+    "mismatch",
+    "bad array",
+    "no mouth",
+    "too short",
+    "too long",
+    "low rate",
+    "silent",
+    "clipped",
+    "duplicate",
+)
 _CHUNK = 100  # files judged between two savings
 _SOURCE_TOLERANCE = 0.1  # seconds that a `source_audio` may be longer or shorter: what frames of a converter leave over
 _KEPT = ("FLAC", "OGG", "MP3", "MPEG")  # containers whose bytes are kept as they are
@@ -53,6 +69,7 @@ class PrepareConfig:
       clipped_share: more samples than this at full scale is clipped.
       min_rate: lowest sample rate.
       shard_records: records per shard.
+      mouths: whether the mouth is cut out of what has a video; one that shows no face is refused.
     """
 
     min_seconds: float = 0.5
@@ -61,6 +78,7 @@ class PrepareConfig:
     clipped_share: float = 0.005
     min_rate: int = 8_000
     shard_records: int = 500
+    mouths: bool = False
 
     def __post_init__(self):
         if not 0 <= self.min_seconds < self.max_seconds:
@@ -87,21 +105,46 @@ def _decoded(path: str, name: str) -> tuple[np.ndarray, int]:
         raise AudioError(f"{name}: {error}") from error
 
 
-def judge(item: Item, config: PrepareConfig) -> Verdict:
-    """Whether a recording is taken; whatever it raises is a reason to refuse it."""
+def _heard(item: Item) -> tuple[np.ndarray, int]:
+    """The wave of an item and its rate; of a video that has no file of its own for it, its sound."""
+    return read_sound(item.path) if item.path == item.video_path else _decoded(item.path, "file")
+
+
+def _mouth_crops(item: Item, seconds: float, kept: pathlib.Path) -> np.ndarray:
+    """The mouth of an item's video, with the margin that training cuts away; `kept` is where the scan leaves it.
+
+    VideoError where there is none, or more or less of it than of the sound.
+    """
+    path = kept / f"{hashlib.blake2b(item.id.encode(), digest_size=16).hexdigest()}.npy"
+    if path.exists():
+        return np.load(path)
+    crops = read_mouths(item.video_path, size=WITH_MARGIN).crops
+    if abs(len(crops) / FRAME_RATE - seconds) > 0.2 + 0.05 * seconds:
+        raise VideoError(f"{item.video_path}: lasts {len(crops) / FRAME_RATE:.2f} s, its sound {seconds:.2f} s")
+    kept.mkdir(exist_ok=True)
+    with new_file(path) as partial, open(partial, "wb") as file:
+        np.save(file, crops)
+    return crops
+
+
+def judge(item: Item, config: PrepareConfig, mouths: pathlib.Path | None = None) -> Verdict:
+    """Whether a recording is taken; whatever it raises is a reason to refuse it.
+
+    `mouths` is a folder for the mouths that are found on the way, if `config` asks for them.
+    """
     try:
-        return Verdict("unreadable", item.fault) if item.fault else _judge(item, config)
+        return Verdict("unreadable", item.fault) if item.fault else _judge(item, config, mouths)
     except MemoryError:
         raise
     except Exception as error:
         return Verdict("unreadable", in_one_line(error))
 
 
-def _judge(item: Item, config: PrepareConfig) -> Verdict:
+def _judge(item: Item, config: PrepareConfig, mouths: pathlib.Path | None) -> Verdict:
     try:
-        wave, rate = _decoded(item.path, "file")
+        wave, rate = _heard(item)
         source, source_rate = _decoded(item.source_path, "source_audio") if item.source_path else (wave, rate)
-    except AudioError as error:
+    except (AudioError, VideoError) as error:
         return Verdict("unreadable", str(error))
     seconds, source_seconds = len(wave) / rate, len(source) / source_rate
     facts = {"samples": len(wave), "sample_rate": rate}
@@ -134,6 +177,11 @@ def _judge(item: Item, config: PrepareConfig) -> Verdict:
         given_arrays(item, seconds)
     except RecordError as error:
         return refuse("bad array", str(error))
+    if config.mouths and item.video_path:
+        try:
+            _mouth_crops(item, seconds, mouths)
+        except VideoError as error:
+            return refuse("no mouth", str(error))
     pcm = np.clip(np.round(wave * 32768), -32768, 32767).astype("<i2")
     return Verdict(**facts, digest=hashlib.blake2b(pcm.tobytes(), digest_size=16).hexdigest())
 
@@ -152,14 +200,20 @@ def packed_audio(path: str) -> bytes:
     return write_flac(wave, rate)
 
 
-def pack(item: Item, verdict: Verdict) -> Record:
+def pack(item: Item, verdict: Verdict, mouths: pathlib.Path | None = None) -> Record:
+    """The record of an item that was taken, with the mouth of its video where `mouths` keeps those."""
+    seconds = verdict.samples / verdict.sample_rate
+    arrays = given_arrays(item, seconds)
+    if mouths and item.video_path:
+        arrays["mouth_crops"] = _mouth_crops(item, seconds, mouths)
+    is_film = item.path == item.video_path
     return Record(
         id=item.id,
-        audio=packed_audio(item.path),
+        audio=write_flac(*read_sound(item.path)) if is_film else packed_audio(item.path),
         source_audio=packed_audio(item.source_path) if item.source_path else b"",
         sample_rate=verdict.sample_rate,
         samples=verdict.samples,
-        arrays=given_arrays(item, verdict.samples / verdict.sample_rate),
+        arrays=arrays,
         **{
             name: getattr(item, name)
             for name in ("kind", "speaker", "text", "language", "license", "source", "held_out", "condition")
@@ -167,17 +221,17 @@ def pack(item: Item, verdict: Verdict) -> Record:
     )
 
 
-def _scan_chunk(path: pathlib.Path, items: Sequence[Item], config: PrepareConfig) -> int:
-    shards.write_json(path, [dataclasses.astuple(judge(item, config)) for item in items])
+def _scan_chunk(path: pathlib.Path, items: Sequence[Item], config: PrepareConfig, mouths: pathlib.Path) -> int:
+    shards.write_json(path, [dataclasses.astuple(judge(item, config, mouths)) for item in items])
     return len(items)
 
 
-def _write_one(path: pathlib.Path, accepted: Sequence[tuple[Item, Verdict]]) -> int:
+def _write_one(path: pathlib.Path, accepted: Sequence[tuple[Item, Verdict]], mouths: pathlib.Path | None) -> int:
     def records() -> Iterator[Record]:
         for item, verdict in accepted:
             try:
-                yield pack(item, verdict)
-            except (RecordError, AudioError, SoundError, InputError) as error:
+                yield pack(item, verdict, mouths)
+            except (RecordError, AudioError, SoundError, InputError, VideoError) as error:
                 raise shards.ShardError(f"{item.path}: changed since it was scanned: {error}") from error
 
     return shards.write_shard(path, records())
@@ -230,7 +284,7 @@ def run_jobs(jobs: Sequence[tuple], work: Callable[..., int], processes: int, la
 def _fingerprint(items: Sequence[Item], config: PrepareConfig) -> str:
     digest = hashlib.blake2b(json.dumps(dataclasses.asdict(config), sort_keys=True).encode(), digest_size=8)
     for item in items:
-        digest.update(repr(item).encode())
+        digest.update((repr(item) + item.video_path).encode())
     return digest.hexdigest()
 
 
@@ -293,13 +347,16 @@ def prepare(
     output = pathlib.Path(output)
     if os.path.realpath(source) in {os.path.realpath(output / name) for name in ("report.json", "refused.jsonl")}:
         raise shards.ShardError(f"{source}: would be overwritten, as it lies in {output}; use a new folder")
-    items = list_items(source, layout)
+    items = list_items(source, layout, videos=config.mouths)
+    if any(item.video_path and (config.mouths or item.path == item.video_path) for item in items):
+        check_installed()
     fingerprint = _fingerprint(items, config)
     work = _claim(output, fingerprint)
 
     chunks = [items[start : start + _CHUNK] for start in range(0, len(items), _CHUNK)]
     scans = [work / "scan" / f"{number:06d}.json" for number in range(len(chunks))]
-    todo = [(path, chunk, config) for path, chunk in zip(scans, chunks, strict=True) if not path.exists()]
+    mouths = work / "mouths"
+    todo = [(path, chunk, config, mouths) for path, chunk in zip(scans, chunks, strict=True) if not path.exists()]
     run_jobs(todo, _scan_chunk, processes, "scan")
     verdicts = [Verdict(*row) for path in scans for row in read_json(path)]
     verdicts = _without_duplicates(items, verdicts)
@@ -312,7 +369,8 @@ def prepare(
     for number in range(count):
         path = output / shards.shard_name(number, count)
         if not shards.index_path(path).exists():
-            jobs.append((path, accepted[number * config.shard_records : (number + 1) * config.shard_records]))
+            own = accepted[number * config.shard_records : (number + 1) * config.shard_records]
+            jobs.append((path, own, mouths if config.mouths else None))
     run_jobs(jobs, _write_one, processes, "pack")
 
     report = _report(items, verdicts, count) | {"fingerprint": fingerprint}

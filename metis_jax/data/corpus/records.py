@@ -26,6 +26,7 @@ ARRAYS: dict[str, tuple[tuple[int | None, ...], str]] = {
     "phones": ((), "integer"),
     "phone_bounds": ((), "float"),  # seconds at which each phone begins, and at which the last one ends
     "visual_features": ((None,), "float"),
+    "mouth_crops": ((None, None), "integer"),  # grey pictures, 25 a second
 }
 
 

@@ -11,6 +11,7 @@ import os
 import pathlib
 from collections.abc import Iterable, Mapping, Sequence
 
+import numpy as np
 from array_record.python.array_record_module import ArrayRecordReader, ArrayRecordWriter
 
 from metis_jax.data.corpus.records import ARRAYS, Record, RecordError, decode_record, encode_record
@@ -42,7 +43,7 @@ class ShardError(ValueError):
 
 _LENGTHS = tuple(f"length_{name}" for name in ARRAYS)
 # Shards whose index was written before these arrays were known have none of them.
-_LATER = ("length_phone_bounds", "length_degraded_acoustic_tokens")
+_LATER = ("length_phone_bounds", "length_degraded_acoustic_tokens", "length_mouth_crops")
 
 
 def shard_name(index: int, count: int) -> str:
@@ -86,8 +87,8 @@ def write_shard(path: pathlib.Path, records: Iterable[Record]) -> int:
             try:
                 for record in records:
                     writer.write(encode_record(record))
-                    # The index needs no audio: dropping it keeps memory flat however large the shard.
-                    known.append(without_audio(record))
+                    # The index needs no contents: dropping them keeps memory flat however large the shard.
+                    known.append(outline(record))
             finally:
                 writer.close()
     except (OSError, RuntimeError) as error:  # ArrayRecord reports a full disk as RuntimeError
@@ -96,8 +97,11 @@ def write_shard(path: pathlib.Path, records: Iterable[Record]) -> int:
     return len(known)
 
 
-def without_audio(record: Record) -> Record:
-    return dataclasses.replace(record, audio=record.audio[:1], source_audio=record.source_audio[:1])
+def outline(record: Record) -> Record:
+    """The record with a byte of its audio and arrays of one value repeated: what an index says of it is the same."""
+    arrays = {name: np.broadcast_to(np.zeros((), array.dtype), array.shape) for name, array in record.arrays.items()}
+    audio, source_audio = record.audio[:1], record.source_audio[:1]
+    return dataclasses.replace(record, audio=audio, source_audio=source_audio, arrays=arrays)
 
 
 def open_reader(path: pathlib.Path) -> ArrayRecordReader:
@@ -156,7 +160,7 @@ def read_index(path: pathlib.Path) -> dict[str, list]:
     reader.close()
     beside = index_path(path)
     if not beside.exists():
-        return index_columns(without_audio(record) for record in read_shard(path))
+        return index_columns(outline(record) for record in read_shard(path))
     columns = load_columns(beside)
     if len(columns["id"]) != count:
         raise ShardError(f"{beside}: index of {len(columns['id'])} records beside a shard of {count}; delete the index")

@@ -45,6 +45,17 @@ def synthetic_wave(rng: np.random.Generator, seconds: float, *, pitch: float, si
     return (0.5 * wave / max(np.abs(wave).max(), 1e-9)).astype(np.float32)
 
 
+def synthetic_mouth(wave: np.ndarray, pictures: int, size: int = 96) -> np.ndarray:
+    """Pictures [u, s, s] uint8 of a mouth, 25 a second, that is as open as a wave is loud."""
+    hop = CODEC_RATE // 25
+    heard = np.pad(wave, (0, max(0, pictures * hop - len(wave))))[: pictures * hop].reshape(pictures, hop)
+    loud = np.sqrt(np.mean(heard**2, axis=1))
+    y, x = np.mgrid[:size, :size] / (size / 2) - 1
+    open_by = 0.1 + 0.5 * (loud / max(loud.max(), 1e-9))[:, None, None]
+    inside = (x / 0.6) ** 2 + (y / open_by) ** 2 < 1
+    return np.where(inside, 40, 170).astype(np.uint8)
+
+
 def synthetic_record(
     index: int,
     seed: int,
@@ -55,6 +66,7 @@ def synthetic_record(
     levels: int = 5,
     acoustic_codebook: int = 64,
     visual_width: int = 64,
+    mouths: bool = False,
 ) -> Record:
     """Record number `index`; eight voices, in turn.  `kind` is "speech", "noise" or "rir"."""
     rng = np.random.default_rng((seed, index))
@@ -71,6 +83,8 @@ def synthetic_record(
             "phones": rng.integers(1, 64, max(3, frames // 6)).astype(np.int32),
             "visual_features": rng.standard_normal((frames // 2 + 1, visual_width)).astype(np.float32),
         }
+        if mouths:
+            arrays["mouth_crops"] = synthetic_mouth(wave, frames // 2 + 1)
     elif kind == "noise":
         wave = (0.1 * rng.standard_normal(int(length * CODEC_RATE))).astype(np.float32)
     else:
@@ -96,13 +110,16 @@ def synthetic_record(
     )
 
 
-def write_synthetic_shards(folder: pathlib.Path, count: int, seed: int, **sizes: int) -> None:
-    """`count` voices, and some noises and rooms, as one shard; does nothing where it is there already."""
+def write_synthetic_shards(folder: pathlib.Path, count: int, seed: int, **options: int) -> None:
+    """`count` voices, and some noises and rooms, as one shard; does nothing where it is there already.
+
+    `options` are those of `synthetic_record`.
+    """
     path = folder / shard_name(0, 1)
     if path.exists():
         return
     folder.mkdir(parents=True, exist_ok=True)
-    records = [synthetic_record(index, seed, **sizes) for index in range(count)]
+    records = [synthetic_record(index, seed, **options) for index in range(count)]
     for kind in ("noise", "rir"):
         records += [synthetic_record(index, seed, kind=kind) for index in range(4)]
     write_shard(path, records)

@@ -44,7 +44,7 @@ class TfdsRecords:
             columns = shards.load_columns(path)
             if len(columns["id"]) == count:
                 return columns
-        columns = shards.index_columns(shards.without_audio(self[index]) for index in range(count))
+        columns = shards.index_columns(shards.outline(self[index]) for index in range(count))
         if os.access(self.folder, os.W_OK):
             shards.write_index(path, columns)
         return columns

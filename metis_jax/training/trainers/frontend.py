@@ -6,7 +6,8 @@ import jax.numpy as jnp
 from metis_jax.config import AnySslEncoderConfig
 from metis_jax.models.semantic_codec import SemanticCodec
 from metis_jax.models.ssl_features import AnySslEncoder, wave_features
-from metis_jax.types import Array, Float, Int, Variables
+from metis_jax.models.visual_encoder import VisualEncoder, standardized
+from metis_jax.types import Array, Float, Int, UInt8, Variables
 
 
 def learning_features(
@@ -33,6 +34,21 @@ def ssl_tokens(
 ) -> Int[Array, "b t"]:
     """SSL tokens of SSL features."""
     return codec.apply(variables, features, lengths, method="encode")
+
+
+def lip_features(
+    encoder: VisualEncoder,
+    variables: Variables,
+    crops: UInt8[Array, "b u h w"],
+    lengths: Int[Array, " b"],
+    *,
+    train: bool = False,
+) -> Float[Array, "b u d"]:
+    """Lip features of mouth crops; with `train` they are normalised by this batch and not by the running statistics."""
+    if not train:
+        return encoder.apply(variables, standardized(crops), lengths, train=False)
+    found, _ = encoder.apply(variables, standardized(crops), lengths, train=True, mutable=["batch_stats"])
+    return found
 
 
 def upsample_twice(x: Float[Array, "b t c"], lengths: Int[Array, " b"]) -> Float[Array, "b t2 c"]:

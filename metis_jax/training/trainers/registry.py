@@ -13,6 +13,7 @@ from metis_jax.training.trainers.semantic_codec import SemanticCodecTrainer
 from metis_jax.training.trainers.semantic_generator import SemanticGeneratorTrainer
 from metis_jax.training.trainers.ssl_denoising import SslDenoisingTrainer
 from metis_jax.training.trainers.ssl_encoder import SslEncoderTrainer
+from metis_jax.training.trainers.visual_encoder import VisualEncoderTrainer
 
 TRAINERS: dict[str, type] = {
     "ssl_encoder": SslEncoderTrainer,
@@ -22,6 +23,7 @@ TRAINERS: dict[str, type] = {
     "acoustic_codec": AcousticCodecTrainer,
     "semantic_generator": SemanticGeneratorTrainer,
     "acoustic_generator": AcousticGeneratorTrainer,
+    "visual_encoder": VisualEncoderTrainer,
     "duration_predictor": DurationPredictorTrainer,
 }
 

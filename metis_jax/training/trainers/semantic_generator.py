@@ -13,24 +13,37 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from metis_jax.config import AnySslEncoderConfig, LoraConfig, SemanticCodecConfig, SemanticGeneratorConfig
+from metis_jax.config import (
+    AnySslEncoderConfig,
+    LoraConfig,
+    SemanticCodecConfig,
+    SemanticGeneratorConfig,
+    VisualEncoderConfig,
+)
 from metis_jax.decoding.generators import SemanticInputs, jitted_semantic_steps, run_stage
 from metis_jax.decoding.masked_decode import Decoder, Sampling, make_schedule
 from metis_jax.models.components import ModelInit, model_init
 from metis_jax.models.semantic_codec import SemanticCodec
 from metis_jax.models.semantic_generator import SemanticGenerator
 from metis_jax.models.ssl_features import AnySslEncoder, make_ssl_encoder
+from metis_jax.models.visual_encoder import VisualEncoder
 from metis_jax.objectives.masked_tokens import hidden_token_loss
 from metis_jax.ops.lengths import join, take, valid_mask
 from metis_jax.ops.masking import MINIMUM_MASK_RATE, PROMPT_PROBABILITY, SEMANTIC_PROMPT_SHARE
 from metis_jax.sharding import to_host
-from metis_jax.training.trainers.frontend import encoder_frames, ssl_features, ssl_tokens, upsample_twice
+from metis_jax.training.trainers.frontend import (
+    encoder_frames,
+    lip_features,
+    ssl_features,
+    ssl_tokens,
+    upsample_twice,
+)
 from metis_jax.training.trainers.masking import Masks, draw_masks
 from metis_jax.training.trainers.pictures import feature_picture
 from metis_jax.training.trainers.protocol import Batch, Loss, Params, Samples, Trainer
 from metis_jax.types import Array, Float, Int, Key, Policy
 
-GENERATOR, ENCODER, CODEC = "semantic_generator", "ssl_encoder", "semantic_codec"
+GENERATOR, ENCODER, CODEC, SIGHT = "semantic_generator", "ssl_encoder", "semantic_codec", "visual_encoder"
 _LOGITS_AT_ONCE = 2**21  # of a row: 256 frames of 8,192 codes
 
 
@@ -52,6 +65,7 @@ class SemanticGeneratorTrainer(Trainer):
       ssl_encoder: needed where a batch has waves; runs in `encoder_policy`, without gradient.
       semantic_codec: needed where targets are waves, and where it encodes conditions; with it, samples are shown as
         features.
+      visual_encoder: needed where a batch has mouth crops.  Where it is trained too, its batch normalisation stays.
       prompt_probability, prompt_share, minimum_rate: of the masks, see `draw_masks`.  A row that has lost its prompt
         has no phones either; phones that guide an extraction are left out as often by themselves.
     """
@@ -60,6 +74,7 @@ class SemanticGeneratorTrainer(Trainer):
     lora: LoraConfig | None = None
     ssl_encoder: AnySslEncoderConfig | None = None
     semantic_codec: SemanticCodecConfig | None = None
+    visual_encoder: VisualEncoderConfig | None = None
     policy: Policy = Policy()
     encoder_policy: Policy = Policy()
     prompt_probability: float = PROMPT_PROBABILITY
@@ -83,16 +98,22 @@ class SemanticGeneratorTrainer(Trainer):
         # Codes must be the ones that every other program computes: float32, whatever the policy.
         return SemanticCodec(self.semantic_codec)
 
+    @property
+    def _sight(self) -> VisualEncoder:
+        return VisualEncoder(self.visual_encoder, self.policy)
+
     def models(self) -> dict[str, ModelInit]:
         found = {GENERATOR: model_init(self._model)}
         if self.ssl_encoder:
             found[ENCODER] = model_init(self._encoder)
         if self.semantic_codec:
             found[CODEC] = model_init(self._codec)
+        if self.visual_encoder:
+            found[SIGHT] = model_init(self._sight)
         return found
 
     def configs(self) -> dict[str, Any]:
-        found = {GENERATOR: self.generator, CODEC: self.semantic_codec}
+        found = {GENERATOR: self.generator, CODEC: self.semantic_codec, SIGHT: self.visual_encoder}
         if self.ssl_encoder:
             found[ENCODER] = dataclasses.replace(self.ssl_encoder, num_layers=self.ssl_encoder.hidden_layer)
         return {name: config for name, config in found.items() if config is not None}
@@ -135,13 +156,24 @@ class SemanticGeneratorTrainer(Trainer):
         return join(prompts, starts, tokens, batch["lengths"] - starts)[0][:, : tokens.shape[1]]
 
     def condition(
-        self, batch: Batch, features: Float[Array, "b t c"] | None, prompt_lengths: Int[Array, " b"], t: int
+        self,
+        params: Params,
+        batch: Batch,
+        features: Float[Array, "b t c"] | None,
+        prompt_lengths: Int[Array, " b"],
+        t: int,
     ) -> Float[Array, "b t c"] | None:
         """What the adapter sees: features of the source, or lip features of the target frames behind the prompt."""
-        if features is not None or "visual" not in batch:
+        if features is not None or "visual_lengths" not in batch:
             return features
+        if "mouths" in batch and self.visual_encoder is None:
+            raise ValueError("the batch has mouth crops; give config.model.visual_encoder for them")
+        pictures = batch["visual_lengths"]
+        seen = batch.get("visual")
+        if seen is None:
+            seen = lip_features(self._sight, params[SIGHT], batch["mouths"], pictures).astype(jnp.float32)
         # The recording is filmed from its first frame, but the model is not shown the prompt's lips.
-        visual = upsample_twice(batch["visual"], batch["visual_lengths"])
+        visual = upsample_twice(seen, pictures)
         visual = jnp.pad(visual, ((0, 0), (0, max(0, t - visual.shape[1])), (0, 0)))[:, :t]
         is_shown = valid_mask(batch["lengths"], t) & ~valid_mask(prompt_lengths, t)
         return jnp.where(is_shown[:, :, None], visual, jnp.zeros((), visual.dtype))
@@ -164,7 +196,7 @@ class SemanticGeneratorTrainer(Trainer):
             given_prompts=batch.get("prompt_lengths"),
             target_starts=batch.get("target_starts"),
         )
-        condition = self.condition(batch, features, masks.prompt_lengths, tokens.shape[1])
+        condition = self.condition(params, batch, features, masks.prompt_lengths, tokens.shape[1])
         tokens = take(tokens, masks.skipped, tokens.shape[1])
         if condition is not None:
             condition = take(condition, masks.skipped, tokens.shape[1])
@@ -218,7 +250,7 @@ class SemanticGeneratorTrainer(Trainer):
                 batch.get("phones"),
                 batch.get("phone_lengths"),
                 phone_positions(batch),
-                self.condition(batch, features, prompts, truth.shape[1]),
+                self.condition(params, batch, features, prompts, truth.shape[1]),
                 batch.get("has_source"),
             ),
             truth[:, :, None],

@@ -12,7 +12,7 @@ from synthetic_voice import voice
 
 from metis_jax.audio.waves import resample, rms
 from metis_jax.clock import SSL_HOP, ssl_frames, ssl_samples
-from metis_jax.data.batches.examples import ExampleConfig
+from metis_jax.data.batches.examples import ExampleConfig, UnusableRecord
 from metis_jax.data.batches.pipeline import BATCH_KINDS, PartConfig, Pipeline, PipelineConfig
 from metis_jax.data.batches.plans import Share
 from metis_jax.data.batches.recipes import RecipeConfig
@@ -202,6 +202,25 @@ def test_lip_reading_takes_the_features_of_the_target(token_shards):
         piece = row.recipe.target
         known = pipeline.corpus[piece.record].arrays["visual_features"]
         np.testing.assert_allclose(features[:length], known[piece.start // 2 :][:length])
+
+
+def test_lip_reading_takes_the_mouths_of_the_target(token_shards):
+    seen = ExampleConfig(target="wave", lips="crops", crop_size=16)
+    pipeline = Pipeline(config(token_shards, "finetune", "l2s", example=seen))
+    batch, rows = pipeline[0], pipeline.plans[0].rows
+    assert batch["mouths"].shape == (4, -(-pipeline.plans[0].frames // 2), 16, 16)
+    assert batch["mouths"].dtype == np.uint8 and "visual" not in batch
+    np.testing.assert_array_equal(batch["mouths"], Pipeline(pipeline.config)[0]["mouths"])
+    for row, length, crops in zip(rows, batch["visual_lengths"], batch["mouths"], strict=True):
+        piece = row.recipe.target
+        known = pipeline.corpus[piece.record].arrays["mouth_crops"][piece.start // 2 :][:length]
+        cuts = [known[:, y : y + 16, x : x + 16] for y in range(5) for x in range(5)]
+        assert any(np.array_equal(crops[:length], cut[:, :, ::step]) for cut in cuts for step in (1, -1))
+        assert not crops[length:].any()
+    large = Pipeline(config(token_shards, "finetune", "l2s", example=dataclasses.replace(seen, crop_size=24))).material
+    record = pipeline.corpus[piece.record]
+    with pytest.raises(UnusableRecord, match=r"mouth_crops are uint8\[20, 20\]; expected uint8 from 24 on"):
+        large.lips(record, piece, np.random.default_rng(0))
 
 
 def test_crops_of_lip_reading_start_with_a_video_frame(token_shards):

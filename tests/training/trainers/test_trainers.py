@@ -22,6 +22,7 @@ FALLS = {
     "phonetic_codec": (0.7, 60),
     "semantic_autoencoder": (0.85, 60),
     "denoising_semantic_codec": (0.85, 60),
+    "visual_encoder": (0.8, 60),
     "acoustic_codec": (0.85, 30),
     "source_filter": (0.85, 30),
     "pretrain": (0.6, 150),

@@ -12,6 +12,8 @@ Words:     tiny, quicktest (configs/common.py).
 from configs import common
 from metis_jax.config import LipHeadConfig, SslEncoderConfig, VisualEncoderConfig
 
+STEPS = 100_000
+
 
 def get_config(arg: str | None = None):
     given = common.words(arg)
@@ -33,11 +35,13 @@ def get_config(arg: str | None = None):
             example=dict(target="wave", lips="crops", text_guided=1.0),
         ),
         optimizers={
-            name: common.optimizer(given, learning_rate=1e-3, schedule="cosine", warmup_steps=5000, b2=0.98)
+            name: common.optimizer(
+                given, learning_rate=1e-3, schedule="cosine", warmup_steps=5000, total_steps=STEPS, b2=0.98
+            )
             for name in ("visual_encoder", "lip_head")
         },
         initial=dict(ssl_encoder=""),
         half_precision=() if common.is_tiny(given) else ("ssl_encoder",),
-        steps=100_000,
+        steps=STEPS,
         tokens_per_device=4000,  # 80 s
     )

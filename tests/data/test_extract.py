@@ -62,6 +62,7 @@ def test_lip_features_take_the_place_of_the_mouths(tmp_path):
         Record(id=name, audio=audio, sample_rate=16_000, samples=samples, kind="video", arrays=arrays)
         for name, arrays in (("seen", {"mouth_crops": mouths}), ("unseen", {}))
     ]
+    (tmp_path / "in").mkdir()
     shards.write_shard(tmp_path / "in" / "a.array_record", both)
     encoder = FakeEncoder()
     extract(tmp_path / "in", tmp_path / "out", encoder, ExtractConfig(arrays=("visual_features",)))

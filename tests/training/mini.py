@@ -14,6 +14,7 @@ from metis_jax.config import (
     SemanticCodecConfig,
     SemanticGeneratorConfig,
     SslEncoderConfig,
+    VisualEncoderConfig,
     WhisperEncoderConfig,
 )
 from metis_jax.training.optim import TRAIN_EVERYTHING, OptimizerConfig

@@ -244,9 +244,7 @@ class Material:
         size, margin = self.config.crop_size, min(seen.shape[1:]) - self.config.crop_size
         if margin < 0 or seen.dtype != np.uint8:
             found = f"{seen.dtype}{list(seen.shape[1:])}"
-            raise UnusableRecord(
-                piece.record, f"{record.id}: mouth_crops are {found}; expected uint8 of {size} and more"
-            )
+            raise UnusableRecord(piece.record, f"{record.id}: mouth_crops are {found}; expected uint8 from {size} on")
         top, left = rng.integers(margin + 1, size=2)
         crops = seen[:, top : top + size, left : left + size]
         return crops[:, :, ::-1] if rng.random() < 0.5 else crops

@@ -37,7 +37,7 @@ def test_once_trained_it_sees_as_it_did_in_training(trainer):
     learning, _ = jax.jit(lambda v: sight.apply(v, crops, lengths, train=True, mutable=["batch_stats"]))(finished)
     known = jax.jit(lambda v: sight.apply(v, crops, lengths, train=False))(finished)
     for one, other, length in zip(learning, known, batch["visual_lengths"], strict=True):
-        np.testing.assert_allclose(one[:length], other[:length], atol=2e-3)
+        np.testing.assert_allclose(one[:length], other[:length], atol=1e-2)
     untrained = jax.jit(lambda v: sight.apply(v, crops, lengths, train=False))(params["visual_encoder"])
     assert np.abs(untrained - known).max() > 0.1
 
@@ -48,7 +48,7 @@ def test_videos_without_a_text_are_only_imitated(trainer):
     loss = jax.jit(lambda p: mute.loss(p, batch, jax.random.key(0), deterministic=False))(drawn(mute))
     assert set(loss.metrics) == {"features"} and float(loss.mean) == float(loss.metrics["features"])
     with pytest.raises(ValueError, match="no mouth crops; give config.data.example.lips"):
-        mute.loss({}, {name: x for name, x in batch.items() if name != "mouths"}, None, deterministic=False)
+        mute.loss({}, {name: x for name, x in batch.items() if name != "mouths"}, jax.random.key(0), deterministic=True)
 
 
 def test_lip_to_speech_sees_through_the_encoder_or_by_features_alike():

@@ -19,6 +19,8 @@ REFUSALS = (ValueError, OSError, flags.Error)
 
 CACHE_HELP = "Folder that keeps compiled programs for later runs, or `off`; by default in the user's cache folder."
 
+BEAM_HELP = "On many machines: options of an Apache Beam pipeline, as `--runner=FlinkRunner --flink_master=HOST:PORT`."
+
 _AGAIN_SECONDS = 5
 
 # A flag belongs to the command that asked for it, not to this file.

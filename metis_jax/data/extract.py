@@ -304,46 +304,79 @@ def _input_fingerprint(paths: Sequence[pathlib.Path]) -> str:
     return digest.hexdigest()
 
 
+class Extraction:
+    """Shards of `source` and the encoder of their tokens; writes one token shard after the other.
+
+    `encoders` identifies the weights (`weights/identity.py`) and `dtype` is what the SSL encoder computes in; neither
+    may change between runs into one folder.  Records keep the identities.  Bad records are left out, counted, logged
+    and listed in `<shard>.skipped.json`.
+    """
+
+    def __init__(
+        self,
+        source: str | os.PathLike,
+        output: str | os.PathLike,
+        encoder: Encoder,
+        config: ExtractConfig = ExtractConfig(),
+        *,
+        encoders: Mapping[str, str] = MappingProxyType({}),
+        dtype: str = "float32",
+        threads: int = 4,
+        limit: BadRecordLimit | None = None,
+    ):
+        self.output = pathlib.Path(output)
+        self.paths = shards.find_shards([source])
+        if os.path.realpath(self.output) in {os.path.realpath(path.parent) for path in self.paths}:
+            raise shards.ShardError(f"{self.output}: holds the shards that are read; use a new folder")
+        if len({path.name for path in self.paths}) < len(self.paths):
+            raise shards.ShardError(f"{source}: two shards of one name")
+        _check_kept(source, config, encoders)
+        made_by = {"encoders": dict(encoders), "dtype": dtype}
+        _claim(self.output, {"input": _input_fingerprint(self.paths), "config": json.loads(_as_json(config))} | made_by)
+        self._encoder, self._config, self._encoders = encoder, config, encoders
+        self._hear = _Degraded(source, config.degrade, config.noise) if config.degrade else _as_it_is
+        self.guard = BadRecordGuard(limit or BadRecordLimit())
+        self._pool = concurrent.futures.ThreadPoolExecutor(threads)
+
+    def __enter__(self) -> "Extraction":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._pool.shutdown()
+
+    def is_done(self, path: pathlib.Path) -> bool:
+        return shards.index_path(self.output / path.name).exists()
+
+    def write(self, path: pathlib.Path, advance: Callable[[float], None] = lambda seconds: None) -> int:
+        """The token shard of a shard, and how many records it has; `advance` hears of seconds that are done."""
+        known = len(self.guard.bad)
+        skipped = self.output / f"{path.name.removesuffix(shards.SUFFIX)}.skipped.json"
+        stream = _extract_shard(
+            path, self._encoder, self._config, self._hear, self.guard, self._pool, advance, self._encoders
+        )
+        return shards.write_shard(self.output / path.name, _with_skips(stream, self.guard, known, skipped))
+
+
 def extract(
     source: str | os.PathLike,
     output: str | os.PathLike,
     encoder: Encoder,
     config: ExtractConfig = ExtractConfig(),
     *,
-    encoders: Mapping[str, str] = MappingProxyType({}),
-    dtype: str = "float32",
     process_index: int = 0,
     process_count: int = 1,
-    threads: int = 4,
-    limit: BadRecordLimit | None = None,
+    **options: Any,
 ) -> dict:
-    """Writes the token shards of this process's share; what was done.
-
-    `encoders` identifies the weights (`weights/identity.py`) and `dtype` is what the SSL encoder computes in; neither
-    may change between runs into one folder.  Records keep the identities.  Bad records are left out, counted, logged
-    and listed in `<shard>.skipped.json`.
-    """
+    """Writes the token shards of this process's share; what was done.  `options` are those of `Extraction`."""
     if not 0 <= process_index < process_count:
         raise ValueError(f"process_index is {process_index} of {process_count} processes")
-    output = pathlib.Path(output)
-    paths = shards.find_shards([source])
-    if os.path.realpath(output) in {os.path.realpath(path.parent) for path in paths}:
-        raise shards.ShardError(f"{output}: holds the shards that are read; use a new folder")
-    names = [path.name for path in paths]
-    if len(set(names)) < len(names):
-        raise shards.ShardError(f"{source}: two shards of one name")
-    _check_kept(source, config, encoders)
-    made_by = {"encoders": dict(encoders), "dtype": dtype}
-    _claim(output, {"input": _input_fingerprint(paths), "config": json.loads(_as_json(config))} | made_by)
-    hear = _Degraded(source, config.degrade, config.noise) if config.degrade else _as_it_is
-    own = paths[process_index::process_count]
-    todo = [path for path in own if not shards.index_path(output / path.name).exists()]
-    guard = BadRecordGuard(limit or BadRecordLimit())
     started, seconds, records = time.monotonic(), 0.0, 0
     with (
-        concurrent.futures.ThreadPoolExecutor(threads) as pool,
+        Extraction(source, output, encoder, config, **options) as extraction,
         tqdm.tqdm(desc="extract", unit=" audio s", disable=None, mininterval=1.0) as bar,
     ):
+        own = extraction.paths[process_index::process_count]
+        todo = [path for path in own if not extraction.is_done(path)]
 
         def advance(amount: float) -> None:
             nonlocal seconds
@@ -351,17 +384,13 @@ def extract(
             bar.update(round(amount, 1))
 
         for path in todo:
-            known = len(guard.bad)
-            skipped = output / f"{path.name.removesuffix(shards.SUFFIX)}.skipped.json"
-            stream = _extract_shard(path, encoder, config, hear, guard, pool, advance, encoders)
-            written = _with_skips(stream, guard, known, skipped)
-            records += shards.write_shard(output / path.name, written)
+            records += extraction.write(path, advance)
     elapsed = time.monotonic() - started
     return {
         "shards": len(own),
         "done_before": len(own) - len(todo),
         "records": records,
-        "skipped": dict(guard.bad),
+        "skipped": dict(extraction.guard.bad),
         "audio_hours": round(seconds / 3600, 4),
         "elapsed_seconds": round(elapsed, 1),
         "audio_hours_per_hour": round(seconds / max(elapsed, 1e-9), 1),

@@ -23,6 +23,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from typing import TypeAlias
 
 import numpy as np
 import tqdm
@@ -237,6 +238,9 @@ def _write_one(path: pathlib.Path, accepted: Sequence[tuple[Item, Verdict]], mou
     return shards.write_shard(path, records())
 
 
+RunJobs: TypeAlias = Callable[[Sequence[tuple], Callable[..., int], int, str], None]
+
+
 def exit_with_parent() -> None:
     """Ends this worker when its parent is killed: an orphan would go on writing beside the restarted run.
 
@@ -341,8 +345,12 @@ def prepare(
     *,
     layout: str = "",
     processes: int = 1,
+    jobs_on: Callable[[pathlib.Path], RunJobs] | None = None,
 ) -> dict:
-    """Prepares a manifest or folder into `output`; the report, which is also written there."""
+    """Prepares a manifest or folder into `output`; the report, which is also written there.
+
+    `jobs_on` gives what runs the jobs, from a folder for its files, in place of `processes` of this machine.
+    """
     started = time.monotonic()
     output = pathlib.Path(output)
     if os.path.realpath(source) in {os.path.realpath(output / name) for name in ("report.json", "refused.jsonl")}:
@@ -353,11 +361,12 @@ def prepare(
     fingerprint = _fingerprint(items, config)
     work = _claim(output, fingerprint)
 
+    run = jobs_on(work / "jobs") if jobs_on else run_jobs
     chunks = [items[start : start + _CHUNK] for start in range(0, len(items), _CHUNK)]
     scans = [work / "scan" / f"{number:06d}.json" for number in range(len(chunks))]
     mouths = work / "mouths"
     todo = [(path, chunk, config, mouths) for path, chunk in zip(scans, chunks, strict=True) if not path.exists()]
-    run_jobs(todo, _scan_chunk, processes, "scan")
+    run(todo, _scan_chunk, processes, "scan")
     verdicts = [Verdict(*row) for path in scans for row in read_json(path)]
     verdicts = _without_duplicates(items, verdicts)
 
@@ -371,7 +380,7 @@ def prepare(
         if not shards.index_path(path).exists():
             own = accepted[number * config.shard_records : (number + 1) * config.shard_records]
             jobs.append((path, own, mouths if config.mouths else None))
-    run_jobs(jobs, _write_one, processes, "pack")
+    run(jobs, _write_one, processes, "pack")
 
     report = _report(items, verdicts, count) | {"fingerprint": fingerprint}
     _write_refused(output / "refused.jsonl", items, verdicts)

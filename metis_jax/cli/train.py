@@ -54,11 +54,17 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _lines(prefix: str, value: Any) -> Iterator[str]:
-    """A `section.field = value` for every leaf, in the order of the fields; values as a shell takes them."""
+    """A `section.field = value` for every leaf, in the order of the fields; values as a shell takes them.
+
+    A model that the experiment does without is a comment: which fields it has is said by an experiment that has it.
+    """
     if isinstance(value, Mapping):
         items = [(f"{prefix}.{name}" if prefix else name, item) for name, item in value.items()]
     elif isinstance(value, tuple) and any(isinstance(item, Mapping) for item in value):
         items = [(f"{prefix}[{place}]", item) for place, item in enumerate(value)]
+    elif value is None:
+        yield f"# {prefix}: none"
+        return
     else:
         text = value if isinstance(value, str) else repr(value)
         plain = text if '"' in text else text.replace("'", '"')  # a shell quotes with the other ones

@@ -7,6 +7,7 @@ Commands that are to run as their users run them take `users_environment` (comma
 """
 
 import atexit
+import functools
 import importlib.util
 import os
 import shutil
@@ -50,4 +51,47 @@ def one_device():
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(jax, "devices", lambda *_: jax.local_devices()[:1])
         patch.setattr(jax, "device_count", lambda *_: 1)
+        yield
+
+
+def _remembered(function, known):
+    """The function, which gives for equal arguments what it gave before; of arrays shapes and types are compared."""
+
+    def key(leaf):
+        if hasattr(leaf, "dtype"):
+            return leaf.shape, leaf.dtype
+        try:
+            hash(leaf)
+        except TypeError:
+            return id(leaf)
+        return leaf
+
+    @functools.wraps(function)
+    def again(*arguments, **options):
+        leaves, tree = jax.tree.flatten((arguments, options))
+        asked = (function, tree, *map(key, leaves))
+        if asked not in known:
+            known[asked] = function(*arguments, **options), leaves  # which must outlive their id
+        return known[asked][0]
+
+    return again
+
+
+_PROGRAMS = {}
+
+
+@pytest.fixture(scope="module")
+def shared_programs():
+    """Runs of one trainer on the same devices share what they trace and compile; which they otherwise make anew."""
+    from metis_jax.training import loop, run, state
+
+    made = {
+        run: ("make_eval_step", "make_layout", "make_train_step", "StateMaker"),
+        loop: ("step_flops",),
+        state: ("make_draw",),
+    }
+    with pytest.MonkeyPatch.context() as patch:
+        for module, names in made.items():
+            for name in names:
+                patch.setattr(module, name, _remembered(getattr(module, name), _PROGRAMS))
         yield

@@ -4,6 +4,7 @@ Adapter weights live under the path component `lora` beside the kernel they adap
 `merge_lora` can tell them apart by path alone.
 """
 
+import functools
 from collections.abc import Callable
 
 import flax
@@ -35,17 +36,23 @@ def gathered(parameter: Array, *axes: str | None) -> Array:
     devices store (a reduce-scatter).  The backward pass gathers again where the policy's `remat` says so; with "none"
     every layer's whole weights are kept until then.
     """
-    stored = fitting(axes, parameter.shape)
+    return _gathered(parameter, axes)
 
-    @jax.custom_vjp
-    def whole(parameter: Array) -> Array:
-        return nn.with_logical_constraint(parameter, tuple(None if axis in STORED_SPLIT else axis for axis in axes))
 
-    def backward(_: None, gradient: Array) -> tuple[Array]:
-        return (nn.with_logical_constraint(gradient, stored),)
+@functools.partial(jax.custom_vjp, nondiff_argnums=(1,))
+def _gathered(parameter: Array, axes: tuple[str | None, ...]) -> Array:
+    return nn.with_logical_constraint(parameter, tuple(None if axis in STORED_SPLIT else axis for axis in axes))
 
-    whole.defvjp(lambda parameter: (whole(parameter), None), backward)
-    return whole(parameter)
+
+def _forward(parameter: Array, axes: tuple[str | None, ...]) -> tuple[Array, None]:
+    return _gathered(parameter, axes), None
+
+
+def _backward(axes: tuple[str | None, ...], _: None, gradient: Array) -> tuple[Array]:
+    return (nn.with_logical_constraint(gradient, fitting(axes, gradient.shape)),)
+
+
+_gathered.defvjp(_forward, _backward)
 
 
 class Dense(nn.Module):

@@ -6,7 +6,7 @@ checkpoint.  A run finds them again where it found them first, and `fingerprint`
 
 import dataclasses
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import flax
@@ -98,16 +98,11 @@ def materialize(
         wanted = flax.traverse_util.flatten_dict(tree, sep="/")
         places = flax.traverse_util.flatten_dict(shardings[name], sep="/")
         given = initial.get(name, {})
-        missing = frozenset(wanted) - set(given)
-
-        def draw(k: Key[Array, ""], name: str = name, missing: frozenset[str] = missing) -> dict[str, Array]:
-            leaves = flax.traverse_util.flatten_dict(unboxed(init_component(trainer, name, k)), sep="/")
-            return {path: leaf for path, leaf in leaves.items() if path in missing}
-
+        missing = {path: places[path] for path in wanted if path not in given}
         # The key depends on the component's name, so that one more component does not redraw the others.
         seed = jax.random.fold_in(key, zlib.crc32(name.encode()))
-        leaves = jax.jit(draw, out_shardings={path: places[path] for path in missing})(seed) if missing else {}
-        for path in wanted.keys() - missing:
+        leaves = make_draw(trainer, name, missing)(seed) if missing else {}
+        for path in wanted.keys() - missing.keys():
             leaves[path] = to_devices(np.asarray(given[path], wanted[path].dtype), places[path])
         if name in half_precision:
             for path, leaf in leaves.items():
@@ -115,6 +110,18 @@ def materialize(
                     leaves[path] = leaf.astype(jnp.bfloat16)
         result[name] = flax.traverse_util.unflatten_dict(leaves, sep="/")
     return result
+
+
+def make_draw(
+    trainer: Trainer, name: str, shardings: Mapping[str, jax.sharding.Sharding]
+) -> Callable[[Key[Array, ""]], dict[str, Array]]:
+    """(key) -> {path joined by "/": leaf} of a component's variables, of those that `shardings` places alone."""
+
+    def draw(key: Key[Array, ""]) -> dict[str, Array]:
+        leaves = flax.traverse_util.flatten_dict(unboxed(init_component(trainer, name, key)), sep="/")
+        return {path: leaves[path] for path in shardings}
+
+    return jax.jit(draw, out_shardings=dict(shardings))
 
 
 def check_initial(layout: Layout, initial: Mapping[str, Mapping[str, np.ndarray]]) -> dict[str, int]:
@@ -164,6 +171,7 @@ class StateMaker:
             moments={name: moment_shardings(self.shapes.moments[name], places[name], mesh) for name in places},
             ema=places if ema else {},
         )
+        self._first = jax.jit(self._begin, out_shardings=self.shardings)
 
     def _begin(self, params: Params) -> TrainState:
         return TrainState(
@@ -175,7 +183,7 @@ class StateMaker:
 
     def begin(self, params: Params) -> TrainState:
         """The state at step 0."""
-        return jax.jit(self._begin, out_shardings=self.shardings)(params)
+        return self._first(params)
 
     def target(self) -> TrainState:
         """Shapes with shardings: what a checkpoint is restored into."""

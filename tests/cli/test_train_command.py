@@ -23,7 +23,7 @@ TRAINED = ("ssl_encoder", "semantic_codec", "acoustic_codec", "s2a_full", "finet
 KINDS = {"periods": (2,), "window_lengths": (512,)}
 FEW_DISCRIMINATORS = tuple(f"--config.model.discriminators.{kind}={sizes}" for kind, sizes in KINDS.items())
 
-pytestmark = pytest.mark.usefixtures("one_device")
+pytestmark = pytest.mark.usefixtures("one_device", "shared_programs")
 
 
 @pytest.fixture(autouse=True)

@@ -236,6 +236,7 @@ extract(sys.argv[1], sys.argv[2], FakeEncoder(pause=0.02), ExtractConfig(chunk=4
 """
 
 
+@pytest.mark.slow
 def test_killed_at_any_moment_it_ends_with_the_same_shards(audio_shards, tmp_path):
     many = tmp_path / "in"
     many.mkdir()

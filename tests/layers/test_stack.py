@@ -1,4 +1,5 @@
 import dataclasses
+import functools
 
 import flax.linen as nn
 import jax
@@ -20,12 +21,15 @@ def model(config=CONFIG, **policy):
     return MaskedTransformer(config, Policy(**policy))
 
 
+@functools.partial(jax.jit, static_argnums=1)
 def run(params, module):
     return module.apply({"params": params}, INPUT, TIME, deterministic=True)
 
 
+@functools.cache
 def scanned_params():
-    return nn.unbox(model().init(jax.random.key(1), INPUT, TIME, deterministic=True))["params"]
+    init = jax.jit(lambda key: nn.unbox(model().init(key, INPUT, TIME, deterministic=True)))
+    return init(jax.random.key(1))["params"]
 
 
 def test_scanned_equals_unrolled_and_layouts_convert_both_ways():
@@ -40,7 +44,7 @@ def test_remat_changes_neither_outputs_nor_gradients():
     params = scanned_params()
 
     def gradient(**policy):
-        return jax.grad(lambda p: jnp.sum(jnp.square(run(p, model(**policy)))))(params)
+        return jax.jit(jax.grad(lambda p: jnp.sum(jnp.square(run(p, model(**policy))))))(params)
 
     plain = gradient()
     for remat in ("full", "dots"):
@@ -62,7 +66,7 @@ def test_sequences_in_one_row_do_not_see_each_other():
     other = Sequences.one(-2 * X[:, :4], jnp.array([2, 4], jnp.int32))
 
     def hidden(sequences):
-        return model().apply({"params": params}, sequences, TIME, deterministic=True)
+        return jax.jit(lambda: model().apply({"params": params}, sequences, TIME, deterministic=True))()
 
     both = hidden(INPUT.before(other))
     for alone, found in ((INPUT, both[:, :5]), (other, both[:, 5:])):

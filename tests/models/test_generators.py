@@ -1,6 +1,7 @@
 """Both generators: padding, prefixes, adapters, published sizes.  Parity with the release is in tests/convert."""
 
 import dataclasses
+import functools
 import math
 
 import flax.linen as nn
@@ -19,13 +20,22 @@ TINY = dataclasses.replace(SIZES["tiny"][SemanticGeneratorConfig], phone_vocabul
 TINY_ACOUSTIC = SIZES["tiny"][AcousticGeneratorConfig]
 
 
-def init(model, tokens):
-    variables = nn.unbox(jax.jit(lambda key: model.init(key, tokens, method="init_all"))(jax.random.key(0)))
-    # Initial values hide mistakes: zero gates and biases, unit scales.  Move every leaf.
-    leaves, treedef = jax.tree.flatten(variables)
-    keys = jax.random.split(jax.random.key(1), len(leaves))
-    moved = [leaf + 0.1 * jax.random.normal(key, leaf.shape) for leaf, key in zip(leaves, keys, strict=True)]
-    return treedef.unflatten(moved)
+def drawn(model, tokens):
+    """Variables by numpy, without a program to compile; no leaf is where it would begin, as zeros hide mistakes."""
+    draw = np.random.default_rng(1)
+
+    def leaf(path, like):
+        is_scale = [key.key for key in path][-2:] == ["scale", "bias"]
+        return jnp.asarray(is_scale + 0.1 * draw.normal(size=like.shape), like.dtype)
+
+    shapes = jax.eval_shape(lambda key: model.init(key, tokens, method="init_all"), jax.random.key(0))
+    return jax.tree_util.tree_map_with_path(leaf, nn.unbox(shapes))
+
+
+@functools.cache
+def applied(model, method=None):
+    """The jitted `apply`; tests that ask alike share what is compiled."""
+    return jax.jit(functools.partial(model.apply, method=method))
 
 
 def pad(x, t):
@@ -35,7 +45,7 @@ def pad(x, t):
 @pytest.fixture(scope="module", params=[False, True], ids=["counted", "spread"])
 def semantic(request):
     model = SemanticGenerator(dataclasses.replace(TINY, spread_phones=request.param))
-    return model, init(model, jnp.zeros((1, 4), jnp.int32))
+    return model, drawn(model, jnp.zeros((1, 4), jnp.int32))
 
 
 def semantic_inputs(seed, t, p):
@@ -51,7 +61,7 @@ def semantic_inputs(seed, t, p):
 @pytest.mark.parametrize("seed", [0, 1])
 def test_semantic_padding_and_neighbours_change_nothing(semantic, seed):
     model, variables = semantic
-    forward = jax.jit(model.apply)
+    forward = applied(model)
     shapes = [(9, 4), (14, 7), (5, 0)]
     rows = [semantic_inputs(10 * seed + i, t, p) for i, (t, p) in enumerate(shapes)]
     time = jnp.array([0.2, 0.7, 1.0])
@@ -91,7 +101,7 @@ def test_masked_tokens_are_invisible(semantic):
     is_masked = jnp.arange(8)[None, :] >= 4
 
     def hidden(tokens):
-        return model.apply(variables, tokens, is_masked, jnp.ones((1,)), lengths=jnp.array([8], jnp.int32))
+        return applied(model)(variables, tokens, is_masked, jnp.ones((1,)), lengths=jnp.array([8], jnp.int32))
 
     changed = jnp.where(is_masked, 0, inputs["tokens"])
     np.testing.assert_array_equal(hidden(inputs["tokens"]), hidden(changed))
@@ -102,19 +112,19 @@ def test_spread_phones_stand_where_they_are_spoken():
     """As given positions: each phone at the middle of its even share of the row's own frames."""
     model = SemanticGenerator(dataclasses.replace(TINY, spread_phones=True))
     inputs = {name: jnp.asarray(value) for name, value in semantic_inputs(5, 12, 3).items()}
-    variables = init(model, jnp.zeros((1, 4), jnp.int32))
+    variables = drawn(model, jnp.zeros((1, 4), jnp.int32))
     row = (inputs["tokens"], inputs["is_masked"], jnp.ones((1,)))
     given = {"lengths": jnp.array([12], jnp.int32), "phones": inputs["phones"]}
     positions = jnp.concatenate([jnp.array([1.5, 5.5, 9.5]), jnp.arange(12.0)])[None, :]
-    spread = model.apply(variables, *row, **given)
-    counted = SemanticGenerator(TINY)
-    np.testing.assert_allclose(spread, counted.apply(variables, *row, **given, positions=positions), atol=1e-6)
-    assert not np.allclose(spread, counted.apply(variables, *row, **given), atol=1e-3)
+    run, counted = applied(model), applied(SemanticGenerator(TINY))
+    spread = run(variables, *row, **given)
+    np.testing.assert_allclose(spread, counted(variables, *row, **given, positions=positions), atol=1e-6)
+    assert not np.allclose(spread, counted(variables, *row, **given), atol=1e-3)
     known = jnp.array([[0.5, 3.5, 9.0]])
     positions = jnp.concatenate([known[0], jnp.arange(12.0)])[None, :]
-    aligned = model.apply(variables, *row, **given, phone_positions=known)
-    np.testing.assert_allclose(aligned, counted.apply(variables, *row, **given, positions=positions), atol=1e-6)
-    unknown = model.apply(variables, *row, **given, phone_positions=jnp.full((1, 3), -1.0))
+    aligned = run(variables, *row, **given, phone_positions=known)
+    np.testing.assert_allclose(aligned, counted(variables, *row, **given, positions=positions), atol=1e-6)
+    unknown = run(variables, *row, **given, phone_positions=jnp.full((1, 3), -1.0))
     np.testing.assert_array_equal(unknown, spread)
 
 
@@ -146,7 +156,7 @@ def test_bfloat16_stays_close(semantic):
             )
             return module.logits(hidden)
 
-        return model.apply(variables, method=run)
+        return jax.jit(functools.partial(model.apply, method=run))(variables)
 
     exact = logits(model)
     rounded = logits(SemanticGenerator(model.config, Policy(dtype="bfloat16")))
@@ -157,7 +167,7 @@ def test_bfloat16_stays_close(semantic):
 
 def test_acoustic_padding_and_neighbours_change_nothing():
     model = AcousticGenerator(TINY_ACOUSTIC)
-    variables = init(model, jnp.zeros((1, 4, TINY_ACOUSTIC.num_levels), jnp.int32))
+    variables = drawn(model, jnp.zeros((1, 4, TINY_ACOUSTIC.num_levels), jnp.int32))
     draw = np.random.default_rng(0)
     levels = jnp.array([0, 3], jnp.int32)
     lengths = [7, 12]
@@ -173,7 +183,7 @@ def test_acoustic_padding_and_neighbours_change_nothing():
     time = jnp.array([0.4, 0.9])
 
     def hidden(semantic, tokens, masked, prompt, level, time, lengths):
-        return model.apply(variables, semantic, tokens, level, masked, prompt, time, lengths=lengths)
+        return applied(model)(variables, semantic, tokens, level, masked, prompt, time, lengths=lengths)
 
     batch = [jnp.asarray(np.concatenate([pad(row[i], 15) for row in rows])) for i in range(4)]
     together = hidden(*batch, levels, time, jnp.array(lengths, jnp.int32))
@@ -187,13 +197,13 @@ def test_acoustic_sees_what_it_may_see():
     """Levels below are seen everywhere, the level itself where unmasked, levels above in the prompt alone."""
     model = AcousticGenerator(TINY_ACOUSTIC)
     q = TINY_ACOUSTIC.num_levels
-    variables = init(model, jnp.zeros((1, 4, q), jnp.int32))
+    variables = drawn(model, jnp.zeros((1, 4, q), jnp.int32))
     is_prompt = jnp.arange(6)[None, :] < 2
     is_masked = jnp.arange(6)[None, :] >= 4
     level = jnp.array([2], jnp.int32)
 
     def embedded(tokens):
-        return model.apply(variables, tokens, level, is_masked, is_prompt, method="embed_tokens")
+        return applied(model, "embed_tokens")(variables, tokens, level, is_masked, is_prompt)
 
     base = embedded(jnp.zeros((1, 6, q), jnp.int32))
     for frame in range(6):
@@ -244,21 +254,21 @@ def test_lora_parameter_counts(rank, expected):
 def test_semantic_tables_of_a_rank_are_products():
     tokens = jnp.arange(6, dtype=jnp.int32)[None]
     low = SemanticGenerator(dataclasses.replace(TINY, table_rank=5))
-    variables = init(low, tokens)
+    variables = drawn(low, tokens)
     params = dict(variables["params"])
     embedding, inward, outward = (params.pop(name) for name in ("token_embedding", "to_codes", "to_logits"))
     params["token_embedding"] = {"table": embedding["table"] @ embedding["projection"]["kernel"]}
     params["to_logits"] = {"kernel": inward["kernel"] @ outward["kernel"], "bias": outward["bias"]}
-    expected = SemanticGenerator(TINY).apply({"params": params}, tokens, method="init_all")
-    np.testing.assert_allclose(low.apply(variables, tokens, method="init_all"), expected, rtol=1e-4, atol=1e-4)
+    expected = applied(SemanticGenerator(TINY), "init_all")({"params": params}, tokens)
+    np.testing.assert_allclose(applied(low, "init_all")(variables, tokens), expected, rtol=1e-4, atol=1e-4)
 
 
 def test_acoustic_tables_of_a_rank_are_products():
     tokens = jnp.zeros((1, 6, TINY_ACOUSTIC.num_levels), jnp.int32)
     low = AcousticGenerator(dataclasses.replace(TINY_ACOUSTIC, semantic_rank=5))
-    variables = init(low, tokens)
+    variables = drawn(low, tokens)
     params = dict(variables["params"])
     embedding = params.pop("semantic_embedding")
     params["semantic_embedding"] = {"table": embedding["table"] @ embedding["projection"]["kernel"]}
-    expected = AcousticGenerator(TINY_ACOUSTIC).apply({"params": params}, tokens, method="init_all")
-    np.testing.assert_allclose(low.apply(variables, tokens, method="init_all"), expected, rtol=1e-4, atol=1e-4)
+    expected = applied(AcousticGenerator(TINY_ACOUSTIC), "init_all")({"params": params}, tokens)
+    np.testing.assert_allclose(applied(low, "init_all")(variables, tokens), expected, rtol=1e-4, atol=1e-4)

@@ -21,7 +21,7 @@ from metis_jax.weights.bundle import Bundle
 from metis_jax.weights.bundle_writer import write_bundle
 from metis_jax.weights.identity import OtherEncoder
 
-pytestmark = pytest.mark.usefixtures("one_device")
+pytestmark = pytest.mark.usefixtures("one_device", "shared_programs")
 GENERATOR = COMPONENTS["semantic_generator"]
 ADAPTERS_ONLY = ((r"params/.*/lora/(down|up)", True), (r"params/condition_adapter/.*", True), (r".*", False))
 

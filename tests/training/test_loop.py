@@ -26,7 +26,7 @@ from metis_jax.training.metrics import Writer
 from metis_jax.training.run import _check_frozen, digest, start_run
 from metis_jax.weights.bundle_writer import write_bundle
 
-pytestmark = pytest.mark.usefixtures("one_device")
+pytestmark = pytest.mark.usefixtures("one_device", "shared_programs")
 
 
 def config(**changes) -> TrainConfig:

@@ -14,7 +14,7 @@ from metis_jax.training import loop
 from metis_jax.training.checkpoint import Checkpoints
 from metis_jax.training.loop import train
 
-pytestmark = pytest.mark.usefixtures("one_device")
+pytestmark = pytest.mark.usefixtures("one_device", "shared_programs")
 
 
 def write(folder, count: int, first: int = 0) -> tuple[str, ...]:

@@ -110,6 +110,7 @@ def contents(folder: pathlib.Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in sorted(folder.iterdir()) if path.name.startswith("part-")}
 
 
+@pytest.mark.slow
 def test_killed_at_any_moment_it_ends_with_the_same_shards(tmp_path):
     small_corpus(tmp_path / "in", 240)
     config = PrepareConfig(shard_records=4)
@@ -167,6 +168,7 @@ def _dies(*job):
     os.kill(os.getpid(), signal.SIGKILL)
 
 
+@pytest.mark.slow
 def test_a_worker_that_is_killed_is_one_line(tmp_path, capsys, monkeypatch):
     small_corpus(tmp_path / "in", 2)
     monkeypatch.setattr("metis_jax.data.corpus.prepare._CHUNK", 1)

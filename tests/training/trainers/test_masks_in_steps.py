@@ -1,6 +1,7 @@
 """The trainers ask for the masks, prompts and levels of the papers; the samplers have tests of their own."""
 
 import dataclasses
+import functools
 
 import flax.linen as nn
 import jax
@@ -22,14 +23,21 @@ from metis_jax.training.trainers.masking import draw_masks
 from metis_jax.training.trainers.semantic_generator import SemanticGeneratorTrainer
 
 
-def params_of(name: str):
+def layout_of(name: str):
     trainer, optimizers = mini.trainer_and_optimizers(name)
-    layout = make_layout(trainer, optimizers, make_mesh(MeshConfig(), jax.devices()[:1]))
+    return trainer, make_layout(trainer, optimizers, make_mesh(MeshConfig(), jax.devices()[:1]))
+
+
+@functools.cache
+def fine_tuning():
+    """The trainer, its parameters, and its jitted `targets`."""
+    trainer, layout = layout_of("finetune")
     key = jax.random.key(0)
-    return trainer, all_params(
+    params = all_params(
         materialize(trainer, key, layout.trainable, layout.trainable_shardings, {}),
         materialize(trainer, key, layout.frozen, layout.frozen_shardings, {}),
     )
+    return trainer, params, jax.jit(trainer.targets)
 
 
 def asked_of_masks(monkeypatch, module, name: str, **extra):
@@ -41,9 +49,10 @@ def asked_of_masks(monkeypatch, module, name: str, **extra):
         return draw_masks(key, lengths, t, **options)
 
     monkeypatch.setattr(module, "draw_masks", recorded)
-    trainer, params = params_of(name)
+    trainer, layout = layout_of(name)
     batch = jax.tree.map(jnp.asarray, mini.batch_for(name) | extra)
-    jax.eval_shape(lambda: trainer.loss(params, batch, jax.random.key(3), deterministic=False).mean)
+    params = all_params(layout.trainable, layout.frozen)
+    jax.eval_shape(lambda params: trainer.loss(params, batch, jax.random.key(3), deterministic=False).mean, params)
     (options,) = asked
     return options
 
@@ -114,8 +123,8 @@ def test_a_bare_row_is_what_the_second_pass_of_guidance_sees(monkeypatch):
     """Training on rows without prompt and phones and both passes of decoding give the same hidden states."""
     config = dataclasses.replace(mini.ADAPTED, phone_vocabulary=9)
     trainer = SemanticGeneratorTrainer(generator=config, prompt_probability=0.0)
-    variables = trainer._model.init(jax.random.key(0), jnp.zeros((1, 2), jnp.int32), method="init_all")
-    variables = nn.unbox(variables)
+    none = jnp.zeros((1, 2), jnp.int32)
+    variables = jax.jit(lambda key: nn.unbox(trainer._model.init(key, none, method="init_all")))(jax.random.key(0))
     variables["params"]["condition_adapter"]["gate"] = jnp.ones((1,))
     b, t, rng = 3, 12, np.random.default_rng(0)
     batch = {
@@ -184,9 +193,9 @@ def test_a_text_that_guides_an_extraction_is_left_out_by_itself_too():
 
 def test_prompt_and_target_tokens_are_those_that_inference_finds():
     """Each wave is encoded by itself, as `Metis.encode_prompt` does, and the condition with both in one."""
-    trainer, params = params_of("finetune")
+    _, params, targets = fine_tuning()
     batch = {name: jnp.asarray(x) for name, x in mini.batch_for("finetune").items()}
-    tokens, condition = jax.jit(trainer.targets)(params, batch)
+    tokens, condition = targets(params, batch)
 
     @jax.jit
     def encode(wave, lengths):
@@ -216,20 +225,21 @@ def test_prompt_and_target_tokens_are_those_that_inference_finds():
 
 def test_a_row_without_waves_has_finite_features():
     """Rows of other tasks bring no source and no prompt: zeros of length zero must not spoil the batch's gradient."""
-    trainer, params = params_of("finetune")
+    _, params, targets = fine_tuning()
     batch = mini.batch_for("finetune")
     batch["source"][1], batch["source_lengths"][1], batch["has_source"][1] = 0, 0, False
     batch = {name: jnp.asarray(x) for name, x in batch.items()}
-    _, condition = jax.jit(trainer.targets)(params, batch)
+    _, condition = targets(params, batch)
     assert np.isfinite(condition).all()
 
 
 def test_a_row_without_a_condition_does_not_see_it():
-    trainer, params = params_of("lora")
-    variables = params["semantic_generator"]
+    _, params, _ = fine_tuning()
     # The gate starts at zero; open it, so that a condition could be seen.
-    variables["params"]["condition_adapter"]["gate"] = jnp.ones((1,))
-    model = SemanticGenerator(mini.ADAPTED, lora=trainer.lora)
+    own = params["semantic_generator"]["params"]
+    adapter = own["condition_adapter"] | {"gate": jnp.ones((1,))}
+    variables = {"params": own | {"condition_adapter": adapter}}
+    model = SemanticGenerator(mini.ADAPTED)
     tokens = jnp.zeros((2, 6), jnp.int32)
 
     @jax.jit

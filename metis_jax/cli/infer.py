@@ -78,6 +78,7 @@ def _flags() -> flags.FlagValues:
     )
     for name, help in _INPUTS.items():
         flags.DEFINE_string(name, None, help, short_name="o" if name == "output" else None, flag_values=values)
+    flags.DEFINE_integer("face", None, "Which of several faces in the video, from 1 on (l2s).", flag_values=values)
     flags.DEFINE_float("seconds", None, "How long the text takes (tts).", flag_values=values)
     flags.DEFINE_float("speed", None, "In place of --seconds: times as fast as the prompt.", flag_values=values)
     flags.DEFINE_enum("length", None, list(LENGTH_RULES), "What chooses the length (tts).", flag_values=values)

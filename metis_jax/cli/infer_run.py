@@ -150,7 +150,7 @@ class InferRun:
             return _Ready(prompt, wave)
         if job.script is not None:
             return _Ready(prompt, self._metis.plan(self._with_prompt_words(job.script, job.prompt), prompt))
-        return _Ready(prompt, self._metis.read_lips(job.video or job.features, prompt))
+        return _Ready(prompt, self._metis.read_lips(job.video or job.features, face=job.face))
 
     def _with_prompt_words(self, script: Script, prompt: str) -> Script:
         """The script, with what the prompt in a file is heard to say where it does not tell."""
@@ -160,7 +160,7 @@ class InferRun:
 
     def _decode(self, items: Sequence[_Ready]) -> list[Speech]:
         prompts, inputs = [item.prompt for item in items], [item.input for item in items]
-        passes = sum(len(one.parts) if isinstance(one, Plan) else 1 for one in inputs)
+        passes = sum(map(self._passes, inputs, prompts))
         with _bar(passes * self._metis.steps_per_pass(self._settings), "steps") as advance:
             if self._task == "tts":
                 return self._metis.speak(inputs, prompts, settings=self._settings, progress=advance)
@@ -175,6 +175,12 @@ class InferRun:
                 settings=self._settings,
                 progress=advance,
             )
+
+    def _passes(self, one: Wave | Plan | np.ndarray, prompt: Prompt) -> int:
+        """How many passes through both stages an input takes."""
+        if isinstance(one, np.ndarray):
+            return self._metis.lip_passes(one, prompt)
+        return len(one.parts) if isinstance(one, Plan) else 1
 
     def _write(self, job: Request, speech: Speech) -> None:
         with files.write_wave(job.output, CODEC_RATE) as writer:

@@ -38,7 +38,7 @@ KEYS_OF = {
     "tse": Keys(("source", "output", "prompt"), _WORDS),
     "vc": Keys(("source", "output", "prompt")),
     "tts": Keys(("output", "prompt"), tuple(_SCRIPT)),
-    "l2s": Keys(("features", "output"), ("prompt", "video", "output_video")),
+    "l2s": Keys(("features", "output"), ("prompt", "video", "face", "output_video")),
 }
 INPUTS = ("source", "prompt", "features", "video")
 KEYS = tuple(dict.fromkeys(key for keys in KEYS_OF.values() for key in keys.all))
@@ -54,6 +54,7 @@ class Request:
     script: Script | None = None
     features: str | None = None
     video: str | None = None
+    face: int = 1
     output_video: str | None = None
 
     @property
@@ -129,7 +130,7 @@ def make_request(entry: Mapping[str, Any], task: str, named: Callable[[str], str
             raise ValueError(f"unknown key {key!r}; a job of task {task} has {', '.join(allowed)}")
         if key not in allowed:
             raise ValueError(f"task {task} takes no {key}")
-        wanted = _SCRIPT.get(key, str)
+        wanted = {"face": float, **_SCRIPT}.get(key, str)
         if not isinstance(value, wanted):
             raise ValueError(f"{key} is {value!r}; expected {wanted.__name__}")
         if isinstance(value, str) and "\0" in value:
@@ -137,6 +138,8 @@ def make_request(entry: Mapping[str, Any], task: str, named: Callable[[str], str
     if task == "tts" and not (entry.get("text") or entry.get("phones")):
         raise ValueError(f"task tts needs {named('text')}" if "text" not in entry else "text is empty")
     files.check_output(entry["output"])
+    if "face" in entry:
+        entry["face"] = _face(entry, named)
     if "output_video" in entry:
         _check_output_video(entry, named)
     for key in INPUTS:
@@ -152,6 +155,14 @@ def make_request(entry: Mapping[str, Any], task: str, named: Callable[[str], str
             raise ValueError(f"{key} is given without a text; give {named('text')} too")
     script = Script(**said) if has_text else None
     return Request(script=script, **{key: value for key, value in entry.items() if key not in _SCRIPT})
+
+
+def _face(entry: Mapping[str, Any], named: Callable[[str], str]) -> int:
+    if "video" not in entry or not is_video(entry["video"]):
+        raise ValueError(f"{named('face')} needs {named('video')}, a video with faces")
+    if entry["face"] < 1 or entry["face"] % 1:
+        raise ValueError(f"face is {entry['face']:g}; faces are counted from 1, the most prominent")
+    return int(entry["face"])
 
 
 def _check_output_video(entry: Mapping[str, Any], named: Callable[[str], str]) -> None:

@@ -15,6 +15,8 @@ from metis_jax.video.mouths import CROP, read_mouths
 Lips: TypeAlias = str | os.PathLike | np.ndarray
 
 _FEATURES, _CROPS = ".npy", ".npz"
+_WINDOW, _OVERLAP = 750, 100  # pictures that an encoder sees at once, 30 s, and those that two windows share
+_MOST = 90_000  # pictures of a video, an hour: their crops take 700 MB
 
 
 def is_video(path: str | os.PathLike) -> bool:
@@ -29,15 +31,15 @@ def needs_sight(lips: Any) -> bool:
     return lips.ndim == 3 if isinstance(lips, np.ndarray) else Path(lips).suffix.lower() != _FEATURES
 
 
-def read_lips(lips: Any, *, most: int | None = None) -> np.ndarray:
+def read_lips(lips: Any, *, face: int = 1) -> np.ndarray:
     """Features [t, c] or mouth crops [t, 88, 88]: those of an `.npy`, `crops` of an `.npz`, or the crops of a video.
 
-    InputError or VideoError, one line, for a file that has none, or for a video of more than `most` pictures.
+    InputError or VideoError, one line, for a file that has none, or for a video of more than an hour.
     """
     if isinstance(lips, np.ndarray):
         return _crops(lips, "lips") if needs_sight(lips) else lips
     if is_video(lips):
-        return read_mouths(lips, most=most).crops
+        return read_mouths(lips, face=face, most=_MOST).crops
     if not needs_sight(lips):
         return finite_floats(read_array(lips), str(lips)).astype(np.float32)
     arrays = read_arrays(lips)
@@ -63,10 +65,25 @@ def _crops(crops: np.ndarray, name: str) -> UInt8[np.ndarray, "t s s"]:
 
 
 def lip_features(engine: Engine, lips: Sequence[np.ndarray]) -> list[Float[np.ndarray, "_ c"]]:
-    """Features of what `read_lips` gives, those of crops by the bundle's visual encoder."""
+    """Features of what `read_lips` gives, those of crops by the bundle's visual encoder, in windows that overlap."""
     crops = [one for one in lips if needs_sight(one)]
-    made = iter(engine.visual_features(crops) if crops else [])
-    return [next(made) if needs_sight(one) else one for one in lips]
+    windows = [_windows(len(one)) for one in crops]
+    cut = [one[window.start : window.stop] for one, own in zip(crops, windows, strict=True) for window in own]
+    made = iter(engine.visual_features(cut) if cut else [])
+    joined = iter([_joined([next(made) for _ in own]) for own in windows])
+    return [next(joined) if needs_sight(one) else one for one in lips]
+
+
+def _windows(pictures: int) -> list[range]:
+    starts = range(0, max(pictures - _OVERLAP, 1), _WINDOW - _OVERLAP)
+    return [range(start, min(start + _WINDOW, pictures)) for start in starts]
+
+
+def _joined(windows: Sequence[Float[np.ndarray, "_ c"]]) -> Float[np.ndarray, "t c"]:
+    """Each window gives the half of an overlap in which it sees more to either side."""
+    half = _OVERLAP // 2
+    begun = [windows[0], *(one[half:] for one in windows[1:])]
+    return np.concatenate([*(one[: half - _OVERLAP] for one in begun[:-1]), begun[-1]])
 
 
 def doubled(features: Float[np.ndarray, "t c"]) -> Float[np.ndarray, "u c"]:

@@ -365,28 +365,31 @@ class Metis:
         is_one = not is_list(lips)
         given = [lips] if is_one else list(lips)
         voices = self._voices(prompt, len(given))
-        read = [self.read_lips(one, voice) for one, voice in zip(given, voices, strict=True)]
-        passes = []
-        for video, voice in zip(lip_features(self.engine, read), voices, strict=True):
-            unseen = np.zeros((len(voice.semantic), video.shape[1]), np.float32)
-            condition = np.concatenate([unseen, doubled(video)])
-            job = SemanticJob(voice.semantic, len(condition), seed_of(settings, 0), condition=condition)
-            passes.append(Pass.behind(voice, job))
-        speech = self._passes.speech("l2s", passes, settings, progress)
-        return speech[0] if is_one else speech
+        read = [self.read_lips(one) for one in given]
+        seen = list(zip(map(doubled, lip_features(self.engine, read)), voices, strict=True))
+        # What fits a window shares batches; what does not goes by itself.
+        short = [i for i, (features, voice) in enumerate(seen) if self._passes.lip_windows(len(features), voice) == 1]
+        passes = [self._passes.of_lips(*seen[i], settings) for i in short]
+        speech = dict(zip(short, self._passes.speech("l2s", passes, settings, progress), strict=True))
+        for i, (features, voice) in enumerate(seen):
+            if i not in speech:
+                speech[i] = self._passes.lips(features, voice, settings, progress)
+        return speech[0] if is_one else [speech[i] for i in range(len(seen))]
 
-    def read_lips(self, lips: Any, prompt: Prompt) -> np.ndarray:
-        """Features, or mouth crops, that `lip_read` takes in front of a prompt; ValueError where it can not."""
-        known, most = len(prompt.semantic), self._passes.windows.frames
+    def read_lips(self, lips: Any, *, face: int = 1) -> np.ndarray:
+        """Features, or mouth crops, that `lip_read` takes; ValueError where it can not.
+
+        Of a video with several faces `face` is which one, see `video.mouths.follow`.
+        """
         if needs_sight(lips):
             self.engine.require_sight()
-        read = read_lips(lips, most=(most - known) // 2)
+        read = read_lips(lips, face=face)
         check_lips(read, width=self.engine.generator_config("l2s").condition_width)
-        if (frames := known + 2 * len(read)) > most:
-            raise ValueError(
-                f"prompt and speech are {frames / FRAME_RATE:.1f} s long; at most {most / FRAME_RATE:g} s fit"
-            )
         return read
+
+    def lip_passes(self, lips: np.ndarray, prompt: Prompt) -> int:
+        """How many passes `progress` hears of for lips that were read."""
+        return self._passes.lip_windows(2 * len(lips), prompt)
 
     def stream(
         self,

@@ -1,7 +1,8 @@
 """Through both stages: a source that fits a window in one pass, a longer one window by window, its pieces joined."""
 
+import contextlib
 import dataclasses
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from fractions import Fraction
 from typing import Any
@@ -11,12 +12,12 @@ import numpy as np
 from metis_jax.audio.files import Stream, Wave
 from metis_jax.audio.voice import match_pitch
 from metis_jax.audio.waves import fit, resample
-from metis_jax.clock import CODEC_HOP, CODEC_RATE, SSL_HOP, SSL_RATE, ssl_frames, ssl_samples
+from metis_jax.clock import CODEC_HOP, CODEC_RATE, FRAME_RATE, SSL_HOP, SSL_RATE, ssl_frames, ssl_samples
 from metis_jax.inference.buckets import FRAME_BUCKETS
 from metis_jax.inference.engine import Engine, Progress
 from metis_jax.inference.jobs import AcousticJob, Seed, SemanticJob
 from metis_jax.inference.settings import Prompt, Settings, Speech
-from metis_jax.inference.windows import Continuation, WindowPlan, faded
+from metis_jax.inference.windows import Continuation, Window, WindowPlan, faded
 from metis_jax.types import Float, Int
 
 OWN_VOICE_FRAMES = 250  # of a source, in which its voice is heard
@@ -86,6 +87,39 @@ class Passes:
             found.append(Pass(job, np.concatenate([voice.acoustic, done.acoustic]), own))
         return found
 
+    def of_lips(
+        self,
+        seen: Float[np.ndarray, "t c"],
+        voice: Prompt,
+        settings: Settings,
+        *,
+        done: Continuation | None = None,
+        window: int = 0,
+    ) -> Pass:
+        """Lip features at the frame rate, behind a prompt whose lips are not shown and what is done already."""
+        done = self._nothing() if done is None else done
+        condition = np.concatenate([np.zeros((len(voice.semantic), seen.shape[1]), np.float32), seen])
+        known = np.concatenate([voice.semantic, done.semantic])
+        job = SemanticJob(known, len(condition), seed_of(settings, window), condition=condition)
+        return Pass(job, np.concatenate([voice.acoustic, done.acoustic]), voice.acoustic[:0])
+
+    def lip_windows(self, frames: int, voice: Prompt) -> int:
+        """How many windows lip features of so many frames take."""
+        return self.windows.count(frames, samples=self.windows.frames - len(voice.semantic), hop=1)
+
+    def lips(
+        self, seen: Float[np.ndarray, "t c"], voice: Prompt, settings: Settings, progress: Progress | None
+    ) -> Speech:
+        """Speech of lip features that are longer than a window."""
+        windows = self.windows.cut([seen], samples=self.windows.frames - len(voice.semantic), hop=1)
+
+        def entered(window: Window, done: Continuation, index: int) -> Pass:
+            return self.of_lips(window.samples, voice, settings, done=done, window=index)
+
+        whole = Fraction(len(seen), FRAME_RATE)
+        pieces = self._windowed("l2s", windows, entered, lambda: whole, settings, progress, contextlib.nullcontext())
+        return joined(list(pieces), voice)
+
     def tokens(
         self, task: str, passes: Sequence[Pass], settings: Settings, progress: Progress | None
     ) -> list[tuple[Int[np.ndarray, " _"], Int[np.ndarray, "_ q"]]]:
@@ -129,12 +163,30 @@ class Passes:
         turn: AbstractContextManager[Any],
     ) -> Iterator[Speech]:
         """The pieces of a source of any length at 16 kHz, as `Metis.stream` gives them; `turn` is held within each."""
+        windows = self.windows.cut(heard, samples=self.room(voice), hop=SSL_HOP)
+
+        def entered(window: Window, done: Continuation, index: int) -> Pass:
+            return self.of_waves([window.samples], [voice], settings, done=done, window=index)[0]
+
+        return self._windowed(task, windows, entered, lambda: heard.seconds, settings, progress, turn)
+
+    def _windowed(
+        self,
+        task: str,
+        windows: Iterator[Window],
+        entered: Callable[[Window, Continuation, int], Pass],
+        seconds: Callable[[], Fraction],
+        settings: Settings,
+        progress: Progress | None,
+        turn: AbstractContextManager[Any],
+    ) -> Iterator[Speech]:
+        """One window after another, each with what those before left; `seconds` of the whole are known in the end."""
         done, tail, given = self._nothing(), np.zeros(0, np.float32), 0
-        for index, window in enumerate(self.windows.cut(heard, samples=self.room(voice), hop=SSL_HOP)):
+        for index, window in enumerate(windows):
             done.enter(window)
             with turn:
                 semantic, acoustic = done.semantic[:0], done.acoustic[:0]
-                [one] = self.of_waves([window.samples], [voice], settings, done=done, window=index)
+                one = entered(window, done, index)
                 if one.is_new:
                     [(semantic, acoustic)] = self.tokens(task, [one], settings, progress)
                     semantic = semantic[len(one.semantic.known) :]
@@ -143,7 +195,7 @@ class Passes:
             new = faded(tail, wave[begin * CODEC_HOP : end * CODEC_HOP])
             tail = wave[end * CODEC_HOP : (end + 1) * CODEC_HOP]
             if window.is_last:
-                new = fit(new, _codec_samples(heard.seconds) - given)
+                new = fit(new, _codec_samples(seconds()) - given)
             given += len(new)
             yield Speech(Wave(new, CODEC_RATE), semantic, acoustic)
 

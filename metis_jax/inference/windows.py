@@ -24,9 +24,9 @@ def faded(before: Float[np.ndarray, " n"], after: Float[np.ndarray, " l"]) -> Fl
 
 @dataclasses.dataclass(frozen=True)
 class Window:
-    """Samples of the source from frame `start` on; `is_last` when nothing follows."""
+    """Samples of the source, or its features, from frame `start` on; `is_last` when nothing follows."""
 
-    samples: Float[np.ndarray, " l"]
+    samples: Float[np.ndarray, "l ..."]
     start: int
     is_last: bool
 
@@ -43,11 +43,12 @@ class WindowPlan:
     frames: int = 1500
     overlap: int = 200
 
-    def cut(self, chunks: Iterable[Float[np.ndarray, " _"]], *, samples: int, hop: int) -> Iterator[Window]:
+    def cut(self, chunks: Iterable[Float[np.ndarray, "_ ..."]], *, samples: int, hop: int) -> Iterator[Window]:
         """Windows of the source, the last one shorter.
 
         Args:
-          chunks: the source, in pieces of any size; it is read only as far as the next window needs.
+          chunks: the source, in pieces of any size; it is read only as far as the next window needs.  Features are
+            their own frames, of `hop` 1.
           samples: length of every window but the last; it may exceed whole frames by an analysis window.
           hop: samples per frame.
         """
@@ -55,7 +56,7 @@ class WindowPlan:
         buffer = np.zeros(0, np.float32)
         start = 0
         for chunk in chunks:
-            buffer = np.concatenate([buffer, chunk])
+            buffer = np.concatenate([buffer, chunk]) if len(buffer) else chunk
             while len(buffer) > samples:
                 yield Window(buffer[:samples], start, False)
                 buffer = buffer[step:]

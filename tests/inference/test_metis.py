@@ -211,12 +211,34 @@ def test_text_and_lips_need_their_models(tmp_path):
         (np.zeros((0, 4), np.float32), "expected floats"),
         (np.zeros((5, 4), np.int32), "expected floats"),
         (np.full((5, 4), np.nan, np.float32), "not finite"),
-        (np.zeros((800, 4), np.float32), "33.0 s long; at most 30 s"),
     ],
 )
 def test_bad_lip_features_are_named(features, message):
     with pytest.raises(ValueError, match=message):
-        Metis(CountingEngine()).read_lips(features, PROMPT)
+        Metis(CountingEngine()).read_lips(features)
+
+
+def test_lips_of_any_length_are_read_in_windows_that_go_on_with_each_other(monkeypatch):
+    metis = Metis(CountingEngine())
+    long, short = np.zeros((2000, 4), np.float32), np.zeros((50, 4), np.float32)
+    sizes = []
+    decode = CountingEngine.semantic_stage
+
+    def noted(self, task, jobs, settings, progress):
+        sizes.append([job.length for job in jobs])
+        return decode(self, task, jobs, settings, progress)
+
+    monkeypatch.setattr(CountingEngine, "semantic_stage", noted)
+    for voice in (None, dataclasses.replace(PROMPT, acoustic=PROMPT.acoustic[:, :1])):
+        sizes.clear()
+        found = metis.lip_read([short, long], voice)
+        known = len(voice.semantic) if voice else 0
+        assert [len(speech.wave.samples) for speech in found] == [2 * 24_000, 80 * 24_000]
+        # Tokens are numbered one behind the other: no frame is said twice, and none is left out.
+        numbers = found[1].acoustic[:, 0]
+        np.testing.assert_array_equal(np.diff(numbers), 1)
+        assert sizes[0] == [100 + known] and all(size[0] <= 1500 for size in sizes)
+        assert 1 + metis.lip_passes(long, voice or metis.no_prompt) == len(sizes) >= 4
 
 
 def test_a_bundle_without_a_component_is_refused_before_loading(tmp_path):

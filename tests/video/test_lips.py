@@ -67,11 +67,28 @@ def test_crops_of_another_kind_are_refused(tmp_path):
 
 def test_a_video_that_is_too_long_is_refused_without_reading_on(monkeypatch):
     seen = []
+    monkeypatch.setattr(lips, "_MOST", 750)
     pictures = list(read_frames(CLIP))[:1] * 10_000
     monkeypatch.setattr("metis_jax.video.mouths.read_frames", lambda path: (seen.append(0) or one for one in pictures))
     with pytest.raises(VideoError, match="face.mp4: is longer than 30 s"):
         Metis(SeeingEngine()).lip_read(CLIP)
     assert len(seen) == 751
+
+
+def test_long_crops_are_seen_in_windows_as_if_at_once():
+    """An encoder that sees twenty pictures to either side."""
+
+    class Blurred(SeeingEngine):
+        def visual_features(self, crops):
+            assert max(map(len, crops)) <= 750
+            kernel = np.ones(41)
+            return [np.convolve(one[:, 0, 0], kernel, "same")[:, None].astype(np.float32) for one in crops]
+
+    crops = np.random.default_rng(0).integers(0, 256, (2000, 88, 88)).astype(np.uint8)
+    found, short = lips.lip_features(Blurred(), [crops, crops[:60]])
+    whole = np.convolve(crops[:, 0, 0], np.ones(41), "same")[:, None]
+    np.testing.assert_allclose(found, whole)
+    assert len(short) == 60
 
 
 def test_the_command_writes_a_wave_and_a_video(tmp_path, monkeypatch, capsys):
@@ -93,6 +110,9 @@ def test_the_command_writes_a_wave_and_a_video(tmp_path, monkeypatch, capsys):
         (("--features=a.npy", "--output=o.wav", "--output_video=o.mp4"), "needs --video=…"),
         (("--video=a.npz", "--output=o.wav", "--output_video=o.mp4"), "needs --video=…, a video to copy"),
         (("--video=none.mp4", "--output=o.wav"), "none.mp4: No such file"),
+        ((video, "--output=o.wav", "--face=2"), "face.mp4: has one face; face 2 is asked for"),
+        ((video, "--output=o.wav", "--face=0"), "face is 0; faces are counted from 1"),
+        (("--features=a.npy", "--output=o.wav", "--face=1"), "--face=… needs --video=…, a video with faces"),
     ]:
         status, error = run(*flags)
         assert status == 2 and said in error and error.count("\n") == 1

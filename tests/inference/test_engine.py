@@ -145,4 +145,4 @@ def test_mouth_crops_become_lip_features(tmp_path):
 def test_without_a_visual_encoder_crops_are_refused(bundle):
     engine = Engine(bundle, policy=Policy(), devices=jax.local_devices()[:1], rows=1)
     with pytest.raises(WeightsError, match="has no visual encoder, so l2s takes lip features"):
-        engine.visual_features([np.zeros((3, 88, 88), np.uint8)])
+        engine.require_sight()

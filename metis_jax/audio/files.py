@@ -25,7 +25,7 @@ from metis_jax.files.outputs import new_file
 MINIMUM_SECONDS = 0.1
 CLIPPED_SHARE = 1e-3  # of the samples at full scale
 # Of recordings that libsndfile reads.
-SUFFIXES = (".wav", ".flac", ".ogg", ".opus", ".mp3", ".aiff", ".aif", ".au", ".w64", ".sph", ".caf")
+SUFFIXES = (".wav", ".flac", ".ogg", ".opus", ".mp3", ".aiff", ".aif", ".au", ".w64", ".sph", ".caf", ".m4a", ".aac")
 # What is written, by libsndfile's names.  Of its other kinds some change the rate, and some can not be read back.
 _WRITTEN = {".wav": "WAV", ".flac": "FLAC", ".ogg": "OGG", ".mp3": "MP3", ".aiff": "AIFF"}
 _FULL_SCALE = 1 - 2**-14

@@ -13,17 +13,12 @@ import soundfile
 from jaxtyping import Float
 
 from metis_jax.audio.containers import Bytes, Part, parts_of
+from metis_jax.audio.sound import BLOCK_SECONDS, Recording, SoundError
+from metis_jax.audio.tracks import Track, kind_of
 
-MAXIMUM_CHANNELS = 64
-RATES = (1_000, 1_000_000)  # Hz; a header that says otherwise is damaged
 _TOLERANCE = 0.1  # seconds that encoders may count otherwise than we do
 _UNKNOWN = 2**60  # frames; what libsndfile says of a FLAC without a length is larger
-_BLOCK_SECONDS = 10
 _LARGEST_BLOCK = 2**22  # numbers
-
-
-class SoundError(ValueError):
-    """Bytes that can not be used as sound; the message says what they are, and its reader which ones."""
 
 
 class _File(io.RawIOBase):
@@ -69,15 +64,8 @@ class Forward(soundfile.SoundFile):
         return False
 
 
-class Recording:
-    """An open sound file.
-
-    Attributes:
-      container: what libsndfile calls the kind of file.
-      channels: of the beginning.
-      rate: samples per second.
-      is_plain: whether libsndfile alone finds all of it, and may seek in it.
-    """
+class _Parts(Recording):
+    """A file that libsndfile reads, part by part."""
 
     def __init__(self, file: Bytes, path: str | os.PathLike | None):
         self._file, self._path, self._size = file, path, file.seek(0, os.SEEK_END)
@@ -87,13 +75,9 @@ class Recording:
         self._first_length = _length(self._first)
         self.container, self.channels, self.rate = self._first.format, self._first.channels, self._first.samplerate
         self.is_plain = self._is_whole(self._parts[0]) and self._first_length is not None
-        if self.channels > MAXIMUM_CHANNELS:
-            raise SoundError(f"has {self.channels} channels; at most {MAXIMUM_CHANNELS} are read")
-        if not RATES[0] <= self.rate <= RATES[1]:
-            raise SoundError(f"has {self.rate} samples per second; {RATES[0]} to {RATES[1]} are read")
+        self.check()
 
     def blocks(self) -> Iterator[Float[np.ndarray, "l c"]]:
-        """All samples, in pieces of about ten seconds, none empty."""
         self._read, self._promised = 0, 0.0
         for part in self._parts:
             opened, self._first = self._first or self._open(part), None
@@ -109,7 +93,6 @@ class Recording:
                     yield block
 
     def frames(self) -> int:
-        """How many samples each channel has; they are read where nothing else tells."""
         found = [self._frames_of(part) for part in self._parts]
         return sum(map(len, self.blocks())) if None in found else sum(found)
 
@@ -122,7 +105,6 @@ class Recording:
             return _length(sound)
 
     def shortfall(self) -> str:
-        """After all blocks: what is missing of the sound that the file tells of; empty where it is all there."""
         if self._promised - self._read <= _TOLERANCE * self.rate:
             return ""
         return f"is cut off after {self._read / self.rate:.2f} s of {self._promised / self.rate:.2f} s"
@@ -145,7 +127,7 @@ class Recording:
 
 
 def _next_block(sound: Forward) -> Float[np.ndarray, "l c"]:
-    frames = min(_BLOCK_SECONDS * sound.samplerate, _LARGEST_BLOCK // sound.channels)
+    frames = min(BLOCK_SECONDS * sound.samplerate, _LARGEST_BLOCK // sound.channels)
     try:
         return sound.read(frames, dtype="float32", always_2d=True)
     except Exception as error:
@@ -166,8 +148,8 @@ def _length(sound: Forward) -> int | None:
 def open_recording(source: bytes | str | os.PathLike) -> Iterator[Recording]:
     """The sound in bytes or at a path; SoundError for what is none."""
     is_path = not isinstance(source, bytes)
-    with (
-        open(source, "rb") if is_path else io.BytesIO(source) as file,
-        contextlib.closing(Recording(file, source if is_path else None)) as recording,
-    ):
-        yield recording
+    with open(source, "rb") if is_path else io.BytesIO(source) as file:
+        kind = kind_of(file)
+        recording = Track(file, kind) if kind else _Parts(file, source if is_path else None)
+        with contextlib.closing(recording):
+            yield recording

@@ -2,13 +2,13 @@
 
 import functools
 
-import librosa
 import numpy as np
 import scipy.fft
 import soxr
 from jaxtyping import Complex64, Float
 
 from metis_jax.audio.waves import fit, rms
+from metis_jax.audio.yin import yin
 
 _RANGE_HZ = (60.0, 400.0)
 _WINDOW, _HOP = 0.064, 0.02  # seconds
@@ -109,9 +109,9 @@ def median_pitch(wave: Float[np.ndarray, " l"], rate: int) -> float:
     window, hop = round(_WINDOW * rate), round(_HOP * rate)
     if len(wave) < window or not rms(wave):
         return 0.0
-    shape = {"frame_length": window, "hop_length": hop}
-    pitch = librosa.yin(wave, fmin=_RANGE_HZ[0], fmax=_RANGE_HZ[1], sr=rate, **shape)
-    level = librosa.feature.rms(y=wave, **shape)[0]
+    frames = np.lib.stride_tricks.sliding_window_view(np.pad(wave, window // 2), window)[::hop]
+    pitch = yin(frames, rate, *_RANGE_HZ)
+    level = np.sqrt(np.mean(np.square(frames), axis=1))
     return float(np.median(pitch[level >= np.quantile(level, 0.6)]))
 
 

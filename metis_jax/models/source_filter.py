@@ -11,7 +11,6 @@ from typing import NamedTuple
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-import librosa
 import numpy as np
 from jaxtyping import Complex
 
@@ -20,6 +19,7 @@ from metis_jax.layers.convnext import VocosBackbone
 from metis_jax.layers.dense import Dense
 from metis_jax.ops.lengths import valid_mask
 from metis_jax.ops.pitch import RANGE_HZ, pulse_train
+from metis_jax.ops.slaney import hertz_to_mel
 from metis_jax.ops.stft import frame, hann_window, istft, stft
 from metis_jax.types import EMBED, Array, Float, Int, Policy
 
@@ -47,7 +47,7 @@ class Controls(NamedTuple):
 
 def _bands_to_bins(sample_rate: int, n_fft: int) -> Float[np.ndarray, "m f"]:
     """Linear interpolation between bands on the mel scale."""
-    bins = librosa.hz_to_mel(np.linspace(0, sample_rate / 2, n_fft // 2 + 1))
+    bins = hertz_to_mel(np.linspace(0, sample_rate / 2, n_fft // 2 + 1))
     centres = np.linspace(bins[0], bins[-1], _BANDS)
     distance = np.abs(bins[None] - centres[:, None]) / (centres[1] - centres[0])
     return np.maximum(0, 1 - distance).astype(np.float32)

@@ -9,15 +9,14 @@ Frames are cut and added by reshapes and shifted slices.  A gather (or its trans
 """
 
 import functools
-import warnings
 
 import jax
 import jax.numpy as jnp
-import librosa
 import numpy as np
 from jaxtyping import Complex
 
 from metis_jax.ops.lengths import valid_mask
+from metis_jax.ops.slaney import triangles
 from metis_jax.types import Array, Float, Int
 
 
@@ -86,10 +85,7 @@ def istft(
 @functools.cache
 def mel_filters(sample_rate: int, n_fft: int, mel_bins: int) -> np.ndarray:
     """Slaney's triangular filters over the FFT bins, [n_fft // 2 + 1, m]."""
-    with warnings.catch_warnings():
-        # The finest scales have more bins than the spectrum resolves; an empty one adds nothing to a loss.
-        warnings.filterwarnings("ignore", message="Empty filters")
-        return np.ascontiguousarray(librosa.filters.mel(sr=sample_rate, n_fft=n_fft, n_mels=mel_bins).T)
+    return np.ascontiguousarray(triangles(sample_rate, n_fft, mel_bins).T)
 
 
 def log_mel_magnitude(

@@ -9,11 +9,11 @@ import functools
 
 import jax
 import jax.numpy as jnp
-import librosa
 import numpy as np
 
 from metis_jax.clock import SSL_RATE
 from metis_jax.ops.lengths import valid_mask, zero_padding
+from metis_jax.ops.slaney import triangles
 from metis_jax.ops.stft import frame, hann_window
 from metis_jax.types import Array, Float, Int
 
@@ -26,7 +26,7 @@ RANGE = 8.0
 @functools.cache
 def slaney_filters(mel_bins: int) -> np.ndarray:
     """Triangles of equal area over the FFT bins, [201, m]."""
-    return librosa.filters.mel(sr=SSL_RATE, n_fft=WIDTH, n_mels=mel_bins).T.astype(np.float32)
+    return triangles(SSL_RATE, WIDTH, mel_bins).T
 
 
 def log_mel_frames(samples: Int[Array, " b"]) -> Int[Array, " b"]:

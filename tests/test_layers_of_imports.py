@@ -21,7 +21,7 @@ LEVELS = (
     ("models",),
     ("objectives", "decoding", "sharding", "text", "weights"),
     ("data", "inference"),
-    ("training", "convert", "evaluation"),
+    ("training", "convert", "evaluation", "app", "hub", "serving"),
     ("parity", "scaling"),
     ("cli", "__init__"),
     ("__main__",),
@@ -41,8 +41,9 @@ NEVER = {
     "ops": ("flax",),
 }
 # What training or the making of data alone needs, and inference does not wait for.
-HEAVY = ("grain", "matplotlib", "optax", "orbax", "scipy.signal", "scipy.stats", "sklearn", "tensorboardX")
+HEAVY = ("grain", "librosa", "matplotlib", "optax", "orbax", "scipy.signal", "scipy.stats", "sklearn", "tensorboardX")
 INFERENCE = (
+    "app",
     "audio",
     "decoding",
     "files",
@@ -50,6 +51,7 @@ INFERENCE = (
     "layers",
     "models",
     "ops",
+    "serving",
     "sharding.py",
     "text",
     "video",

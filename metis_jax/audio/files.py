@@ -6,6 +6,7 @@ an AudioError whose message is one line with the file's name.
 
 import contextlib
 import dataclasses
+import io
 import itertools
 import logging
 import os
@@ -181,6 +182,14 @@ class WaveWriter:
     def write(self, samples: Float[np.ndarray, " k"]) -> None:
         write_in_pieces(self._file, np.clip(samples, -1.0, 1.0))
         self.seconds += len(samples) / self._file.samplerate
+
+
+def encoded(wave: Wave, suffix: str) -> bytes:
+    """The bytes of a mono file, of the kind that a suffix such as ".flac" says."""
+    file = io.BytesIO()
+    with soundfile.SoundFile(file, "w", wave.rate, 1, format=_WRITTEN[suffix]) as opened:
+        WaveWriter(opened).write(wave.samples)
+    return file.getvalue()
 
 
 @contextlib.contextmanager

@@ -18,6 +18,7 @@ from metis_jax.faults import in_one_line
 REFUSALS = (ValueError, OSError, flags.Error)
 
 CACHE_HELP = "Folder that keeps compiled programs for later runs, or `off`; by default in the user's cache folder."
+VOICES_HELP = "Folder of kept voices, NAME.flac and NAME.txt each; by default under the user's own data."
 
 BEAM_HELP = "On many machines: options of an Apache Beam pipeline, as `--runner=FlinkRunner --flink_master=HOST:PORT`."
 

@@ -25,14 +25,14 @@ def sheet_of(pictures: Sequence[UInt8[np.ndarray, "s s"]]) -> UInt8[np.ndarray, 
     return sheet.reshape(rows, columns, size, size).swapaxes(1, 2).reshape(rows * size, columns * size)
 
 
-def png(picture: UInt8[np.ndarray, "h w"]) -> bytes:
-    """The bytes of a grey PNG."""
-    height, width = picture.shape
+def png(picture: UInt8[np.ndarray, "h w"] | UInt8[np.ndarray, "h w 3"]) -> bytes:
+    """The bytes of a PNG, grey or of three colours."""
+    height, width = picture.shape[:2]
     lines = b"".join(b"\0" + line.tobytes() for line in picture)
     return b"\x89PNG\r\n\x1a\n" + b"".join(
         struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
         for kind, data in (
-            (b"IHDR", struct.pack(">2I5B", width, height, 8, 0, 0, 0, 0)),
+            (b"IHDR", struct.pack(">2I5B", width, height, 8, 2 * (picture.ndim == 3), 0, 0, 0)),
             (b"IDAT", zlib.compress(lines)),
             (b"IEND", b""),
         )

@@ -1,0 +1,28 @@
+"""The installed commands: each is imported when it is called, or says in one line which extra it needs.
+
+The page and the server have packages of their own.
+"""
+
+import importlib
+import sys
+from collections.abc import Callable
+
+
+def _door(command: str, extra: str) -> Callable[[], int]:
+    """The command in `metis_jax/cli`, whose packages are those of an extra."""
+
+    def main() -> int:
+        try:
+            return importlib.import_module(f"metis_jax.cli.{command}").main()
+        except ModuleNotFoundError as error:
+            missing = error.name or str(error)
+            if missing.startswith("metis_jax"):
+                raise
+            print(f"{command}: {missing} is not installed; pip install 'metis_jax[{extra}]'", file=sys.stderr)
+            return 2
+
+    return main
+
+
+app = _door("app", "app")
+serve = _door("serve", "serve")

@@ -1,0 +1,1 @@
+"""Bundles to the Hugging Face hub; they are read from there by `weights/hub.py`."""

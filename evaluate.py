@@ -2,7 +2,7 @@
 
 import sys
 
-from metis_jax.cli.evaluate import main
+from metis_jax.cli.doors import evaluate as main
 
 if __name__ == "__main__":
     sys.exit(main())

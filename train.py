@@ -2,7 +2,7 @@
 
 import sys
 
-from metis_jax.cli.train import main
+from metis_jax.cli.doors import train as main
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -5,7 +5,7 @@ import sys
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))  # from a clone that is not installed
 
-from metis_jax.cli.extract_tokens import main
+from metis_jax.cli.doors import extract_tokens as main
 
 if __name__ == "__main__":
     sys.exit(main())

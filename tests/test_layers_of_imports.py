@@ -3,7 +3,9 @@
 import ast
 import functools
 import graphlib
+import re
 import sys
+import tomllib
 from pathlib import Path
 from typing import NamedTuple
 
@@ -159,6 +161,27 @@ def arrows_between_modules() -> frozenset[tuple[Path, Path]]:
 def _room(path: Path) -> Path:
     """The folder of a module, or the module itself where it lies at the top."""
     return path.parent if path.parts[1:] else path
+
+
+def test_commands_without_an_extra_import_what_is_always_installed():
+    project = tomllib.loads((ROOT.parent / "pyproject.toml").read_text())["project"]
+    names = {re.match(r"[\w-]+", one)[0].replace("-", "_") for one in project["dependencies"]} - {"absl_py"}
+    imported: dict[str, set[str]] = {}
+    for found in all_imports():
+        if not found.is_deferred:
+            module = ".".join(("metis_jax", *Path(found.file).with_suffix("").parts))
+            imported.setdefault(module, set()).add(found.module)
+    todo = [place.partition(":")[0] for place in project["scripts"].values() if "doors" not in place]
+    seen, missing = set(), set()
+    while todo:
+        module = todo.pop()
+        if module in imported and module not in seen:
+            seen.add(module)
+            for one in imported[module]:
+                todo += [one, one.rpartition(".")[0]]
+                if one.split(".")[0] not in names | {"metis_jax", "absl"} | set(sys.stdlib_module_names):
+                    missing.add(f"{module} imports {one}")
+    assert len(seen) > 50 and not missing
 
 
 def test_no_module_imports_itself_through_others():

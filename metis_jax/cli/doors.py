@@ -1,6 +1,6 @@
 """The installed commands: each is imported when it is called, or says in one line which extra it needs.
 
-The page and the server have packages of their own.
+A default installation has what inference takes; training, the page and the server have packages of their own.
 """
 
 import importlib
@@ -25,4 +25,10 @@ def _door(command: str, extra: str) -> Callable[[], int]:
 
 
 app = _door("app", "app")
+build_tfds = _door("build_tfds", "train")
+evaluate = _door("evaluate", "eval")
+extract_tokens = _door("extract_tokens", "train")
+prepare = _door("prepare", "train")
+scale = _door("scale", "train")
 serve = _door("serve", "serve")
+train = _door("train", "train")

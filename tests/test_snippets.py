@@ -1,7 +1,10 @@
-"""The Python of README and docs runs as it stands: the docs with counting for models, README with the packaged ones."""
+"""The Python of README and docs runs as it stands: by counting in place of models, and README by the packaged ones."""
 
+import json
 import re
+import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -27,6 +30,23 @@ def test_the_page_of_inference(tmp_path, monkeypatch):
     for block in python_of("docs/inference.md"):
         exec(block, namespace)
     assert {"clean.wav", "converted.wav", "voice.safetensors"} <= {path.name for path in tmp_path.iterdir()}
+
+
+def test_the_notebook(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    engine = CountingEngine()
+    engine.bundle = SimpleNamespace(tasks=("se", "vc"))
+    monkeypatch.setattr(Metis, "from_pretrained", lambda name: Metis(engine))
+    display = SimpleNamespace(Audio=lambda samples, rate: None)
+    monkeypatch.setitem(sys.modules, "IPython.display", display)
+    notebook = json.loads((ROOT / "docs" / "notebook.ipynb").read_text(encoding="utf-8"))
+    namespace = {}
+    for cell in notebook["cells"]:
+        if cell["cell_type"] == "code":
+            assert not cell["outputs"]
+            exec("".join(cell["source"]), namespace)
+    assert {"clean.wav", "voice.safetensors"} <= {path.name for path in tmp_path.iterdir()}
+    assert capsys.readouterr().out == "nothing.wav: no such file\n"
 
 
 @pytest.mark.slow

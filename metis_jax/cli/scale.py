@@ -87,6 +87,7 @@ def _sweep_flags() -> flags.FlagValues:
     flags.DEFINE_string("workdir", None, "Folder of the sweep; each run has one in it.", flag_values=values)
     flags.DEFINE_string("sizes", None, "Generators, as WIDTHxLAYERS,...", flag_values=values)
     flags.DEFINE_list("budgets", [], "Floating-point operations of a run, as 1e14,4e14.", flag_values=values)
+    flags.DEFINE_integer("rate_width", 0, "Width whose learning rate the experiment says (0: any).", flag_values=values)
     flags.DEFINE_boolean("run", False, "Run them here, one after the other.", flag_values=values)
     return values
 
@@ -96,7 +97,8 @@ def _sweep(given: flags.FlagValues) -> int:
     from metis_jax.scaling import sweep
 
     budgets = [_positive("budgets", text) for text in given.budgets]
-    runs = sweep.plan_runs(given.config, sweep.parse_sizes(given.sizes), budgets)
+    command.check_range("rate_width", given.rate_width, 0, 100_000)
+    runs = sweep.plan_runs(given.config, sweep.parse_sizes(given.sizes), budgets, given.rate_width)
     file = next((flag.removeprefix("--config=") for flag in sys.argv if flag.startswith("--config=")), "")
     if not file:
         raise ValueError("give the experiment as --config=FILE, in one word")

@@ -55,9 +55,15 @@ def parse_sizes(text: str) -> list[tuple[int, int]]:
 
 
 def plan_runs(
-    config: ml_collections.ConfigDict, sizes: Sequence[tuple[int, int]], budgets: Sequence[float]
+    config: ml_collections.ConfigDict,
+    sizes: Sequence[tuple[int, int]],
+    budgets: Sequence[float],
+    rate_width: int = 0,
 ) -> list[SweptRun]:
-    """Every size at every budget (FLOPs); ValueError without a generator, or for less than a step."""
+    """Every size at every budget (FLOPs); ValueError without a generator, or for less than a step.
+
+    With a `rate_width` the learning rate of the config is that of this width, and carried from there to all sizes.
+    """
     if "generator" not in config.model:
         raise ValueError("a sweep changes config.model.generator, which this experiment has not")
     runs = []
@@ -79,11 +85,13 @@ def plan_runs(
             if steps < 1:
                 raise ValueError(f"a budget of {budget:.3g} is less than a step of {width}x{layers}, {flops:.3g} FLOP")
             size = (f"model.generator.{key}={value}" for key, value in changed.items())
+            carried = {f"optimizers.{name}.matrix_rate": rate_width / width for name in own.optimizers if rate_width}
+            rates = (f"{key}={value!r}" for key, value in carried.items())
             schedule = (f"optimizers.{name}.total_steps={steps}" for name in own.optimizers)
             runs.append(
                 SweptRun(
                     name=f"{width}x{layers}_{budget:.3g}",
-                    overrides=(*size, *schedule, f"steps={steps}", f"eval_every={steps}"),
+                    overrides=(*size, *rates, *schedule, f"steps={steps}", f"eval_every={steps}"),
                     parameters=count_params(layout.trainable),
                     tokens=steps * frames,
                     flops=steps * flops,

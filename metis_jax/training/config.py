@@ -4,6 +4,8 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
+import flax
+
 from metis_jax.data.batches.pipeline import PipelineConfig
 from metis_jax.data.batches.plans import rows_of_buckets
 from metis_jax.sections import from_config_dict, to_dict
@@ -11,6 +13,7 @@ from metis_jax.sharding import MeshConfig
 from metis_jax.tasks import TASKS
 from metis_jax.training.optim import OptimizerConfig
 from metis_jax.training.starts.initial import DRAWN
+from metis_jax.training.trainers.registry import make_trainer
 
 # What the data section does not say, because another value does.
 FOLLOWS = {"rows": "it follows from config.tokens_per_device", "seed": "it is config.seed"}
@@ -122,17 +125,38 @@ FREE = (
 
 def defining(config: TrainConfig) -> dict[str, Any]:
     """{dotted key: value as JSON would give it back} of what must stay the same over a run."""
-    flat: dict[str, Any] = {}
+    return _flat({name: value for name, value in to_dict(config).items() if name not in FREE})
+
+
+def _flat(section: Mapping[str, Any]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
 
     def walk(prefix: str, value: Any) -> None:
         if isinstance(value, Mapping):
             for key, child in value.items():
                 walk(f"{prefix}.{key}" if prefix else key, child)
         else:
-            flat[prefix] = _as_json(value)
+            found[prefix] = _as_json(value)
 
-    walk("", {name: value for name, value in to_dict(config).items() if name not in FREE})
-    return flat
+    walk("", section)
+    return found
+
+
+def _in_full(flat: Mapping[str, Any]) -> dict[str, Any]:
+    """The same with every field of models and optimizers; a checkpoint of an earlier version lacks those that came since.
+
+    What is no config any more stays as it is, and so differs.
+    """
+    section: dict[str, Any] = flax.traverse_util.unflatten_dict(dict(flat), sep=".")
+    try:
+        model = to_dict(make_trainer(section["stage"], section["model"]))
+        optimizers = {
+            name: to_dict(from_config_dict(OptimizerConfig, own, where=name))
+            for name, own in section["optimizers"].items()
+        }
+    except (ValueError, KeyError, TypeError):
+        return dict(flat)
+    return _flat(section | {"model": model, "optimizers": optimizers})
 
 
 def _as_json(value: Any) -> Any:
@@ -141,6 +165,7 @@ def _as_json(value: Any) -> Any:
 
 def check_same_run(saved: Mapping[str, Any], current: Mapping[str, Any], where: str) -> None:
     """ValueError that names the first key in which a checkpoint's config differs from this one's."""
+    saved, current = _in_full(saved), _in_full(current)
     for key in sorted(set(saved) | set(current)):
         if saved.get(key) != current.get(key):
             raise ValueError(

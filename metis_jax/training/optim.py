@@ -18,6 +18,12 @@ SCHEDULES = ("inverse_sqrt", "cosine", "exponential", "constant")
 
 # Matrices decay; norms, biases, gates and embeddings of a single vector do not.
 DECAY_RULES = ((r".*/(kernel|direction|table|token_tables|logits_kernel|down|up)", True), (r".*", False))
+# Matrices whose inputs grow in number with the width of the model; those of conditions and tables have a fixed number.
+MATRIX_RULES = (
+    (r"params/condition_adapter/.*", False),
+    (r".*/(kernel|direction|logits_kernel)", True),
+    (r".*", False),
+)
 # Collections other than `params` (feature statistics, for one) are set and not learned.
 TRAIN_EVERYTHING = ((r"params/.*", True), (r".*", False))
 ADAM_EVERYWHERE = ((r".*", False),)
@@ -27,6 +33,7 @@ Rules = tuple[tuple[str, bool], ...]
 
 _RANGES = {
     "learning_rate": (0.0, 10.0),
+    "matrix_rate": (1e-6, 1e6),
     "warmup_steps": (0, 10**12),
     "total_steps": (0, 10**12),
     "final_fraction": (0.0, 1.0),
@@ -46,6 +53,9 @@ class OptimizerConfig:
       schedule: after `warmup_steps` of linear warm-up "inverse_sqrt" falls as sqrt(warmup / step), "cosine" reaches
         `final_fraction` of the rate at `total_steps` and stays there, "exponential" passes through it by the same
         factor at every step, "constant" stays.
+      matrix_rate: the rate of `matrices`, in `learning_rate`.  A rate that was found at a small width serves a larger
+        one where this is small / large (maximal update parametrization, arXiv 2203.03466, table 8); 1 in the paper.
+      matrices: rules for the leaves that it applies to.
       b1, b2: AdamW's usual ones, as the authors' trainers of generators leave them.
       clip_norm: the gradient of the whole component is scaled down to this norm; 0 leaves it alone.
       trainable: rules for the leaves that move.  The others get neither gradient nor moments.
@@ -55,6 +65,8 @@ class OptimizerConfig:
     """
 
     learning_rate: float = 1e-4
+    matrix_rate: float = 1.0
+    matrices: Rules = MATRIX_RULES
     schedule: str = "inverse_sqrt"
     warmup_steps: int = 32_000
     total_steps: int = 0
@@ -74,7 +86,7 @@ class OptimizerConfig:
         for name, (least, most) in _RANGES.items():
             if not least <= getattr(self, name) <= most:
                 raise ValueError(f"optimizer.{name} is {getattr(self, name)}; expected {least:g} to {most:g}")
-        for name in ("trainable", "decay", "descend"):
+        for name in ("trainable", "decay", "descend", "matrices"):
             for pattern, _ in getattr(self, name):
                 try:
                     re.compile(pattern)
@@ -134,6 +146,10 @@ def make_optimizer(config: OptimizerConfig) -> optax.GradientTransformation:
         # Optax raises a float to an integer power; our own code stays strict around it.
         with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
             updates, moments = chain.update(others, moments, params)
+        if config.matrix_rate != 1:
+            is_matrix = by_rules(params, config.matrices, "optimizer.matrices")
+            rate = jnp.float32(config.matrix_rate)
+            updates = jax.tree.map(lambda own, x: rate.astype(x.dtype) * x if own else x, is_matrix, updates)
         return jax.tree.map(lambda own, g, x: -g if own else x, descends, gradients, updates), moments
 
     return optax.GradientTransformation(chain.init, update)

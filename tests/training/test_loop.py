@@ -334,6 +334,19 @@ def test_what_may_change_between_runs():
         check_same_run(one, defining(config(model=wider)), "checkpoint 1")
 
 
+def test_a_checkpoint_of_a_version_with_fewer_fields_goes_on_where_they_are_at_their_defaults():
+    known = defining(config())
+    earlier = {
+        key: value for key, value in known.items() if key.rpartition(".")[2] not in ("matrix_rate", "spread_phones")
+    }
+    assert len(earlier) < len(known)
+    check_same_run(earlier, known, "checkpoint 1")
+    optimizers = {"semantic_generator": config().optimizers["semantic_generator"]}
+    changed = dataclasses.replace(optimizers["semantic_generator"], matrix_rate=0.5)
+    with pytest.raises(ValueError, match="optimizers.semantic_generator.matrix_rate = 1.0, this run has 0.5"):
+        check_same_run(earlier, defining(config(optimizers={"semantic_generator": changed})), "checkpoint 1")
+
+
 def test_frozen_weights_that_changed_are_noticed():
     _check_frozen({"ssl_encoder": 0.5}, {"ssl_encoder": 0.5000001})
     with pytest.raises(ValueError, match="frozen weights of ssl_encoder"):

@@ -82,6 +82,23 @@ def test_decay_reaches_matrices_and_nothing_else():
     np.testing.assert_allclose(updates["params"]["a"]["bias"], 0.0)
 
 
+def test_matrices_move_by_their_share_of_the_rate():
+    params = {"params": {"in": {"kernel": jnp.ones((2, 2)), "bias": jnp.ones(2)}, "table": jnp.ones((3, 2))}}
+    adapter = {"condition_adapter": {"in": {"kernel": jnp.ones((2, 2))}}}
+    params["params"] |= adapter
+    whole, half = (
+        make_optimizer(OptimizerConfig(schedule="constant", warmup_steps=1, clip_norm=0.0, matrix_rate=share))
+        for share in (1.0, 0.5)
+    )
+    (due, _), (found, _) = (own.update(params, own.init(params), params) for own in (whole, half))
+    np.testing.assert_allclose(found["params"]["in"]["kernel"], 0.5 * due["params"]["in"]["kernel"])
+    for path in (("in", "bias"), ("table",), ("condition_adapter", "in", "kernel")):
+        one, other = found["params"], due["params"]
+        for key in path:
+            one, other = one[key], other[key]
+        np.testing.assert_array_equal(one, other)
+
+
 def test_what_descends_takes_its_gradient_as_it_is_and_clips_nothing_else():
     params = jax.tree.map(jnp.asarray, TREE)
     gradients = jax.tree.map(lambda x: jnp.full_like(x, 1e-3), params)

@@ -143,7 +143,7 @@ def _flat(section: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _in_full(flat: Mapping[str, Any]) -> dict[str, Any]:
-    """The same with every field of models and optimizers; a checkpoint of an earlier version lacks those that came since.
+    """The same with every field of models and optimizers; checkpoints of earlier versions lack those that came since.
 
     What is no config any more stays as it is, and so differs.
     """

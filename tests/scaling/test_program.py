@@ -76,6 +76,9 @@ def test_a_sweep_has_the_steps_that_its_budget_allows():
     for run, budget in zip(runs, (1e12, 4e12) * 2, strict=True):
         assert run.flops == pytest.approx(budget, rel=0.1) and f"steps={run.steps}" in run.overrides
     assert runs[0].steps > runs[2].steps and runs[0].parameters < runs[2].parameters
+    [narrow, wide] = plan_runs(pretrain.get_config("tiny"), parse_sizes("64x2,128x2"), (1e12,), rate_width=64)
+    for run, share in ((narrow, 1.0), (wide, 0.5)):
+        assert f"optimizers.semantic_generator.matrix_rate={share}" in run.overrides
     assert runs[1].tokens == pytest.approx(4 * runs[0].tokens, rel=0.05)
 
 

@@ -6,6 +6,7 @@ A server is started in this process for each number of rows, warmed up, and aske
 seconds: by one client, one request after the other, then by several at once.  Needs the extra `serve`, and httpx.
 """
 
+import logging
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -32,19 +33,20 @@ _ROWS = flags.DEFINE_list("rows", ["1", "8"], "requests that a server decodes to
 def ask(address: str, recording: bytes, clients: int) -> tuple[float, np.ndarray]:
     """Requests a second, and the seconds that each took."""
 
-    def one(_: int) -> float:
-        start = time.perf_counter()
-        with httpx.Client(timeout=600) as client:
-            client.post(f"{address}/enhance", files={"source": recording}).raise_for_status()
-        return time.perf_counter() - start
+    with httpx.Client(timeout=600) as client, ThreadPoolExecutor(clients) as pool:
 
-    start = time.perf_counter()
-    with ThreadPoolExecutor(clients) as pool:
+        def one(_: int) -> float:
+            start = time.perf_counter()
+            client.post(f"{address}/enhance", files={"source": recording}).raise_for_status()
+            return time.perf_counter() - start
+
+        start = time.perf_counter()
         waited = list(pool.map(one, range(_REQUESTS.value)))
-    return _REQUESTS.value / (time.perf_counter() - start), np.array(waited)
+        return _REQUESTS.value / (time.perf_counter() - start), np.array(waited)
 
 
 def main(_) -> None:
+    logging.getLogger("httpx").setLevel(logging.WARNING)
     noisy = read_wave(resources.files("metis_jax") / "assets" / "noisy.flac")
     recording = encoded(Wave(noisy.samples[: int(_SECONDS.value * noisy.rate)], noisy.rate), ".flac")
     print(f"{measure.environment()}; {_SECONDS.value:g} s of sound, {_REQUESTS.value} requests a run\n")

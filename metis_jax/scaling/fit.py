@@ -87,21 +87,27 @@ def fit_law(points: Sequence[Point], near: Law | None = None) -> Law:
     n, d, loss = (np.log([getattr(p, name) for p in points]) for name in ("parameters", "tokens", "loss"))
 
     def errors(x: Float[np.ndarray, " 5"]) -> Float[np.ndarray, " _"]:
-        return _log_loss(x, n, d) - loss
+        return np.logaddexp.reduce(_log_terms(x, n, d)) - loss
+
+    def slopes(x: Float[np.ndarray, " 5"]) -> Float[np.ndarray, "_ 5"]:
+        terms = _log_terms(x, n, d)
+        e, a, b = np.exp(terms - np.logaddexp.reduce(terms))
+        return np.stack([e, a, b, -a * n, -b * d], axis=1)
 
     starts = [(loss.min() + math.log(share), a, b, power, power) for share, a, b, power in _STARTS]
     if near is not None:
         starts = [(*np.log((near.e, near.a, near.b)), near.alpha, near.beta)]
-    found = [least_squares(errors, start, loss="huber", f_scale=_HUBER) for start in starts]
+    found = [least_squares(errors, start, jac=slopes, loss="huber", f_scale=_HUBER) for start in starts]
     e, a, b, alpha, beta = min(found, key=lambda result: result.cost).x
     return Law(*(float(value) for value in (np.exp(e), np.exp(a), np.exp(b), alpha, beta)))
 
 
-def _log_loss(
+def _log_terms(
     x: Float[np.ndarray, " 5"], n: Float[np.ndarray, " _"], d: Float[np.ndarray, " _"]
-) -> Float[np.ndarray, " _"]:
+) -> Float[np.ndarray, "3 _"]:
+    """Logarithms of E, A / N^alpha and B / D^beta."""
     e, a, b, alpha, beta = x
-    return np.logaddexp(np.logaddexp(np.broadcast_to(e, n.shape), a - alpha * n), b - beta * d)
+    return np.stack([np.broadcast_to(e, n.shape), a - alpha * n, b - beta * d])
 
 
 def bootstrap(points: Sequence[Point], law: Law, draws: int, seed: int) -> list[Law]:

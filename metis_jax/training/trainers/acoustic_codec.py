@@ -88,7 +88,7 @@ class AcousticCodecTrainer(Trainer):
         return fake, output, {"pitch": pitch_loss(log_pitch, heard, FILTERS_PER_FRAME * frames)}
 
     def loss(self, params: Params, batch: Batch, key: Key[Array, ""], *, deterministic: bool) -> Loss:
-        """Both sides' objectives in one sum, a mean over rows (MaskGCT section 3.2.3; DAC).
+        """Both sides' objectives in one sum, a mean over rows (MaskGCT section 3.2.3; arXiv 2306.06546).
 
         Reads `wave` [b, l] at 24 kHz, within -1 and 1, and `wave_lengths` [b] in samples.  The generator's part is the
         weighted L1 of log-mel spectra, the codebook and commitment losses of the levels, and what the discriminators

@@ -68,7 +68,7 @@ class SslEncoderTrainer(Trainer):
         return {ENCODER: self.ssl_encoder}
 
     def loss(self, params: Params, batch: Batch, key: Key[Array, ""], *, deterministic: bool) -> Loss:
-        """Cross-entropy of the codes of masked frames, a mean over them and over codebooks (BEST-RQ).
+        """Cross-entropy of the codes of masked frames, a mean over them and over codebooks (arXiv 2202.01855).
 
         Reads `wave` [b, l] at 16 kHz and `wave_lengths` [b] in samples.  `key` draws masks and dropout.
         """

@@ -81,9 +81,14 @@ def test_one_step_by_mean_takes_the_code_nearest_to_the_mean_of_all(tmp_path):
 
     model, variables = engine._generator("se")
     tokens = jnp.zeros((1, length), jnp.int32)
-    given = {"lengths": full_lengths(1, length), "condition": jnp.asarray(condition)[None]}
-    hidden = model.apply(variables, tokens, tokens == 0, jnp.ones(1), **given)
-    probabilities = jax.nn.softmax(model.apply(variables, hidden, method="logits"), axis=-1)
+
+    @jax.jit
+    def probable(variables, condition):
+        given = {"lengths": full_lengths(1, length), "condition": condition[None]}
+        hidden = model.apply(variables, tokens, tokens == 0, jnp.ones(1), **given)
+        return jax.nn.softmax(model.apply(variables, hidden, method="logits"), axis=-1)
+
+    probabilities = probable(variables, jnp.asarray(condition))
     codebook = engine._component("semantic_codec")[1]["params"]["quantizer"]["codebook"]
     expected = nearest_codes(probabilities[0] @ unit_vectors(codebook), codebook)
     assert np.mean(found == expected) > 0.98  # but for ties that rounding decides

@@ -25,6 +25,20 @@ def quantize_one(variables, x, lengths):
     return FactorizedQuantizer(features=12, codebook_size=16, code_width=4).apply(variables, x, lengths)
 
 
+@pytest.fixture(scope="module")
+def embed(residual):
+    """The jitted method: (codes, how many levels of them)."""
+    model, variables, _, _ = residual
+    return jax.jit(lambda codes, count=None: model.apply(variables, codes, count, method="embed"), static_argnums=1)
+
+
+@pytest.fixture(scope="module")
+def whole(residual):
+    """What all levels make of the input."""
+    model, variables, x, lengths = residual
+    return jax.jit(lambda: model.apply(variables, x, lengths, deterministic=True))()
+
+
 def test_levels_are_stacked_and_drawn_apart(residual):
     codebook = residual[1]["params"]["levels"]["codebook"]
     assert codebook.shape == (LEVELS, 16, 4)
@@ -41,19 +55,21 @@ def test_looking_up_a_code_and_quantizing_it_gives_the_code_back():
         params[name] = {"direction": direction[None], "gain": np.ones(4, np.float32), "bias": np.zeros(4, np.float32)}
     params = jax.tree.map(jnp.asarray, params)
     codes = jnp.arange(16)[None]
-    found = model.apply({"params": params}, codes, method="embed")
-    np.testing.assert_array_equal(model.apply({"params": params}, found, lengths).codes[:, :, 0], codes)
+
+    @jax.jit
+    def again(params):
+        found = model.apply({"params": params}, codes, method="embed")
+        return model.apply({"params": params}, found, lengths).codes
+
+    np.testing.assert_array_equal(again(params)[:, :, 0], codes)
 
 
-def test_the_quantized_sum_is_the_embedding_of_the_codes(residual):
-    model, variables, x, lengths = residual
-    output = model.apply(variables, x, lengths, deterministic=True)
-    assert output.codes.shape == (3, 20, LEVELS)
-    embed = jax.jit(lambda codes, count=None: model.apply(variables, codes, count, method="embed"), static_argnums=1)
-    np.testing.assert_allclose(output.quantized, embed(output.codes), atol=1e-5)
-    np.testing.assert_allclose(embed(output.codes, 2), embed(output.codes[:, :, :2]), atol=1e-6)
-    single = [embed(jnp.roll(output.codes, -i, axis=2), 1) for i in range(2)]
-    assert not np.allclose(embed(output.codes, 2), sum(single)), "levels must not share a codebook"
+def test_the_quantized_sum_is_the_embedding_of_the_codes(whole, embed):
+    assert whole.codes.shape == (3, 20, LEVELS)
+    np.testing.assert_allclose(whole.quantized, embed(whole.codes), atol=1e-5)
+    np.testing.assert_allclose(embed(whole.codes, 2), embed(whole.codes[:, :, :2]), atol=1e-6)
+    single = [embed(jnp.roll(whole.codes, -i, axis=2), 1) for i in range(2)]
+    assert not np.allclose(embed(whole.codes, 2), sum(single)), "levels must not share a codebook"
 
 
 @pytest.mark.parametrize("count", [0, LEVELS + 1])
@@ -63,17 +79,16 @@ def test_a_wrong_number_of_levels_is_refused(residual, count):
         model.apply(variables, jnp.zeros((1, 2, LEVELS), jnp.int32), count, method="embed")
 
 
-def test_each_level_codes_the_rest_of_the_ones_before(residual):
-    model, variables, x, lengths = residual
-    output = model.apply(variables, x, lengths, deterministic=True)
+def test_each_level_codes_the_rest_of_the_ones_before(residual, whole, embed):
+    _, variables, x, lengths = residual
     for level in (1, LEVELS - 1):
-        rest = x - model.apply(variables, output.codes, level, method="embed")
+        rest = x - embed(whole.codes, level)
         one = jax.tree.map(lambda leaf, level=level: leaf[level], variables["params"]["levels"])
         again = quantize_one({"params": one}, rest, lengths)
-        np.testing.assert_array_equal(again.codes[:, :, 0], output.codes[:, :, level])
+        np.testing.assert_array_equal(again.codes[:, :, 0], whole.codes[:, :, level])
 
 
-def test_losses_ignore_padding_and_unused_levels(residual):
+def test_losses_ignore_padding_and_unused_levels(residual, whole, embed):
     model, variables, x, lengths = residual
     run = jax.jit(lambda x: model.apply(variables, x, lengths, deterministic=False, rngs={"codebook_dropout": key}))
     key = jax.random.key(3)
@@ -82,11 +97,10 @@ def test_losses_ignore_padding_and_unused_levels(residual):
     np.testing.assert_allclose(first.codebook_loss, first.commitment_loss, rtol=1e-6)
     assert np.unique(first.num_levels).size > 1, "the key must drop some levels for this test to say anything"
     for row, count in enumerate(first.num_levels):
-        alone = model.apply(variables, first.codes[row : row + 1], int(count), method="embed")
+        alone = embed(first.codes[row : row + 1], int(count))
         np.testing.assert_allclose(first.quantized[row], alone[0], atol=1e-5)
-    everything = model.apply(variables, x, lengths, deterministic=True)
     is_whole = np.asarray(first.num_levels) == LEVELS
-    more = np.asarray(everything.commitment_loss - first.commitment_loss)
+    more = np.asarray(whole.commitment_loss - first.commitment_loss)
     np.testing.assert_allclose(more[is_whole], 0, atol=1e-6)
     assert (more[~is_whole] > 1e-6).all()
 

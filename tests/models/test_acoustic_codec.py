@@ -27,10 +27,14 @@ CONFIG = dataclasses.replace(SIZES["tiny"][AcousticCodecConfig], num_levels=4)
 SPECTRUM = dataclasses.replace(CONFIG, encoder="spectrum", encoder_width=16, encoder_layers=2, n_fft=960)
 
 
+def official_tensors(config):
+    shapes = {path: leaf.shape for path, leaf in abstract_variables(config).items()}
+    return recipe.state_dict(recipe.official_shapes(rules(config), shapes))
+
+
 @pytest.fixture(scope="module")
 def official():
-    shapes = {path: leaf.shape for path, leaf in abstract_variables(CONFIG).items()}
-    return recipe.state_dict(recipe.official_shapes(rules(CONFIG), shapes))
+    return official_tensors(CONFIG)
 
 
 @pytest.fixture(scope="module")
@@ -54,6 +58,12 @@ def decode(variables, codes, frame_lengths):
     return codec(variables, codes, frame_lengths, method="decode")
 
 
+@jax.jit
+def embed(variables, codes):
+    """The vectors of all levels, and of the first two."""
+    return codec(variables, codes, method="embed"), codec(variables, codes, 2, method="embed")
+
+
 def assert_close(actual, expected, name):
     assert np.linalg.norm(actual - expected) < 1e-4 * np.linalg.norm(expected), name
 
@@ -64,8 +74,7 @@ def test_equals_the_reference(variables):
     codes = result["codes"]
     assert frame_lengths.tolist() == [23, 23]
     np.testing.assert_array_equal(codes, golden["codes"])
-    result["embedding"] = codec(variables, codes, method="embed")
-    result["embedding_first2"] = codec(variables, codes, 2, method="embed")
+    result["embedding"], result["embedding_first2"] = embed(variables, codes)
     for name in ("latents", "quantized", "embedding", "embedding_first2"):
         assert_close(result[name].transpose(0, 2, 1), golden[name], name)
     assert_close(decode(variables, codes, frame_lengths), golden["reconstruction"], "reconstruction")
@@ -82,7 +91,7 @@ def test_a_wave_that_is_no_multiple_of_the_hop_equals_the_reference(variables):
 
 
 @pytest.mark.parametrize("encoder", [WaveEncoder(CONFIG, Policy()), SpectrumEncoder(SPECTRUM, Policy())])
-@pytest.mark.parametrize("samples", [1, 479, 480, 481, 5403, 11040])
+@pytest.mark.parametrize("samples", [1, 480, 481, 5403])
 def test_the_encoder_makes_as_many_frames_as_promised(encoder, samples):
     promised = code_frames(samples, CONFIG.strides)
     latents, lengths = jax.eval_shape(
@@ -141,17 +150,17 @@ def spectrum():
     return jax.jit(lambda: nn.unbox(AcousticCodec(SPECTRUM).init(jax.random.key(0), shape, lengths)))()
 
 
-@pytest.mark.parametrize("samples", [500, 4799, 4800, 7205])
+@jax.jit
+def spectrum_latents(variables, wave, lengths):
+    return AcousticCodec(SPECTRUM).apply(variables, wave, lengths, method="latents")
+
+
+@pytest.mark.parametrize("samples", [500, 4800, 7205])
 def test_latents_of_spectra_do_not_depend_on_padding_and_neighbours(spectrum, samples):
     draw = np.random.default_rng(samples)
     wave = draw.normal(size=(2, 11040)).astype(np.float32) * 0.1
-
-    @jax.jit
-    def latents(wave, lengths):
-        return AcousticCodec(SPECTRUM).apply(spectrum, wave, lengths, method="latents")
-
-    batched, lengths = latents(jnp.asarray(wave), jnp.array([samples, 11040], jnp.int32))
-    alone, _ = latents(jnp.asarray(wave[:1, :samples]), jnp.array([samples], jnp.int32))
+    batched, lengths = spectrum_latents(spectrum, jnp.asarray(wave), jnp.array([samples, 11040], jnp.int32))
+    alone, _ = spectrum_latents(spectrum, jnp.asarray(wave[:1, :samples]), jnp.array([samples], jnp.int32))
     t = int(lengths[0])
     assert np.std(alone) > 0.1
     np.testing.assert_allclose(batched[0, :t], alone[0, :t], atol=1e-5)
@@ -166,8 +175,14 @@ def test_the_residual_loss_is_the_share_that_is_left(spectrum):
         return jnp.sum(AcousticCodec(config).apply({**spectrum, "params": params}, wave, lengths)[1].residual_loss)
 
     value, gradient = jax.jit(jax.value_and_grad(loss))(spectrum["params"])
-    latents, frames = AcousticCodec(config).apply(spectrum, wave, lengths, method="latents")
-    left = latents - AcousticCodec(config).apply(spectrum, latents, frames, method="quantize").quantized
+
+    @jax.jit
+    def parts(variables):
+        latents, frames = AcousticCodec(config).apply(variables, wave, lengths, method="latents")
+        return latents, frames, AcousticCodec(config).apply(variables, latents, frames, method="quantize").quantized
+
+    latents, frames, quantized = parts(spectrum)
+    left = latents - quantized
     expected = [np.sum(np.square(left[i, :t])) / np.sum(np.square(latents[i, :t])) for i, t in enumerate(frames)]
     np.testing.assert_allclose(value, sum(expected), rtol=1e-5)
     # A straight-through estimator passes the codebook by: codes have a loss of their own.
@@ -209,10 +224,11 @@ def test_published_size():
     assert sizes == {("params", True): 42_540_224, ("params", False): 128_198_082 - 1920, ("buffers", False): 1920}
 
 
-def test_every_parameter_gets_a_finite_gradient(variables):
-    config = dataclasses.replace(CONFIG, quantizer_dropout=0.5)
-    wave = jnp.asarray(np.random.default_rng(2).normal(size=(4, 1440)), jnp.float32) * 0.1
-    lengths = jnp.array([1440, 1440, 1000, 480], jnp.int32)
+def test_every_parameter_gets_a_finite_gradient():
+    config = dataclasses.replace(CONFIG, strides=(2, 3), n_fft=24, decoder_layers=1, quantizer_dropout=0.5)
+    variables = jax.tree.map(jnp.asarray, to_variables(rules(config), official_tensors(config)))
+    wave = jnp.asarray(np.random.default_rng(2).normal(size=(4, 72)), jnp.float32) * 0.1
+    lengths = jnp.array([72, 72, 50, 24], jnp.int32)
 
     def loss(params, policy):
         reconstruction, output = AcousticCodec(config, policy).apply(

@@ -176,13 +176,13 @@ def test_a_readout_passes_a_share_of_what_was_heard(small):
     config, width = dataclasses.replace(SMALL, has_readout=True), SMALL.input_width
     x, lengths = batch(5)
     model = SslEncoder(config)
-    drawn = nn.unbox(model.init(jax.random.key(0), x, lengths, method="features"))
+    drawn = jax.jit(lambda key: nn.unbox(model.init(key, x, lengths, method="features")))(jax.random.key(0))
     assert {leaf.shape for leaf in drawn["statistics"].values()} == {(width,)}
     heads = {name: drawn["params"][name] | {"bias": jnp.linspace(-1, 1, width)} for name in ("readout", "gate")}
     variables = {"params": small["params"] | heads, "statistics": drawn["statistics"]}
     hidden = np.asarray(forward()(small, x, lengths))
     found, gate = (hidden @ np.asarray(heads[n]["kernel"]) + np.linspace(-1, 1, width) for n in ("readout", "gate"))
     share = 1 / (1 + np.exp(-gate))
-    features = model.apply(variables, x, lengths, method="features")
+    features = jax.jit(functools.partial(model.apply, method="features"))(variables, x, lengths)
     np.testing.assert_allclose(features, share * np.asarray(x) + (1 - share) * found, atol=1e-5)
     assert config.feature_width == width and SMALL.feature_width == SMALL.width

@@ -49,7 +49,7 @@ def config(**changes) -> TrainConfig:
         log_every=1,
         eval_every=4,
         eval_batches=1,
-        sample_every=4,
+        sample_every=0,
         checkpoint_every=3,
     )
     return TrainConfig(**(values | changes))
@@ -70,7 +70,7 @@ def final_digest(workdir, changes=None) -> str:
 def straight(one_device, tmp_path_factory):
     """Eight steps without a break."""
     workdir = tmp_path_factory.mktemp("straight")
-    assert train(config(), workdir).step == 8
+    assert train(config(sample_every=4), workdir).step == 8
     return workdir
 
 
@@ -178,10 +178,10 @@ def test_on_other_devices_a_run_keeps_the_batches_it_began_with(straight, tmp_pa
     def with_devices(count: int, steps: int) -> None:
         for module in (loop, training_run):
             monkeypatch.setattr(module, "make_mesh", lambda config: make_mesh(config, jax.local_devices()[:count]))
-        assert train(config(tokens_per_device=50, steps=steps), tmp_path).step == steps
+        assert train(config(tokens_per_device=200, steps=steps, eval_every=0), tmp_path).step == steps
 
-    with_devices(8, 2)
-    with_devices(4, 4)  # where it would have begun with half the rows
+    with_devices(2, 2)
+    with_devices(1, 4)  # where it would have begun with half the rows
     checkpoints = Checkpoints(tmp_path / "checkpoints")
     assert checkpoints.read_data(4)["rows"] == [8]
     checkpoints.close()
@@ -206,19 +206,20 @@ def test_another_run_can_be_continued_elsewhere(straight, tmp_path):
         start_run(config(resume=str(straight / "tensorboard")), tmp_path / "other")
 
 
-def _acoustic_codec(folder) -> dict:
-    """Variables of a small acoustic codec, and a bundle of them."""
-    codec = AcousticCodec(mini.ACOUSTIC_CODEC)
+@pytest.fixture(scope="module")
+def acoustic_codec(tmp_path_factory):
+    """A bundle of a small acoustic codec, and its variables."""
+    codec, folder = AcousticCodec(mini.ACOUSTIC_CODEC), tmp_path_factory.mktemp("codec") / "bundle"
     shapes = jnp.zeros((1, 960), jnp.float32), jnp.array([960], jnp.int32)
     variables = jax.device_get(jax.jit(lambda: nn.unbox(codec.init(jax.random.key(5), *shapes)))())
     with write_bundle(folder, license="none", provenance="a test") as writer:
         writer.add("acoustic_codec", mini.ACOUSTIC_CODEC, variables)
-    return variables
+    return folder, variables
 
 
-def test_a_wave_codec_from_a_bundle_can_be_trained_further(tmp_path):
+def test_a_wave_codec_from_a_bundle_can_be_trained_further(acoustic_codec, tmp_path):
     """Its convolutions from channels to channels have one logical axis twice, which Flax refuses under a mesh."""
-    variables = _acoustic_codec(tmp_path / "bundle")
+    bundle, variables = acoustic_codec
     run = start_run(
         config(
             stage="acoustic_codec",
@@ -229,7 +230,7 @@ def test_a_wave_codec_from_a_bundle_can_be_trained_further(tmp_path):
             },
             data=config().data | {"stage": "acoustic_codec"},
             optimizers={"acoustic_codec": {}, "discriminators": {}},
-            initial={"acoustic_codec": str(tmp_path / "bundle")},
+            initial={"acoustic_codec": str(bundle)},
         ),
         tmp_path / "run",
     )
@@ -238,8 +239,8 @@ def test_a_wave_codec_from_a_bundle_can_be_trained_further(tmp_path):
     jax.tree.map(np.testing.assert_array_equal, jax.device_get(found), variables["params"])
 
 
-def test_leaves_that_initial_should_not_give_are_drawn(tmp_path):
-    variables = _acoustic_codec(tmp_path / "bundle")
+def test_leaves_that_initial_should_not_give_are_drawn(acoustic_codec, tmp_path):
+    bundle, variables = acoustic_codec
 
     def begun(folder: str, *skipped: str):
         other = dataclasses.replace(mini.ACOUSTIC_CODEC, decoder="source_filter")
@@ -249,7 +250,7 @@ def test_leaves_that_initial_should_not_give_are_drawn(tmp_path):
                 model={"acoustic_codec": to_dict(other)},
                 data=config().data | {"stage": "acoustic_codec"},
                 optimizers={"acoustic_codec": {}},
-                initial={"acoustic_codec": str(tmp_path / "bundle")},
+                initial={"acoustic_codec": str(bundle)},
                 skip_initial=skipped,
             ),
             tmp_path / folder,
@@ -281,6 +282,7 @@ def _clustered_codec(**changes) -> TrainConfig:
     )
 
 
+@pytest.mark.slow
 def test_codes_start_from_clusters_of_the_data_and_only_once(tmp_path):
     for steps in (1, 3):
         assert train(_clustered_codec(steps=steps), tmp_path / "resumed").step == steps

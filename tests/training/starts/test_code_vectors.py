@@ -1,6 +1,7 @@
 """Tables from codecs: they mean at step 0 what the quantizers mean."""
 
 import dataclasses
+import functools
 
 import flax
 import flax.linen as nn
@@ -24,10 +25,17 @@ DIRECTIONS = code_vectors._directions(LATENT, D, "acoustic")
 
 @pytest.fixture(scope="module")
 def quantizer():
-    module = ResidualQuantizer(LATENT, LEVELS, CODES, WIDTH, dropout=0.0)
+    """The module, its variables, latents and their codes."""
+    module, lengths = ResidualQuantizer(LATENT, LEVELS, CODES, WIDTH, dropout=0.0), jnp.array([200])
     x = jax.random.normal(jax.random.key(1), (1, 200, LATENT))
-    variables = module.init(jax.random.key(0), x, jnp.array([200]), deterministic=True)
-    return module, jax.tree.map(lambda leaf: leaf.unbox(), variables, is_leaf=lambda leaf: hasattr(leaf, "unbox")), x
+
+    @jax.jit
+    def made():
+        variables = nn.unbox(module.init(jax.random.key(0), x, lengths, deterministic=True))
+        return variables, module.apply(variables, x, lengths, deterministic=True).codes[0]
+
+    variables, codes = made()
+    return module, variables, x, np.asarray(codes)
 
 
 @pytest.fixture(scope="module")
@@ -52,12 +60,12 @@ def _sums(leaves, codes):
 
 def _latents(module, variables, codes):
     bias = np.asarray(variables["params"]["levels"]["project_out"]["bias"]).sum(axis=0)
-    return np.asarray(module.apply(variables, jnp.asarray(codes)[None], method="embed"))[0] - bias
+    embed = jax.jit(functools.partial(module.apply, method="embed"))
+    return np.asarray(embed(variables, jnp.asarray(codes)[None]))[0] - bias
 
 
 def test_embeddings_of_a_frame_sum_to_minus_its_quantized_latent(quantizer, codecs):
-    module, variables, x = quantizer
-    codes = np.asarray(module.apply(variables, x, jnp.array([200]), deterministic=True).codes)[0]
+    module, variables, _, codes = quantizer
     leaves = code_vectors.acoustic_generator_leaves(codecs, ACOUSTIC)
     total, latents = _sums(leaves, codes), _latents(module, variables, codes)
     # Equal up to one rotation and scale, so inner products are equal up to one factor.
@@ -67,9 +75,8 @@ def test_embeddings_of_a_frame_sum_to_minus_its_quantized_latent(quantizer, code
 
 
 def test_logits_of_a_latent_are_highest_at_its_own_code(quantizer, codecs):
-    module, variables, x = quantizer
+    _, _, x, codes = quantizer
     leaves = code_vectors.acoustic_generator_leaves(codecs, ACOUSTIC)
-    codes = np.asarray(module.apply(variables, x, jnp.array([200]), deterministic=True).codes)[0]
     scores = np.asarray(x)[0] @ DIRECTIONS @ leaves["params/logits_kernel"][0]
     assert np.mean(np.argmax(scores, axis=-1) == codes[:, 0]) > 0.9
 
@@ -100,11 +107,10 @@ def test_an_adapter_embeds_features_as_their_token_is(condition, rank):
     prefix = "params/condition_adapter/"
     adapter = {path.removeprefix(prefix): jnp.asarray(x) for path, x in leaves.items() if path.startswith(prefix)}
     params = {"params": flax.traverse_util.unflatten_dict(adapter, sep="/")}
-    embedded = ConditionAdapter(D, condition == "gated").apply(params, jnp.asarray(features)[None])[0]
-    quantizer = {"params": flax.traverse_util.unflatten_dict({k: jnp.asarray(x) for k, x in found.items()}, sep="/")}
     x, lengths = jnp.asarray(features)[None], jnp.array([len(features)])
-    codes = np.asarray(FactorizedQuantizer(20, CODES, 12).apply(quantizer, x, lengths).codes)[0, :, 0]
-    embedded = np.asarray(embedded)
+    embedded = np.asarray(jax.jit(ConditionAdapter(D, condition == "gated").apply)(params, x)[0])
+    quantizer = {"params": flax.traverse_util.unflatten_dict({k: jnp.asarray(x) for k, x in found.items()}, sep="/")}
+    codes = np.asarray(jax.jit(FactorizedQuantizer(20, CODES, 12).apply)(quantizer, x, lengths).codes)[0, :, 0]
     nearest = np.argmin(np.linalg.norm(embedded[:, None] - table[None], axis=-1), axis=1)
     assert np.mean(nearest == codes) > 0.9
     # The generator's last norm takes the length of such a vector away; still it is scored highest at its code.
@@ -119,7 +125,7 @@ def test_what_has_learned_nothing_finds_the_token_of_its_condition():
     config = dataclasses.replace(SEMANTIC, num_layers=2, mlp_width=64, condition="gated", condition_width=20)
     model = SemanticGenerator(config)
     nothing = jnp.zeros((1, len(features)), jnp.int32)
-    drawn = nn.unbox(model.init(jax.random.key(0), nothing, method="init_all"))
+    drawn = jax.jit(lambda key: nn.unbox(model.init(key, nothing, method="init_all")))(jax.random.key(0))
     leaves = code_vectors.semantic_generator_leaves({"semantic_codec": codec}, config, sees_latents=True)
     flat = flax.traverse_util.flatten_dict(drawn, sep="/")
     assert {path: leaf.shape for path, leaf in leaves.items()}.items() <= {k: x.shape for k, x in flat.items()}.items()
@@ -129,7 +135,7 @@ def test_what_has_learned_nothing_finds_the_token_of_its_condition():
         masked, lengths = jnp.ones((1, len(features)), bool), jnp.array([len(features)])
         return model.logits(model(nothing, masked, jnp.ones(1), lengths=lengths, condition=jnp.asarray(features)[None]))
 
-    scores = nn.apply(logits, model)(variables)[0]
+    scores = jax.jit(nn.apply(logits, model))(variables)[0]
     centres = found["codebook"][:, :-1]
     direction, gain = found["project_in/direction"][0], found["project_in/gain"]
     points = (features @ (direction / np.linalg.norm(direction, axis=0) * gain) + found["project_in/bias"])[:, :-1]

@@ -83,22 +83,23 @@ def test_fine_tuning_keeps_the_prompts_of_the_data(monkeypatch):
     np.testing.assert_array_equal(options["given_prompts"], given)
 
 
+OPTIONS = {"prompt_share": 0.4, "prompt_probability": 0.85, "minimum_rate": 0.2}
+draw = jax.jit(functools.partial(draw_masks, **OPTIONS), static_argnums=2)
+
+
 def test_masks_leave_prompt_and_padding_alone():
     lengths = jnp.asarray(np.random.default_rng(0).integers(8, 24, 300), jnp.int32)
-    masks = draw_masks(jax.random.key(1), lengths, 24, prompt_share=0.4, prompt_probability=0.85, minimum_rate=0.2)
+    masks = draw(jax.random.key(1), lengths, 24)
     assert masks.is_masked.any(axis=1).all()
     assert not (masks.is_masked & masks.is_prompt).any()
     assert not (masks.is_masked & (jnp.arange(24)[None] >= lengths[:, None])).any()
-
-
-OPTIONS = {"prompt_share": 0.4, "prompt_probability": 0.85, "minimum_rate": 0.2}
 
 
 def test_rows_without_a_prompt_are_as_many_as_guidance_needs():
     lengths = jnp.full((2000,), 100, jnp.int32)
     given = jnp.where(jnp.arange(2000) % 2 == 0, 7, -1).astype(jnp.int32)
     starts = jnp.where(given > 0, 8, 0)
-    masks = draw_masks(jax.random.key(0), lengths, 100, given_prompts=given, target_starts=starts, **OPTIONS)
+    masks = draw(jax.random.key(0), lengths, 100, given_prompts=given, target_starts=starts)
     prompts, is_bare = np.asarray(masks.prompt_lengths), np.asarray(masks.is_bare)
     for kind in (slice(0, None, 2), slice(1, None, 2)):
         assert np.mean(is_bare[kind]) == pytest.approx(0.15, abs=0.04)
@@ -112,7 +113,7 @@ def test_rows_without_a_prompt_are_as_many_as_guidance_needs():
 
 def test_the_frame_between_prompt_and_target_is_hidden_and_not_predicted():
     lengths, given = jnp.full((64,), 30, jnp.int32), jnp.full((64,), 7, jnp.int32)
-    masks = draw_masks(jax.random.key(0), lengths, 30, given_prompts=given, target_starts=given + 1, **OPTIONS)
+    masks = draw(jax.random.key(0), lengths, 30, given_prompts=given, target_starts=given + 1)
     prompted = ~np.asarray(masks.is_bare)
     is_hidden, is_masked = np.asarray(masks.is_hidden)[prompted], np.asarray(masks.is_masked)[prompted]
     assert is_hidden[:, 7].all() and not is_masked[:, :8].any() and not is_hidden[:, :7].any()
@@ -183,7 +184,7 @@ def test_a_text_that_guides_an_extraction_is_left_out_by_itself_too():
     given = jnp.where(jnp.arange(n) % 2 == 0, 7, -1).astype(jnp.int32)
     batch = {"prompt_lengths": given, "phones": jnp.zeros((n, 4), jnp.int32)}
     batch["phone_lengths"] = jnp.full((n,), 4, jnp.int32)
-    masks = draw_masks(jax.random.key(0), jnp.full((n,), 40, jnp.int32), 40, given_prompts=given, **OPTIONS)
+    masks = draw(jax.random.key(0), jnp.full((n,), 40, jnp.int32), 40, given_prompts=given)
     has_phones = np.asarray(trainer._phone_lengths(batch, masks, jax.random.key(1))) > 0
     is_bare = np.asarray(masks.is_bare)
     assert not has_phones[is_bare].any()
@@ -194,8 +195,8 @@ def test_a_text_that_guides_an_extraction_is_left_out_by_itself_too():
 def test_prompt_and_target_tokens_are_those_that_inference_finds():
     """Each wave is encoded by itself, as `Metis.encode_prompt` does, and the condition with both in one."""
     _, params, targets = fine_tuning()
-    batch = {name: jnp.asarray(x) for name, x in mini.batch_for("finetune").items()}
-    tokens, condition = targets(params, batch)
+    batch = mini.batch_for("finetune")
+    tokens, condition = jax.device_get(targets(params, {name: jnp.asarray(x) for name, x in batch.items()}))
 
     @jax.jit
     def encode(wave, lengths):
@@ -206,8 +207,8 @@ def test_prompt_and_target_tokens_are_those_that_inference_finds():
 
     def alone(wave, samples):
         # One padded length, so one program; padding changes no valid frame.
-        wave = jnp.pad(wave[:samples], (0, batch["target"].shape[1] - samples))[None]
-        tokens, features, frames = encode(wave, jnp.array([samples], jnp.int32))
+        wave = np.pad(wave[:samples], (0, batch["target"].shape[1] - samples))[None]
+        tokens, features, frames = jax.device_get(encode(wave, np.array([samples], np.int32)))
         return tokens[0, : int(frames[0])], features[0, : int(frames[0])]
 
     for row in (1, 2):

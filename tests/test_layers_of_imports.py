@@ -83,20 +83,21 @@ class Import(NamedTuple):
         return f"metis_jax/{self.file}:{self.line} imports {self.module}"
 
 
+def _statements(tree, is_deferred=False):
+    """Every statement, and whether it stands in a function."""
+    for node in ast.iter_child_nodes(tree):
+        if isinstance(node, ast.stmt | ast.excepthandler | ast.match_case):
+            yield node, is_deferred
+            yield from _statements(node, is_deferred or isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef))
+
+
 @functools.cache
 def all_imports() -> tuple[Import, ...]:
     """Every import statement of the package; `from package import module` counts as the module."""
     found = []
     for path in sorted(ROOT.rglob("*.py")):
-        tree = ast.parse(path.read_text(encoding="utf-8"))
-        inside = {
-            id(node)
-            for outer in ast.walk(tree)
-            if isinstance(outer, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda)
-            for node in ast.walk(outer)
-        }
         file = path.relative_to(ROOT).as_posix()
-        for node in ast.walk(tree):
+        for node, is_deferred in _statements(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(node, ast.Import):
                 modules = [alias.name for alias in node.names]
             elif isinstance(node, ast.ImportFrom):
@@ -105,7 +106,7 @@ def all_imports() -> tuple[Import, ...]:
                 modules = [f"{base}.{alias.name}" for alias in node.names]
             else:
                 continue
-            found += [Import(file, node.lineno, module, id(node) in inside) for module in modules]
+            found += [Import(file, node.lineno, module, is_deferred) for module in modules]
     return tuple(found)
 
 

@@ -4,7 +4,7 @@ import importlib
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from types import ModuleType
+from typing import Any
 
 from metis_jax.weights.tensor_files import WeightsError
 
@@ -36,7 +36,7 @@ def check_name(name: str) -> None:
         raise WeightsError(f"{name}: expected OWNER/NAME of a repository of the hub")
 
 
-def client(wanted: str) -> ModuleType:
+def client(wanted: str) -> Any:
     """The hub's client; WeightsError, which begins with what it is wanted for, where it is not installed."""
     try:
         return importlib.import_module("huggingface_hub")

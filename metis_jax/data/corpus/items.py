@@ -20,8 +20,9 @@ from metis_jax.files.inputs import InputError, parse_json, read_json
 from metis_jax.files.text_files import read_entries, read_text
 
 VIDEO_SUFFIXES = (".mp4", ".mov", ".mkv", ".m4v", ".avi", ".mpg", ".mpeg", ".webm", ".3gp", ".ts")
-# Sound that libsndfile does not read; a recording of the same name that it reads stands for it.
-_FOREIGN = (".m4a", ".aac", ".wma", ".amr", ".webm", ".mka", ".ape")
+# Sound that libsndfile does not read, and that the extra `video` does; a recording of the same name stands for either.
+_FOREIGN = (".wma", ".amr", ".webm", ".mka", ".ape")
+_BY_EXTRA = (".m4a", ".aac")
 
 
 class ManifestError(ValueError):
@@ -127,7 +128,8 @@ def _from_files(
     With `videos` those of video files too, whose sound a recording of the same name is.
     """
     paths = [path for path in files_under(folder) if path.suffix.lower() in (*SUFFIXES, *_FOREIGN, *VIDEO_SUFFIXES)]
-    read = {path.with_suffix(""): path for path in paths if path.suffix.lower() in SUFFIXES}
+    heard = sorted((path for path in paths if path.suffix.lower() in SUFFIXES), key=_is_second_choice, reverse=True)
+    read = {path.with_suffix(""): path for path in heard}
     filmed = {path.with_suffix(""): path for path in paths if videos and path.suffix.lower() in VIDEO_SUFFIXES}
     for path in paths:
         stem, suffix = path.with_suffix(""), path.suffix.lower()
@@ -135,10 +137,11 @@ def _from_files(
             if path != filmed[stem]:
                 continue
             path = read.get(stem, path)
+        elif _is_second_choice(path) and read.get(stem, path) != path:
+            continue
         elif suffix in _FOREIGN:
-            if stem not in read:
-                fault = f"{path.suffix} is not read; convert it to .wav or .flac"
-                yield Item(id=_identity(folder, path), path=str(path), fault=fault)
+            fault = f"{path.suffix} is not read; convert it to .wav or .flac"
+            yield Item(id=_identity(folder, path), path=str(path), fault=fault)
             continue
         elif suffix in VIDEO_SUFFIXES:
             continue
@@ -153,6 +156,10 @@ def _from_files(
             item = dataclasses.replace(item, kind="video", video_path=str(filmed[stem]))
         if item is not None:
             yield item
+
+
+def _is_second_choice(path: pathlib.Path) -> bool:
+    return path.suffix.lower() in (*_FOREIGN, *_BY_EXTRA)
 
 
 def _identity(folder: pathlib.Path, path: pathlib.Path) -> str:

@@ -311,8 +311,10 @@ def test_no_file_of_a_folder_ends_the_run(tmp_path, monkeypatch):
     (tmp_path / "in" / "good.txt").write_text("\ufeffGrüße", encoding="utf-8")
     (tmp_path / "in" / "latin.txt").write_text("Grüße", encoding="latin-1")
     (tmp_path / "in" / "wide.txt").write_text("Grüße", encoding="utf-16")
-    (tmp_path / "in" / "phone.m4a").write_bytes(b"ftyp")
-    (tmp_path / "in" / "good.m4a").write_bytes(b"ftyp")  # what good.wav was made of
+    (tmp_path / "in" / "phone.wma").write_bytes(b"ftyp")
+    for suffix in ("m4a", "wma"):
+        (tmp_path / "in" / f"good.{suffix}").write_bytes(b"ftyp")  # what good.wav was made of
+    (tmp_path / "in" / "mobile.m4a").write_bytes(b"ftyp")
     soundfile.write(tmp_path / "linked.flac", voice(7, 1.0), 16_000)
     (tmp_path / "in" / "elsewhere" / "link").symlink_to(tmp_path)  # and so also to itself
     (tmp_path / "in" / "moved.wav").symlink_to("where it was.wav")
@@ -333,7 +335,8 @@ def test_no_file_of_a_folder_ends_the_run(tmp_path, monkeypatch):
         "caf\\udce9": "its name is not UTF-8; rename it",
         "latin": f"{tmp_path}/in/latin.txt: is not UTF-8 text",
         "wide": f"{tmp_path}/in/wide.txt: is not UTF-8 text",
-        "phone": ".m4a is not read; convert it to .wav or .flac",
+        "phone": ".wma is not read; convert it to .wav or .flac",
+        "mobile": "file: is not audio that libsndfile can read",
         "raises": "TypeError: No default subtype",
         "moved": "is a link to nothing",
         "circle": "is a link to nothing",

@@ -10,6 +10,7 @@ from metis_jax.audio.yin import yin
 RATE, WINDOW, HOP = 16_000, 1024, 320
 
 
+@pytest.mark.slow  # librosa compiles its own for forty seconds
 @pytest.mark.parametrize("kind", ["voice", "noise", "zeros"])
 def test_pitches_are_those_of_librosa(kind):
     noise = np.random.default_rng(0).normal(size=RATE).astype(np.float32)

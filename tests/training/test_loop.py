@@ -174,6 +174,7 @@ def test_a_checkpoint_of_other_data_is_refused(straight):
         train(config(data=data, steps=9), straight)
 
 
+@pytest.mark.slow
 def test_on_other_devices_a_run_keeps_the_batches_it_began_with(straight, tmp_path, monkeypatch):
     def with_devices(count: int, steps: int) -> None:
         for module in (loop, training_run):

@@ -28,6 +28,7 @@ def trainer():
     return mini.trainer_and_optimizers("visual_encoder")[0]
 
 
+@pytest.mark.slow
 def test_once_trained_it_sees_as_it_did_in_training(trainer):
     """Of one batch: the running statistics that `finish` sets normalise as the batch's own did."""
     params, batch = drawn(trainer), mini.batch_for("visual_encoder")
@@ -51,6 +52,7 @@ def test_videos_without_a_text_are_only_imitated(trainer):
         mute.loss({}, {name: x for name, x in batch.items() if name != "mouths"}, jax.random.key(0), deterministic=True)
 
 
+@pytest.mark.slow
 def test_lip_to_speech_sees_through_the_encoder_or_by_features_alike():
     generator = dataclasses.replace(mini.ADAPTED, condition="plain")
     seeing = SemanticGeneratorTrainer(generator=generator, visual_encoder=mini.SIGHT)

@@ -61,7 +61,9 @@ def _found(trainer, params, frozen, batch, accumulate):
 
 
 FAST = ("pretrain",)
-ALL = [pytest.param(name, marks=() if name in FAST else pytest.mark.slow) for name in mini.TRAINERS]
+# Of a visual encoder each part is normalised by itself, as its batch normalisation has it.
+EXACT = [name for name in mini.TRAINERS if name != "visual_encoder"]
+ALL = [pytest.param(name, marks=() if name in FAST else pytest.mark.slow) for name in EXACT]
 
 
 @pytest.mark.parametrize("name", ALL)

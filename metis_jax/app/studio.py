@@ -25,6 +25,7 @@ class Asked:
     Attributes:
       task: of `Metis`.
       source: a file, a video for l2s; empty for tts.
+      face: of l2s; which of several in the video, from 1 on.
       voice: a recording of the voice, and `voice_words` what it says.
       text, language, speed: what tts says, and how.
       seed, steps: of the noise, and of stage 1; None for the bundle's.
@@ -32,6 +33,7 @@ class Asked:
 
     task: str
     source: str = ""
+    face: int = 1
     voice: str = ""
     voice_words: str = ""
     text: str = ""
@@ -90,7 +92,7 @@ class Studio:
             return Made(wave, made.wave, f"{Path(asked.source).stem}.{asked.task}.wav")
         if asked.task == "l2s":
             prompt = self._prompt(asked.voice) if asked.voice else self.metis.no_prompt
-            lips = self.metis.read_lips(asked.source)
+            lips = self.metis.read_lips(asked.source, face=asked.face)
             advance = self._advance(progress, settings, self.metis.lip_passes(lips, prompt))
             made = self.metis.lip_read(lips, prompt, settings=settings, progress=advance)
             return Made(None, made.wave, f"{Path(asked.source).stem}.l2s.wav")

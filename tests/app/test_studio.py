@@ -44,6 +44,15 @@ def test_every_task_gives_sound(studio, noise, tmp_path):
         assert (made.before and made.before.seconds) == before
 
 
+def test_the_second_of_two_faces_is_read(studio, monkeypatch):
+    read = []
+    lips = np.zeros((25, 4), np.float32)
+    monkeypatch.setattr(studio.metis, "read_lips", lambda video, face=None: read.append(face) or lips)
+    for face in ({}, {"face": 2}):
+        studio.make(Asked(task="l2s", source="two.mp4", **face), lambda share: None)
+    assert [face for face in read if face] == [1, 2]
+
+
 @pytest.mark.parametrize(
     ("changes", "reason"),
     [

@@ -1,14 +1,22 @@
-"""Percentile bootstrap intervals of weighted means (Efron 1979): files are drawn again with replacement."""
+"""Percentile bootstrap intervals of weighted means (Efron 1979): files are drawn again with replacement.
+
+Of two systems that were measured on the same files, the differences are drawn: files that are hard for both then do
+not widen the interval.
+"""
 
 import dataclasses
+from collections.abc import Sequence
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
+
+_RESAMPLES = 2000
+_CONFIDENCE = 0.95
 
 
 @dataclasses.dataclass(frozen=True)
 class Estimate:
-    """A mean and its interval; one file alone has none."""
+    """A mean, or a difference of two, and its interval; one file alone has none."""
 
     mean: float | None
     low: float | None
@@ -20,8 +28,7 @@ def estimate(
     weights: Float[np.ndarray, " n"],
     *,
     seed: int,
-    resamples: int = 2000,
-    confidence: float = 0.95,
+    resamples: int = _RESAMPLES,
 ) -> Estimate:
     """The weighted mean and its interval.
 
@@ -32,7 +39,47 @@ def estimate(
     mean = float(np.average(values, weights=weights))
     if len(values) == 1:
         return Estimate(mean, None, None)
-    draws = np.random.default_rng(seed).integers(len(values), size=(resamples, len(values)))
-    means = np.sum(values[draws] * weights[draws], axis=1) / np.sum(weights[draws], axis=1)
-    low, high = np.quantile(means, [(1 - confidence) / 2, (1 + confidence) / 2])
-    return Estimate(mean, float(low), float(high))
+    return Estimate(mean, *_interval(_means(values, weights, _draws(len(values), seed, resamples))))
+
+
+def difference(
+    values: Float[np.ndarray, "2 n"], weights: Float[np.ndarray, "2 n"], *, seed: int
+) -> tuple[Estimate, float | None]:
+    """The second weighted mean minus the first over the same n files, with its interval, and p.
+
+    p is two-sided: twice the share of draws in which the difference is zero or of the other sign, and None of one file.
+    """
+    first, second = np.average(values, axis=1, weights=weights).tolist()
+    count = values.shape[1]
+    if count == 1:
+        return Estimate(second - first, None, None), None
+    draws = _draws(count, seed, _RESAMPLES)
+    drawn = _means(values[1], weights[1], draws) - _means(values[0], weights[0], draws)
+    other_side = min(np.sum(drawn <= 0), np.sum(drawn >= 0))
+    # One is added above and below, since no number of draws shows that a chance is zero.
+    p = min(1.0, 2 * (other_side + 1) / (_RESAMPLES + 1))
+    return Estimate(second - first, *_interval(drawn)), float(p)
+
+
+def holm(chances: Sequence[float]) -> list[float]:
+    """p values corrected for their number (Holm 1979), in the order given."""
+    order = np.argsort(chances, kind="stable")
+    corrected = np.empty(len(order))
+    factors = np.arange(len(order), 0, -1)
+    corrected[order] = np.minimum(1.0, np.maximum.accumulate(np.asarray(chances)[order] * factors))
+    return corrected.tolist()
+
+
+def _draws(count: int, seed: int, resamples: int) -> Int[np.ndarray, "r n"]:
+    return np.random.default_rng(seed).integers(count, size=(resamples, count))
+
+
+def _means(
+    values: Float[np.ndarray, " n"], weights: Float[np.ndarray, " n"], draws: Int[np.ndarray, "r n"]
+) -> Float[np.ndarray, " r"]:
+    return np.sum(values[draws] * weights[draws], axis=1) / np.sum(weights[draws], axis=1)
+
+
+def _interval(means: Float[np.ndarray, " r"]) -> tuple[float, float]:
+    low, high = np.quantile(means, [(1 - _CONFIDENCE) / 2, (1 + _CONFIDENCE) / 2])
+    return float(low), float(high)

@@ -88,14 +88,32 @@ _ROLE_OF = {
 }
 
 
-def measures_of(groups: Iterable[str], roles: Iterable[str]) -> list[Measure]:
-    """The rows for the chosen groups; similarities to what no flag was given for are not asked for."""
+_ERROR_RATES = ("wer", "cer", "dwer")
+
+
+def measures_of(
+    groups: Iterable[str], roles: Iterable[str], *, language: str = "en", is_pooled: bool = True
+) -> list[Measure]:
+    """The rows for the chosen groups; similarities to what no flag was given for are not asked for.
+
+    The titles of error rates say how they are counted.  Where WER counts characters, CER would be the same row again.
+    """
     groups, roles = list(groups), set(roles)
     unknown = [name for name in groups if name not in GROUPS]
     if unknown:
         raise EvaluationError(f"--metrics: {unknown[0]!r} is unknown; known are {', '.join(GROUPS)}")
-    chosen = [measure for name in GROUPS if name in groups for measure in GROUPS[name]]
-    return [measure for measure in chosen if _ROLE_OF.get(measure.key) is None or _ROLE_OF[measure.key] in roles]
+    of_characters = language in words.CHARACTER_LANGUAGES
+    if of_characters and "wer" in groups:
+        groups = [name for name in groups if name != "cer"]
+    how = "pooled" if is_pooled else "mean of utterances"
+    chosen = []
+    for measure in (measure for name in GROUPS if name in groups for measure in GROUPS[name]):
+        if measure.key in _ERROR_RATES:
+            counted = f"characters, {how}" if of_characters and measure.key != "cer" else how
+            measure = dataclasses.replace(measure, title=f"{measure.title.removesuffix(' %')} ({counted}) %")
+        if _ROLE_OF.get(measure.key) is None or _ROLE_OF[measure.key] in roles:
+            chosen.append(measure)
+    return chosen
 
 
 class Evaluator:
@@ -104,14 +122,21 @@ class Evaluator:
     Attributes:
       recognizer_folder: a CTranslate2 Whisper folder, or None for the one in the `eval` extra.
       language: of the speech, as Whisper names it.
-      speaker_model: a key of `speakers.ENCODERS`.
+      speaker_model: a key of `speakers.ENCODERS`, or an ONNX file.
+      is_pooled: whether an utterance counts in error rates by its words, or each the same.
     """
 
     def __init__(
-        self, *, recognizer_folder: str | None = None, language: str = "en", speaker_model: str = "voicefilter"
+        self,
+        *,
+        recognizer_folder: str | None = None,
+        language: str = "en",
+        speaker_model: str = "voicefilter",
+        is_pooled: bool = True,
     ):
         self.recognizer_folder = recognizer_folder
         self.language = language
+        self.is_pooled = is_pooled
         self.speaker_model = speaker_model
         self._samples: dict[Path, Any] = {}
         self._texts: dict[Path, Any] = {}
@@ -181,16 +206,19 @@ def _words(evaluator: Evaluator, example: Example, key: str) -> dict[str, Value]
     if example.text is None:
         raise Unmeasurable("no text given")
     count = words.word_errors if key == "wer" else words.character_errors
-    errors = count(example.text, evaluator.text(example.output))
-    return {key: Value(errors.rate, errors.length)}
+    return {key: _error_rate(evaluator, count, example.text, evaluator.text(example.output))}
+
+
+def _error_rate(evaluator: Evaluator, count: Callable[..., words.ErrorRate], reference: str, hypothesis: str) -> Value:
+    errors = count(reference, hypothesis, language=evaluator.language)
+    return Value(errors.rate, errors.length if evaluator.is_pooled else 1)
 
 
 def _dwer(evaluator: Evaluator, example: Example, key: str) -> dict[str, Value]:
     heard = evaluator.text(_partner(example, "reference"))
     if not words.normalize(heard):
         raise Unmeasurable("the recogniser hears no words in the reference")
-    errors = words.word_errors(heard, evaluator.text(example.output))
-    return {key: Value(errors.rate, errors.length)}
+    return {key: _error_rate(evaluator, words.word_errors, heard, evaluator.text(example.output))}
 
 
 def _similarity(evaluator: Evaluator, example: Example, key: str) -> dict[str, Value]:

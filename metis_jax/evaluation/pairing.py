@@ -67,18 +67,19 @@ def find_audio(location: str | os.PathLike, flag: str) -> Place:
         raise EvaluationError(f"{flag}={location}: the list is empty")
     absent = [p for p in listed if not p.is_file()]
     if absent:
-        raise EvaluationError(f"{flag}={location}: {len(absent)} of {len(listed)} do not exist: {_some(absent)}")
+        raise EvaluationError(f"{flag}={location}: {len(absent)} of {len(listed)} do not exist: {some(absent)}")
     return Place(flag, tuple(listed), tuple(p.stem for p in listed), False)
 
 
 def _distinct(names: Sequence[str], flag: str, location: object) -> tuple[str, ...]:
     repeated = sorted({name for name in names if names.count(name) > 1}) if len(set(names)) < len(names) else []
     if repeated:
-        raise EvaluationError(f"{flag}={location}: two files share a name: {_some(repeated)}")
+        raise EvaluationError(f"{flag}={location}: two files share a name: {some(repeated)}")
     return tuple(names)
 
 
-def _some(items: Sequence[object]) -> str:
+def some(items: Sequence[object]) -> str:
+    """The first few of what a message is about."""
     shown = ", ".join(str(item) for item in items[:_SHOWN])
     return shown + (f" and {len(items) - _SHOWN} more" if len(items) > _SHOWN else "")
 
@@ -102,7 +103,7 @@ def pair(outputs: Place, partners: Place) -> list[Path]:
     if lonely:
         raise EvaluationError(
             f"{len(lonely)} of {len(outputs.paths)} files of {outputs.flag} have no file of the same name "
-            f"in {partners.flag}: {_some(lonely)}"
+            f"in {partners.flag}: {some(lonely)}"
         )
     return [by_name[name] for name in names[0]]
 

@@ -1,7 +1,8 @@
 """The table: one row per measure and one column per system, as Markdown, CSV or JSON.
 
 Markdown holds means and intervals; CSV has one line per system, file and measure, the pooled values under the file
-"(all)"; JSON has both, nested.  What could not be measured carries its reason in all three.
+"(all)"; JSON has both, nested.  Markdown and JSON compare pairs of systems too.  What could not be measured carries its
+reason in all three.
 """
 
 import collections
@@ -15,6 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from metis_jax.evaluation.bootstrap import Estimate, estimate
+from metis_jax.evaluation.comparison import Comparison, compare
 from metis_jax.evaluation.errors import EvaluationError
 from metis_jax.evaluation.measure import Measure, Value
 from metis_jax.files.outputs import write_text
@@ -43,12 +45,27 @@ class System:
 
 @dataclasses.dataclass(frozen=True)
 class Table:
-    """All that a report says."""
+    """All that a report says.
+
+    Attributes:
+      models: what it was measured with, by kind.
+      pairs: names of systems to compare, two and two.
+      published: the paper's figures by key of measure, as they are printed beside.
+      notes: lines on what the figures mean.
+    """
 
     measures: Sequence[Measure]
     systems: Sequence[System]
     seed: int
     models: Mapping[str, str]
+    pairs: Sequence[tuple[str, str]] = ()
+    published: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    notes: Sequence[str] = ()
+
+    def comparisons(self) -> list[Comparison]:
+        """Every measure of every pair."""
+        files = {system.name: system.files for system in self.systems}
+        return compare(self.measures, files, self.pairs, seed=self.seed)
 
     def summary(self, system: System, measure: Measure) -> Summary:
         found = [values[measure.key] for values in system.files.values()]
@@ -68,12 +85,17 @@ def _number(value: float, measure: Measure) -> str:
     return f"{value * measure.scale:.1f}" if measure.scale != 1 else f"{value:.2f}"
 
 
+def _with_interval(estimate: Estimate, measure: Measure) -> str:
+    text = _number(estimate.mean, measure)
+    if estimate.low is not None:
+        text += f" [{_number(estimate.low, measure)}, {_number(estimate.high, measure)}]"
+    return text
+
+
 def _cell(summary: Summary, measure: Measure) -> str:
     if summary.estimate is None:
         return "not measured"
-    text = _number(summary.estimate.mean, measure)
-    if summary.estimate.low is not None:
-        text += f" [{_number(summary.estimate.low, measure)}, {_number(summary.estimate.high, measure)}]"
+    text = _with_interval(summary.estimate, measure)
     return text if summary.count == summary.total else f"{text} ({summary.count} of {summary.total})"
 
 
@@ -82,8 +104,9 @@ def _markdown_row(cells: Iterable[str]) -> str:
 
 
 def markdown(table: Table) -> str:
-    """Means with 95% intervals, then what is missing and why."""
+    """Means with 95% intervals, then comparisons, then what is missing and why."""
     heads = [f"{system.name} ({len(system.files)})" for system in table.systems]
+    heads += ["Metis (paper)"] if table.published else []
     lines = [_markdown_row(["measure", "better", *heads]), _markdown_row(["---"] * (2 + len(heads)))]
     notes = []
     for measure in table.measures:
@@ -92,10 +115,14 @@ def markdown(table: Table) -> str:
             summary = table.summary(system, measure)
             cells.append(_cell(summary, measure))
             notes += [(reason, measure.title, system.name, count) for reason, count in summary.reasons.items()]
+        cells += [table.published.get(measure.key, "")] if table.published else []
         lines.append(_markdown_row([measure.title, measure.better, *cells]))
-    lines += ["", f"Mean over files (error rates: over words) and 95% bootstrap interval, seed {table.seed}."]
+    counted = "pooled rates: all edits over all words or characters"
+    lines += ["", f"Mean over files ({counted}) and 95% bootstrap interval, seed {table.seed}."]
     if table.models:
         lines.append("Measured with " + ", ".join(sorted(table.models.values())) + ".")
+    lines += table.notes
+    lines += _compared(table)
     by_reason: dict[str, list[str]] = {}
     for reason, title, name, count in notes:
         by_reason.setdefault(reason, []).append(f"{title} of {name} ({count})")
@@ -103,6 +130,21 @@ def markdown(table: Table) -> str:
         lines += ["", "Not measured, in files:", ""]
         lines += [f"- {', '.join(where)}: {reason}" for reason, where in by_reason.items()]
     return "\n".join(lines) + "\n"
+
+
+def _compared(table: Table) -> list[str]:
+    comparisons = table.comparisons()
+    if not comparisons:
+        return []
+    lines = ["", _markdown_row(["systems", "measure", "difference", "p", "better on", "worse on", "files"])]
+    lines.append(_markdown_row(["---"] * 7))
+    for one in comparisons:
+        chance = "" if one.p is None else f"{one.p:.3f}"
+        cells = [f"{one.second} - {one.first}", one.measure.title, _with_interval(one.difference, one.measure), chance]
+        lines.append(_markdown_row([*cells, f"{one.better:.0%}", f"{one.worse:.0%}", str(one.count)]))
+    corrected = f", after Holm's correction for {len(comparisons)} comparisons" if len(comparisons) > 1 else ""
+    lines += ["", f"Differences over the same files, 95% paired bootstrap interval; p is two-sided{corrected}."]
+    return lines
 
 
 def comma_separated(table: Table) -> str:
@@ -147,6 +189,8 @@ def as_json(table: Table) -> str:
         systems[system.name] = {"summary": pooled, "files": files}
     measures = {measure.key: {"title": measure.title, "better": measure.better} for measure in table.measures}
     content = {"seed": table.seed, "models": dict(table.models), "measures": measures, "systems": systems}
+    comparisons = [dataclasses.asdict(one) | {"measure": one.measure.key} for one in table.comparisons()]
+    content |= {"comparisons": comparisons, "published": dict(table.published), "notes": list(table.notes)}
     return json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
 
 

@@ -1,12 +1,16 @@
 """Word and character error rates: text reduced to what is spoken, and the edit distance between two sequences."""
 
 import dataclasses
+import functools
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from metis_jax.evaluation.errors import Unmeasurable
+from metis_jax.evaluation.errors import Unmeasurable, require
+
+# Written without spaces, or with spaces that writers and recognisers place as they please.
+CHARACTER_LANGUAGES = ("zh", "ja", "ko")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -22,13 +26,27 @@ class ErrorRate:
 
 
 def normalize(text: str) -> str:
-    """Lower-case letters and digits of any script with single spaces; apostrophes inside words stay.
-
-    Numbers are not spelled out: "6" and "six" count as different words.
-    """
+    """Lower-case letters and digits of any script with single spaces; apostrophes inside words stay."""
     text = unicodedata.normalize("NFKC", text).casefold().replace("\u2019", "'")
     kept = "".join(c if c == "'" or unicodedata.category(c)[0] in "LNM" else " " for c in text)
     return " ".join(word for word in (word.strip("'") for word in kept.split()) if word)
+
+
+def spoken(text: str, language: str) -> str:
+    """What is compared: `normalize`, and for "en" Whisper's rules for English (the package whisper-normalizer).
+
+    Those write numbers in digits, titles and contractions in full and spelling as in America, and leave out what
+    stands in brackets.  In other languages "6" and "sechs" stay different words.
+    """
+    if language != "en":
+        return normalize(text)
+    words = _english()(text.replace("\u2019", "'")).split()
+    return " ".join(word for word in words if any(map(str.isalnum, word)))
+
+
+@functools.cache
+def _english() -> Callable[[str], str]:
+    return require("whisper_normalizer.english").EnglishTextNormalizer()
 
 
 def edit_distance(reference: Sequence[str], hypothesis: Sequence[str]) -> int:
@@ -43,14 +61,16 @@ def edit_distance(reference: Sequence[str], hypothesis: Sequence[str]) -> int:
     return int(row[-1])
 
 
-def word_errors(reference: str, hypothesis: str) -> ErrorRate:
-    """Edits between the normalized words."""
-    return _errors(normalize(reference).split(), normalize(hypothesis).split())
+def word_errors(reference: str, hypothesis: str, *, language: str) -> ErrorRate:
+    """Edits between the spoken words, or characters in `CHARACTER_LANGUAGES`."""
+    if language in CHARACTER_LANGUAGES:
+        return character_errors(reference, hypothesis, language=language)
+    return _errors(*(spoken(text, language).split() for text in (reference, hypothesis)))
 
 
-def character_errors(reference: str, hypothesis: str) -> ErrorRate:
-    """Edits between the normalized characters without spaces, which suits languages that write none."""
-    return _errors(list(normalize(reference).replace(" ", "")), list(normalize(hypothesis).replace(" ", "")))
+def character_errors(reference: str, hypothesis: str, *, language: str) -> ErrorRate:
+    """Edits between the spoken characters without spaces."""
+    return _errors(*(list(spoken(text, language).replace(" ", "")) for text in (reference, hypothesis)))
 
 
 def _errors(reference: list[str], hypothesis: list[str]) -> ErrorRate:

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from metis_jax.evaluation.bootstrap import estimate
+from metis_jax.evaluation.bootstrap import difference, estimate, holm
 
 
 def test_intervals_cover_the_true_mean_about_as_often_as_they_say():
@@ -31,3 +31,34 @@ def test_one_file_has_no_interval_and_none_is_an_error():
     assert estimate(np.array([2.0]), np.ones(1), seed=0).low is None
     with pytest.raises(ValueError, match="empty"):
         estimate(np.array([]), np.array([]), seed=0)
+
+
+def test_pairs_show_a_difference_that_two_intervals_hide():
+    rng = np.random.default_rng(0)
+    hard = rng.normal(3.0, 2.0, size=30)
+    values = np.stack([hard, hard + rng.normal(0.2, 0.1, size=30)])
+    apart = [estimate(one, np.ones(30), seed=0) for one in values]
+    assert apart[0].high > apart[1].low
+    gap, p = difference(values, np.ones_like(values), seed=0)
+    assert 0 < gap.low < gap.mean < gap.high
+    assert gap.mean == pytest.approx(apart[1].mean - apart[0].mean)
+    assert p < 0.01
+
+
+def test_equal_systems_do_not_differ():
+    values = np.tile(np.arange(5.0), (2, 1))
+    gap, p = difference(values, np.ones_like(values), seed=0)
+    assert (gap.mean, gap.low, gap.high, p) == (0, 0, 0, 1)
+    alone, p = difference(values[:, 1:2], np.ones((2, 1)), seed=0)
+    assert (alone.low, p) == (None, None)
+
+
+def test_a_difference_of_pooled_rates_weighs_words():
+    gap, _ = difference(np.array([[1.0, 0.0], [0.0, 1.0]]), np.array([[1.0, 9.0], [1.0, 9.0]]), seed=0)
+    assert gap.mean == pytest.approx(0.9 - 0.1)
+
+
+def test_holm_corrects_as_by_hand():
+    assert holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
+    assert holm([0.6, 0.5]) == [1.0, 1.0]
+    assert holm([]) == []

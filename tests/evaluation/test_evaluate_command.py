@@ -43,6 +43,20 @@ def test_table_of_two_systems(corpus, capsys):
     assert (corpus / "report.json").read_text() == first
 
 
+def test_the_first_system_is_compared_with_the_others_or_two_that_are_named(corpus, capsys):
+    outputs = ",".join(f"{name}={corpus / folder}" for name, folder in [("a", "noisy"), ("b", "copy"), ("c", "noisy")])
+    rest = ("--metrics=mel", "--report=")
+    assert _run(corpus, f"--outputs={outputs}", *rest) == 0
+    printed = capsys.readouterr().out
+    assert "| b - a | mel distance, dB | -" in printed
+    assert "| c - a | mel distance, dB | 0.00 [0.00, 0.00] | 1.000 | 0% | 0% | 3 |" in printed
+    assert "c - b" not in printed
+    assert _run(corpus, f"--outputs={outputs}", "--compare=c,b", *rest) == 0
+    printed = capsys.readouterr().out
+    assert " | 100% | 0% | 3 |" in printed and "| b - c |" in printed and "b - a" not in printed
+    assert "Holm" not in printed
+
+
 def test_references_left_over_are_counted(corpus, capsys):
     (corpus / "noisy" / "3.wav").unlink()
     assert _run(corpus, f"--outputs={corpus / 'noisy'}", "--metrics=mel", "--report=") == 0
@@ -60,7 +74,19 @@ def test_references_left_over_are_counted(corpus, capsys):
         (["--outputs=a="], "a path is missing"),
         (["--outputs={noisy}", "--texts={clean}/1.wav"], "1.wav: is not UTF-8 text"),
         (["--outputs={noisy}", "--report=/absent/x.md"], "does not exist"),
-        (["--outputs={noisy}", "--speaker_model=ecapa"], "speaker_model"),
+        (
+            ["--outputs={noisy}", "--speaker_model=ecapa"],
+            "=ecapa: use one of voicefilter, resemblyzer, or",
+        ),
+        (["--outputs={noisy}", "--speaker_model=/absent.onnx"], "/absent.onnx: no such file"),
+        (
+            ["--outputs=a={noisy},b={copy}", "--compare=a,c"],
+            "=a,c: name two of the systems in --outputs, a, b",
+        ),
+        (["--outputs={noisy}", "--wer=mean"], "wer"),
+        (["--outputs={noisy}", "--jobs=x.jsonl"], "--jobs needs --suite, one of seedtts"),
+        (["--outputs={noisy}", "--suite=lrs"], "--suite=lrs needs --suite_path=DIR"),
+        (["--outputs={noisy}", "--suite=lrs", "--suite_path={noisy}"], "leave out --references"),
         (["--outputs={noisy}", "--seed=-1"], "seed"),
         (["--outputs={noisy}", "--metrics=dwer", "--recognizer={clean}"], "no model.bin"),
         (["--outputs={noisy}", "--colour=red"], "colour"),

@@ -57,17 +57,33 @@ def test_whatever_an_example_raises_is_its_reason(fake_models, write, monkeypatc
 
     monkeypatch.setattr(measure, "Recognizer", Strange)
     example = Example(name="x", output=write("o.wav"), reference=write("r.wav"), text="One two three four!")
-    values = Evaluator().measure(example, measures_of(["wer", "dwer", "si_sdr"], ["reference"]))
+    values = Evaluator(language="de").measure(example, measures_of(["wer", "dwer", "si_sdr"], ["reference"]))
     assert values["wer"].reason == values["dwer"].reason == "IndexError: no segments at all"
     assert values["si_sdr"].value is not None
 
 
 def test_error_rates_weigh_words(fake_models, write):
     example = Example(name="x", output=write("o.wav", 16001), reference=write("r.wav"), text="One two three four!")
-    values = Evaluator().measure(example, measures_of(["wer", "cer", "dwer"], ["reference"]))
+    rows = measures_of(["wer", "cer", "dwer"], ["reference"])
+    values = Evaluator(language="de").measure(example, rows)
     assert (values["wer"].value, values["wer"].weight) == (0.5, 4)
     assert (values["dwer"].value, values["dwer"].weight) == (pytest.approx(1 / 3), 3)
     assert values["cer"].value == pytest.approx(9 / 15)
+    each = Evaluator(language="de", is_pooled=False).measure(example, rows)
+    assert {key: (value.value, value.weight) for key, value in each.items()} == {
+        key: (value.value, 1) for key, value in values.items()
+    }
+
+
+def test_titles_say_how_error_rates_are_counted():
+    def titles(**how):
+        return [row.title for row in measures_of(["wer", "cer", "stoi"], [], **how)]
+
+    assert titles() == ["WER (pooled) %", "CER (pooled) %", "STOI"]
+    assert titles(is_pooled=False) == ["WER (mean of utterances) %", "CER (mean of utterances) %", "STOI"]
+    assert titles(language="zh") == ["WER (characters, pooled) %", "STOI"]
+    assert [row.title for row in measures_of(["cer"], [], language="zh")] == ["CER (pooled) %"]
+    assert all(row.scale == 100 for row in measures_of(["wer"], [], language="ja"))
 
 
 def test_nearer_target_prefers_the_prompt_and_falls_back_to_the_reference(fake_models, write):

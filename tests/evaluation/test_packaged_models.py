@@ -55,5 +55,37 @@ def test_a_folder_without_a_model_is_refused(tmp_path):
 def test_an_unknown_speaker_model_is_refused():
     from metis_jax.evaluation.speakers import speaker_encoder
 
-    with pytest.raises(EvaluationError, match="'ecapa'"):
+    with pytest.raises(EvaluationError, match="ecapa"):
         speaker_encoder("ecapa")
+
+
+def _speaker_model(path, *, reduced=("ReduceMean", "ReduceMax"), takes=(1, "samples")):
+    """A voice of the mean and the maximum of a wave."""
+    from onnx import TensorProto, helper, save
+
+    nodes = [helper.make_node(kind, ["wave"], [kind], axes=[1]) for kind in reduced]
+    nodes.append(helper.make_node("Concat", list(reduced), ["voice"], axis=1))
+    wave = helper.make_tensor_value_info("wave", TensorProto.FLOAT, takes)
+    voice = helper.make_tensor_value_info("voice", TensorProto.FLOAT, [takes[0], len(reduced)])
+    graph = helper.make_graph(nodes, "voice", [wave], [voice])
+    save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8), path)
+    return str(path)
+
+
+@pytest.mark.extra("eval", "onnx", "onnxruntime")
+def test_a_speaker_model_comes_as_an_onnx_file(tmp_path):
+    from metis_jax.evaluation.speakers import check_speaker_model, speaker_encoder
+
+    encoder = speaker_encoder(_speaker_model(tmp_path / "voices.onnx"))
+    wave = _noise()
+    np.testing.assert_allclose(encoder.embed(wave, RATE), [wave.mean(), wave.max()], atol=1e-6)
+    assert encoder.name == "speaker encoder voices.onnx"
+    with pytest.raises(Unmeasurable, match="shorter"):
+        encoder.embed(_noise(0.5), RATE)
+    with pytest.raises(Unmeasurable, match="no voice"):
+        encoder.embed(np.full(2 * RATE, np.nan, np.float32), RATE)
+    with pytest.raises(EvaluationError, match=r"fixed.onnx: input is wave: tensor\(float\) \[1, 16000\]; expected one"):
+        check_speaker_model(_speaker_model(tmp_path / "fixed.onnx", takes=(1, RATE)))
+    (tmp_path / "not.onnx").write_bytes(b"no model")
+    with pytest.raises(EvaluationError, match="not.onnx: no ONNX model"):
+        check_speaker_model(str(tmp_path / "not.onnx"))

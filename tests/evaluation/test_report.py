@@ -1,6 +1,7 @@
 """The three formats say the same, with reasons for what is missing."""
 
 import csv
+import dataclasses
 import io
 import json
 
@@ -64,3 +65,31 @@ def test_report_paths_and_writing(table, tmp_path):
         report_paths(str(tmp_path / "absent" / "x.md"))
     with pytest.raises(EvaluationError, match="is a directory"):
         report_paths(str(tmp_path))
+
+
+def test_systems_are_compared_over_the_files_that_both_have():
+    rows = [*GROUPS["wer"], *GROUPS["stoi"]]
+    first = {name: {"wer": Value(0.5, 10), "stoi": Value(0.5)} for name in "abc"}
+    second = {name: {"wer": Value(0.25, 10), "stoi": Value(0.5)} for name in "ab"}
+    second["c"] = {"wer": Value(None, reason="damaged"), "stoi": Value(0.8)}
+    table = Table(rows, [System("old", first), System("new", second)], 0, {}, pairs=[("old", "new")])
+    text = markdown(table)
+    assert "| systems | measure | difference | p | better on | worse on | files |" in text
+    assert "| new - old | WER % | -25.0 [-25.0, -25.0] | 0.002 | 100% | 0% | 2 |" in text
+    assert "| new - old | STOI | 0.10 [0.00, 0.30] | " in text
+    assert " | 33% | 0% | 3 |" in text
+    assert "after Holm's correction for 2 comparisons" in text
+    [wer, stoi] = json.loads(as_json(table))["comparisons"]
+    assert (wer["measure"], wer["first"], wer["second"], wer["count"]) == ("wer", "old", "new", 2)
+    assert wer["p"] == pytest.approx(2 * 2 / 2001)  # 1 of 2001, both sides, the smaller of two
+    assert stoi["difference"]["mean"] == pytest.approx(0.1)
+
+
+def test_published_figures_stand_beside(table):
+    published = dataclasses.replace(table, published={"wer": "2.28"}, notes=["With the true length."])
+    text = markdown(published)
+    assert "| measure | better | ours\\|best (2) | Metis (paper) |" in text
+    assert "| WER % | lower | 10.0 [0.0, 50.0] | 2.28 |" in text
+    assert "\nWith the true length.\n" in text
+    assert "paper" not in markdown(table)
+    assert json.loads(as_json(published))["published"] == {"wer": "2.28"}

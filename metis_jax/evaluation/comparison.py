@@ -17,7 +17,7 @@ class Comparison:
 
     Attributes:
       difference: the second's mean minus the first's, over the files that were measured of both.
-      p: two-sided, after Holm's correction for all comparisons of the table; None of one file.
+      p: two-sided, after Holm's correction for all comparisons of the table.
       better: share of those files on which the second is better; `worse` likewise, and the rest are equal.
       count: those files.
     """
@@ -26,7 +26,7 @@ class Comparison:
     second: str
     measure: Measure
     difference: Estimate
-    p: float | None
+    p: float
     better: float
     worse: float
     count: int
@@ -41,10 +41,8 @@ def compare(
         for measure in measures:
             one = _compared(first, second, measure, systems, seed) if measure.better else None
             found += [one] if one else []
-    tested = [i for i, one in enumerate(found) if one.p is not None]
-    for i, p in zip(tested, holm([found[i].p for i in tested]), strict=True):
-        found[i] = dataclasses.replace(found[i], p=p)
-    return found
+    corrected = holm([one.p for one in found])
+    return [dataclasses.replace(one, p=p) for one, p in zip(found, corrected, strict=True)]
 
 
 def _compared(first: str, second: str, measure: Measure, systems: Mapping[str, Files], seed: int) -> Comparison | None:

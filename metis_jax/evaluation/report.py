@@ -134,16 +134,19 @@ def markdown(table: Table) -> str:
 
 def _compared(table: Table) -> list[str]:
     comparisons = table.comparisons()
+    found = {(one.first, one.second) for one in comparisons}
+    apart = [f"{second} and {first}" for first, second in table.pairs if (first, second) not in found]
+    lines = ["", *(f"{both} are not compared: no file was measured of both." for both in apart)] if apart else []
     if not comparisons:
-        return []
-    lines = ["", _markdown_row(["systems", "measure", "difference", "p", "better on", "worse on", "files"])]
+        return lines
+    lines += ["", _markdown_row(["systems", "measure", "difference", "p", "better on", "worse on", "files"])]
     lines.append(_markdown_row(["---"] * 7))
     for one in comparisons:
-        chance = "" if one.p is None else f"{one.p:.3f}"
-        cells = [f"{one.second} - {one.first}", one.measure.title, _with_interval(one.difference, one.measure), chance]
-        lines.append(_markdown_row([*cells, f"{one.better:.0%}", f"{one.worse:.0%}", str(one.count)]))
+        cells = [f"{one.second} - {one.first}", one.measure.title, _with_interval(one.difference, one.measure)]
+        cells += [f"{one.p:.3f}", f"{one.better:.0%}", f"{one.worse:.0%}", str(one.count)]
+        lines.append(_markdown_row(cells))
     corrected = f", after Holm's correction for {len(comparisons)} comparisons" if len(comparisons) > 1 else ""
-    lines += ["", f"Differences over the same files, 95% paired bootstrap interval; p is two-sided{corrected}."]
+    lines += ["", f"Differences over the same files, 95% paired bootstrap interval; p by permutation{corrected}."]
     return lines
 
 

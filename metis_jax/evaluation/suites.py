@@ -74,7 +74,7 @@ def read_suite(name: str, location: str | os.PathLike) -> list[Item]:
         raise EvaluationError(f"{where}: no such folder or file")
     try:
         items = SUITES[name].read(Path(location))
-    except InputError as error:
+    except (InputError, csv.Error) as error:
         raise EvaluationError(f"{where}: {error}") from None
     if not items:
         raise EvaluationError(f"{where}: has no items of {name}; {_expected(name)}")
@@ -205,7 +205,7 @@ def _libri2mix(path: Path) -> list[Item]:
     taken from the file's folder; texts from LibriSpeech's *.trans.txt where they lie below it too.
     """
     place = _only(path, "mixture_*.csv")
-    table = csv.DictReader(read_text(place).splitlines())
+    table = csv.DictReader(read_lines(place))
     if missing := [column for column in _MIXTURE_COLUMNS if column not in (table.fieldnames or ())]:
         raise EvaluationError(f"{place}: has no column {', '.join(missing)}")
     mixtures, waves = [], {}

@@ -49,8 +49,14 @@ def test_equal_systems_do_not_differ():
     values = np.tile(np.arange(5.0), (2, 1))
     gap, p = difference(values, np.ones_like(values), seed=0)
     assert (gap.mean, gap.low, gap.high, p) == (0, 0, 0, 1)
-    alone, p = difference(values[:, 1:2], np.ones((2, 1)), seed=0)
-    assert (alone.low, p) == (None, None)
+    alone, p = difference(np.array([[1.0], [2.0]]), np.ones((2, 1)), seed=0)
+    assert (alone.mean, alone.low, p) == (1, None, 1)
+
+
+def test_three_files_prove_little():
+    gap, p = difference(np.array([[0.0, 0.0, 0.0], [1.0, 1.1, 1.2]]), np.ones((2, 3)), seed=0)
+    assert gap.low > 0
+    assert p == pytest.approx(2 / 2**3, abs=0.03)
 
 
 def test_a_difference_of_pooled_rates_weighs_words():

@@ -37,7 +37,6 @@ from metis_jax.types import Float, Int, Policy
 from metis_jax.weights.bundle import Bundle
 
 MAXIMUM_PROMPT_SECONDS = 20.0
-OWN_VOICE_FRAMES = 250  # of a source, in which its voice is heard
 
 Voice = Sound | Prompt
 _Words = Int[np.ndarray, " p"]  # phones

@@ -259,6 +259,7 @@ def test_killed_at_any_moment_it_ends_with_the_same_shards(audio_shards, tmp_pat
     assert by_id(output).keys() == by_id(audio_shards).keys()
 
 
+@pytest.mark.slow
 def test_the_command_through_tiny_encoders(audio_shards, tmp_path, capsys):
     bundle = write_mini_bundle(tmp_path / "bundle", tasks=())
     few = [record for record in by_id(audio_shards).values() if record.kind == "speech"][:2]

@@ -224,6 +224,7 @@ def test_published_size():
     assert sizes == {("params", True): 42_540_224, ("params", False): 128_198_082 - 1920, ("buffers", False): 1920}
 
 
+@pytest.mark.slow
 def test_every_parameter_gets_a_finite_gradient():
     config = dataclasses.replace(CONFIG, strides=(2, 3), n_fft=24, decoder_layers=1, quantizer_dropout=0.5)
     variables = jax.tree.map(jnp.asarray, to_variables(rules(config), official_tensors(config)))

@@ -5,6 +5,7 @@ import dataclasses
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 import recipe
 from safetensors.numpy import save_file
 
@@ -19,6 +20,7 @@ from nano import ssl_encoder
 CONFIG = WhisperEncoderConfig(mel_bins=8, width=64, num_layers=3, hidden_layer=2, num_heads=1, mlp_width=32)
 
 
+@pytest.mark.slow
 def test_features_of_the_corpus_have_mean_zero_and_variance_one(tmp_path):
     shapes = {path: shape for path, shape in stored_shapes(CONFIG).items() if not path.startswith("statistics")}
     shapes |= {f"{UNUSED}/final_norm/{name}": (CONFIG.width,) for name in ("scale", "bias")}

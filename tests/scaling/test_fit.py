@@ -26,6 +26,7 @@ def test_the_law_is_found_again():
     np.testing.assert_allclose(found.best(1e15), LAW.best(1e15), rtol=0.05)
 
 
+@pytest.mark.slow
 def test_intervals_hold_the_truth_and_widen_with_noise():
     noisy = points(noise=0.005)
     laws = bootstrap(noisy, fit_law(noisy), draws=12, seed=0)

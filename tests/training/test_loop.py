@@ -218,6 +218,7 @@ def acoustic_codec(tmp_path_factory):
     return folder, variables
 
 
+@pytest.mark.slow
 def test_a_wave_codec_from_a_bundle_can_be_trained_further(acoustic_codec, tmp_path):
     """Its convolutions from channels to channels have one logical axis twice, which Flax refuses under a mesh."""
     bundle, variables = acoustic_codec

@@ -192,6 +192,7 @@ def test_a_text_that_guides_an_extraction_is_left_out_by_itself_too():
     assert np.mean(has_phones[::2][~is_bare[::2]]) == pytest.approx(0.85, abs=0.03)
 
 
+@pytest.mark.slow
 def test_prompt_and_target_tokens_are_those_that_inference_finds():
     """Each wave is encoded by itself, as `Metis.encode_prompt` does, and the condition with both in one."""
     _, params, targets = fine_tuning()

@@ -3,7 +3,7 @@
 import dataclasses
 import functools
 import unicodedata
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 
 import numpy as np
 
@@ -49,7 +49,7 @@ def _english() -> Callable[[str], str]:
     return require("whisper_normalizer.english").EnglishTextNormalizer()
 
 
-def edit_distance(reference: Sequence[str], hypothesis: Sequence[str]) -> int:
+def edit_distance(reference: Sequence[Hashable], hypothesis: Sequence[Hashable]) -> int:
     """Fewest substitutions, insertions and deletions that turn one sequence into the other (Levenshtein)."""
     row = np.arange(len(hypothesis) + 1)
     steps = np.arange(len(hypothesis) + 1)

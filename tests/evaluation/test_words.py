@@ -37,6 +37,10 @@ def test_edit_distance_equals_the_textbook_table(seed):
     assert edit_distance(a, b) == _plain_distance(a, b)
 
 
+def test_phones_are_compared_by_their_ids():
+    assert edit_distance([4, 8, 15], [4, 15]) == 1
+
+
 def test_word_errors_of_a_shifted_text():
     errors = word_errors("one two three four", "Two, three: four five!", language="de")
     assert (errors.edits, errors.length, errors.rate) == (2, 4, 0.5)

@@ -47,14 +47,25 @@ def run(
     # ml_collections looks for --config.key=value in sys.argv, whatever it is asked to parse.
     before = sys.argv
     sys.argv = [name, *map(_by_name, sys.argv[1:] if argv is None else argv)]
-    # An experiment file imports its siblings as `configs`; outside of a clone they are those of the package.
     sys.path.insert(0, os.getcwd())
     if any(str(_SHIPPED) in flag for flag in sys.argv) or importlib.util.find_spec("configs") is None:
-        sys.modules.setdefault("configs", importlib.import_module("metis_jax.configs"))
+        _use_shipped()
     try:
         return command.run(name, about, values, body, sys.argv[1:], refusals=REFUSALS)
     finally:
         sys.argv = before
+
+
+def shipped(experiment: str) -> ml_collections.ConfigDict:
+    """An experiment of the package by its name, with words after a colon: `finetune_se:lora`."""
+    _use_shipped()
+    name, _, words = experiment.partition(":")
+    return importlib.import_module(f"metis_jax.configs.{name}").get_config(words)
+
+
+def _use_shipped() -> None:
+    """An experiment file imports its siblings as `configs`; outside of a clone they are those of the package."""
+    sys.modules.setdefault("configs", importlib.import_module("metis_jax.configs"))
 
 
 def _by_name(flag: str) -> str:

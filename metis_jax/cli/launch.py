@@ -81,6 +81,14 @@ def supervise(commands: Callable[[], Sequence[Sequence[str]]], restarts: int) ->
     return 0
 
 
+def run_together(commands: Sequence[Sequence[str]]) -> int:
+    """Runs a group to its end, once: the exit status, that of the signal where one came meanwhile."""
+    group = Group(commands)
+    with _passed_on(group) as told:
+        statuses = group.wait()
+    return 128 + told[0] if told else _status([status for status in statuses if status])
+
+
 def _status(failed: Sequence[int]) -> int:
     """The exit status for those of processes: 0 without any, 128 and the signal for one that was killed."""
     first = failed[0] if failed else 0

@@ -1,4 +1,4 @@
-"""Fine-tuning as its user does it: files of one speaker, the commands of docs/training.md, a bundle that speaks."""
+"""Fine-tuning as its user does it: files of one speaker, the command of the README, a bundle that speaks."""
 
 import json
 
@@ -8,6 +8,7 @@ import soundfile
 from commands import ROOT, run_script
 from official_folder import write_official
 
+from metis_jax.cli.tune import main
 from metis_jax.clock import CODEC_RATE
 from metis_jax.data.corpus.synthetic import synthetic_wave
 from metis_jax.weights.bundle import Bundle
@@ -16,14 +17,14 @@ pytestmark = pytest.mark.usefixtures("one_device")
 
 
 @pytest.fixture
-def run(monkeypatch, capsys):
+def run(monkeypatch, capfd):
     """Runs a command at the root of the repository: what it prints."""
     monkeypatch.chdir(ROOT)
     monkeypatch.syspath_prepend(str(ROOT))
 
     def command(*words: str) -> str:
         status = run_script(*words)
-        captured = capsys.readouterr()
+        captured = capfd.readouterr()
         assert status == 0, captured.err
         return captured.out + captured.err
 
@@ -31,29 +32,18 @@ def run(monkeypatch, capsys):
 
 
 @pytest.mark.slow
-def test_from_files_of_one_speaker_to_a_bundle_that_enhances(run, tmp_path):
+def test_from_files_of_one_speaker_to_a_bundle_that_enhances(run, tmp_path, capfd):
     rng = np.random.default_rng(0)
     for index in range(12):
         soundfile.write(tmp_path / f"{index}.wav", synthetic_wave(rng, 2.0, pitch=120.0, size=1.0), CODEC_RATE)
     lines = [{"path": f"{index}.wav", "speaker": "anna"} for index in range(12)]
     (tmp_path / "mine.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
-    run("data/prepare.py", f"--input={tmp_path / 'mine.jsonl'}", f"--output={tmp_path / 'shards'}", "--processes=1")
-    train = (
-        "train.py",
-        "--config=configs/nano/tasks.py:se,lora",
-        f"--workdir={tmp_path / 'run'}",
-        "--config.base=nano",
-        f'--config.data.shards=("{tmp_path / "shards"}",)',
-        "--config.data.buckets=(150,)",
-        "--config.tokens_per_device=300",
-        "--config.steps=4",
-        "--config.eval_every=2",
-        "--config.eval_batches=1",
-        "--config.license=CC0",
-    )
-    log = run(*train)
-    assert "compiling the step" in log and log.count("validation loss") == 2 and "no recorded noise" in log
-    run(*train, f"--export={tmp_path / 'tuned'}", "--onto=nano")
+    small = ("data.buckets=(150,)", "tokens_per_device=300", "eval_batches=1", "license=CC0")
+    tune = ["se", f"{tmp_path / 'mine.jsonl'}", "-o", f"{tmp_path / 'tuned'}", "--steps=4"]
+    assert main([*tune, *(f"--set={pair}" for pair in small)]) == 0
+    said = capfd.readouterr()
+    assert said.err.count("validation loss") == 4 and "no recorded noise" in said.err
+    assert said.out.count("$ python -m metis_jax.cli.") == 3 and said.out.endswith(f"--bundle={tmp_path / 'tuned'}\n")
     tuned, nano = Bundle(tmp_path / "tuned"), Bundle("nano")
     assert tuned.tasks["se"].adapter == "se_adapter" and tuned.tasks["vc"] == nano.tasks["vc"]
     assert tuned.decoding == nano.decoding and tuned.license == f"{nano.license}; further training: CC0"

@@ -19,7 +19,7 @@ from collections.abc import Iterator, Sequence
 import jax
 from absl import flags
 
-from metis_jax.cli import command
+from metis_jax.cli import command, extract_tokens, prepare, train  # here too, so that a missing extra is known at once
 from metis_jax.cli.experiment import shipped
 from metis_jax.cli.launch import run_together
 from metis_jax.config import SemanticGeneratorConfig
@@ -79,16 +79,16 @@ def _lines(given: flags.FlagValues, task: str, recordings: str, output: pathlib.
     """The commands, module and flags of each."""
     workdir = pathlib.Path(given.workdir or f"{output}.run")
     shards = workdir / "shards"
-    yield ["metis_jax.cli.prepare", f"--input={recordings}", f"--output={shards}"]
+    yield [prepare.__name__, f"--input={recordings}", f"--output={shards}"]
     heard = [str(shards)]
     if task == "tts":
         heard = [str(workdir / "tokens")]
         tokens = [f"--bundle={given.base}", f"--input={shards}", f"--output={heard[0]}", "--arrays=ssl_tokens"]
-        yield ["metis_jax.cli.extract_tokens", *tokens]
+        yield [extract_tokens.__name__, *tokens]
     if given.noise:
         heard.append(str(workdir / "noise"))
-        yield ["metis_jax.cli.prepare", f"--input={given.noise}", f"--output={heard[-1]}", "--layout=noise"]
-    training = ["metis_jax.cli.train", *_training(given, task, heard), f"--workdir={workdir / 'training'}"]
+        yield [prepare.__name__, f"--input={given.noise}", f"--output={heard[-1]}", "--layout=noise"]
+    training = [train.__name__, *_training(given, task, heard), f"--workdir={workdir / 'training'}"]
     yield training
     yield [*training, f"--export={output}", f"--onto={given.base}"]
 

@@ -90,3 +90,11 @@ def test_a_signal_reaches_all_and_starts_nothing(tmp_path):
 def test_what_is_refused(capsys, arguments, line):
     assert launch.main(arguments) == 2
     assert capsys.readouterr().err.startswith(line)
+
+
+def test_a_group_that_is_run_once_ends_with_its_own_status_or_that_of_the_signal():
+    """So that whoever waits for a training does not take a stopped one, which ends with 0, for one that is done."""
+    assert launch.run_together([[sys.executable, "-c", "raise SystemExit(3)"]]) == 3
+    child = "import os, signal, time; signal.signal(signal.SIGTERM, lambda *_: os._exit(0)); "
+    child += f"os.kill({os.getpid()}, signal.SIGTERM); time.sleep(60)"
+    assert launch.run_together([[sys.executable, "-c", child]]) == 128 + signal.SIGTERM

@@ -3,7 +3,11 @@
 That a bundle comes out which speaks is tried in test_fine_tuning.
 """
 
+import subprocess
+import sys
+
 import pytest
+from commands import users_environment
 from mini_chain import write_mini_bundle
 
 from metis_jax.cli import tune
@@ -86,3 +90,13 @@ def test_what_can_not_be_tuned_is_refused_before_anything_is_run(words, reason, 
     assert _tune(*words) == 2 and not lines
     [line] = capsys.readouterr().err.splitlines()
     assert line.startswith("tune: ") and reason in line
+
+
+def test_without_the_extra_it_is_named_before_anything_is_run(tmp_path):
+    """As a default installation is, which lacks what the commands import that this one runs."""
+    code = "import sys; sys.modules['array_record'] = None; from metis_jax.cli.doors import tune; sys.exit(tune())"
+    line = [sys.executable, "-c", code, "se", "MINE", "-o", "tuned", "--learning_rate=1e-4"]
+    done = subprocess.run(line, cwd=tmp_path, env=users_environment(), capture_output=True, text=True)
+    assert done.returncode == 2 and not done.stdout and not list(tmp_path.iterdir())
+    [said] = done.stderr.splitlines()
+    assert said.startswith("tune: array_record") and said.endswith("pip install 'metis_jax[train]'")

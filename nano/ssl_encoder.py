@@ -18,12 +18,12 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from configs.nano.common import SPEECH
 from metis_jax.convert.whisper import COMPONENT, convert_whisper
 from metis_jax.data.batches.pipeline import Pipeline, PipelineConfig
 from metis_jax.models.ssl_features import make_ssl_encoder, wave_features
 from metis_jax.ops.lengths import valid_mask
 from metis_jax.weights.bundle_writer import write_bundle
+from nano.configs.common import SPEECH
 
 BATCHES = 60
 

@@ -1,6 +1,6 @@
 """Test sets of the nano model: speakers and noises that no nano experiment has seen, as files and job lists.
 
-    python benchmarks/nano_sets.py --shards=SHARDS --output=SETS [--items=10] [--skip=10]
+    python nano/measure/sets.py --shards=SHARDS --output=SETS [--items=10] [--skip=10]
 
     SETS/clean                     references, 16 kHz; SETS/texts.jsonl has what is said here and in tse and vc
     SETS/se_{0,5,10}               the same with noise at that SNR in dB; SETS/se_*.jsonl for `infer.py --list`
@@ -22,7 +22,6 @@ from collections.abc import Sequence
 import numpy as np
 from jaxtyping import Float
 
-from configs.nano.common import NOISE, SPEECH
 from metis_jax.audio.files import write_wave
 from metis_jax.audio.waves import fit
 from metis_jax.clock import SSL_RATE
@@ -30,6 +29,7 @@ from metis_jax.data.batches.examples import Waves
 from metis_jax.data.batches.plans import rng_of
 from metis_jax.data.corpus.corpus import Corpus, Selection
 from metis_jax.data.effects.degrade import add_at_snr, loop_to
+from nano.configs.common import NOISE, SPEECH
 
 SNRS = (0, 5, 10)
 SECONDS = 20.0  # longer recordings are cut, and then have no text

@@ -1,8 +1,8 @@
 """What SSL tokens keep of the words: phone errors of the CTC head that learned with the codes.
 
-    python benchmarks/nano_phones.py --bundle=BUNDLE --sets=SETS [--inputs=clean,se_10,se_5,se_0]
+    python nano/measure/phones.py --bundle=BUNDLE --sets=SETS [--inputs=clean,se_10,se_5,se_0]
 
-BUNDLE is the export of stage `phonetic_codec`: SSL encoder, codec and head; SETS are of `nano_sets.py`.  The head has
+BUNDLE is the export of stage `phonetic_codec`: SSL encoder, codec and head; SETS are of `sets.py`.  The head has
 the codes alone, as any model behind them; its greedy phones are compared with those of the text (sounds, without
 marks).
 """

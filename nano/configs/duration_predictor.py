@@ -1,13 +1,13 @@
 """Nano lengths of speech from phones (metis_jax/models/duration_predictor.py).
 
-Command:   python train.py --config=configs/nano/duration_predictor.py --workdir=DIR --config.data.shards='("SHARDS",)'
+Command:   python train.py --config=nano/configs/duration_predictor.py --workdir=DIR --config.data.shards='("SHARDS",)'
 Data:      as for tts.py.
 Hardware:  one CPU core; minutes.
 """
 
-from configs.nano import common as nano
 from metis_jax.config import DurationPredictorConfig
 from metis_jax.sections import to_dict
+from nano.configs import common as nano
 
 STEPS = 2000
 

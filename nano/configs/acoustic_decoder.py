@@ -1,13 +1,13 @@
 """Nano acoustic decoder: pulses and noise through learned filters, for the codes of the acoustic codec as they are.
 
-Command:   python train.py --config=configs/nano/acoustic_decoder.py --workdir=DIR \
+Command:   python train.py --config=nano/configs/acoustic_decoder.py --workdir=DIR \
                --config.data.shards='("SHARDS",)' --config.initial.acoustic_codec=BUNDLE
 Hardware:  two CPU cores.
 """
 
-from configs.nano import common as nano
-from configs.nano.acoustic_codec import ADAM, DATA
 from metis_jax.config import AcousticCodecConfig
+from nano.configs import common as nano
+from nano.configs.acoustic_codec import ADAM, DATA
 
 STEPS = 15_000
 DECODER_ONLY = ((r"params/decoder/.*", True), (r".*", False))

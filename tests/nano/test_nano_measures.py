@@ -1,6 +1,5 @@
-"""The benchmarks behind docs/nano.md say what they claim to, on recordings made here."""
+"""The measures behind docs/nano.md say what they claim to, on recordings made here."""
 
-import importlib
 import itertools
 import json
 import os
@@ -19,20 +18,15 @@ from metis_jax.data.corpus.corpus import Corpus, is_held_out
 from metis_jax.data.corpus.records import Record
 from metis_jax.data.corpus.synthetic import synthetic_wave
 from metis_jax.ops.stft import log_mel_magnitude
+from nano.measure import sets as nano_sets
+from nano.measure.tokens import usage
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 BUNDLE = ROOT / "metis_jax" / "assets" / "nano"
 
 
-@pytest.fixture(scope="module", autouse=True)
-def benchmarks():
-    sys.path.insert(0, str(ROOT / "benchmarks"))
-    yield
-    sys.path.remove(str(ROOT / "benchmarks"))
-
-
 def run(script: str, *flags: str) -> str:
-    command = [sys.executable, str(ROOT / "benchmarks" / script), *flags]
+    command = [sys.executable, str(ROOT / "nano" / "measure" / script), *flags]
     done = subprocess.run(command, env=os.environ | {"PYTHONPATH": str(ROOT)}, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     return done.stdout
@@ -51,16 +45,7 @@ def recordings(tmp_path_factory):
     return folder
 
 
-def test_what_is_explained_is_one_for_the_same_and_none_for_the_mean():
-    explained = importlib.import_module("nano_hearing").explained
-    clean = [np.random.default_rng(1).normal(size=(50, 4))]
-    assert explained(clean, clean) == 1.0
-    assert explained(clean, [np.broadcast_to(clean[0].mean(0), (50, 4))]) == 0.0
-    assert explained(clean, [-clean[0]]) < 0
-
-
 def test_usage_counts_codes():
-    usage = importlib.import_module("nano_tokens").usage
     found = usage([np.array([0, 0, 3]), np.array([3])], 8)
     assert found == {"frames": 4, "share_used": 0.25, "entropy_nats": 0.693, "repeats": 0.5}
 
@@ -72,7 +57,7 @@ def _names(prefix: str, share: float, count: int, *, held_out: bool) -> list[str
 
 
 def test_later_recordings_are_others_and_earlier_ones_stay(tmp_path):
-    nano_sets, rng = importlib.import_module("nano_sets"), np.random.default_rng(2)
+    rng = np.random.default_rng(2)
 
     def record(name: str, **fields) -> Record:
         audio = write_flac(0.5 * synthetic_wave(rng, 2.5, pitch=120.0, size=1.0), 16_000)
@@ -100,18 +85,9 @@ def test_later_recordings_are_others_and_earlier_ones_stay(tmp_path):
 
 
 @pytest.mark.slow
-def test_hearing_of_the_clean_speech_itself_is_perfect_and_of_noisy_speech_is_not(recordings):
-    clean, noisy = str(recordings / "clean"), str(recordings / "noisy")
-    found = json.loads(run("nano_hearing.py", f"--bundle={BUNDLE}", f"--clean={clean}", f"--noisy={clean},{noisy}"))
-    assert 0 < found["clean"]["codes"] < 1
-    assert found[clean] == {"features": 1.0, "codes": 1.0, "tokens": 1.0}
-    assert found[noisy]["features"] < 1 and found[noisy]["tokens"] < 1
-
-
-@pytest.mark.slow
 def test_more_levels_are_nearer_to_the_recording(recordings, tmp_path):
     flags = (f"--bundle={BUNDLE}", f"--inputs={recordings / 'clean'}", f"--outputs={tmp_path}", "--levels=1,4")
-    found = json.loads(run("nano_tokens.py", *flags, "--resynthesis"))
+    found = json.loads(run("tokens.py", *flags, "--resynthesis"))
     assert set(found) == {"ssl", *(f"acoustic level {q}" for q in range(1, 5))}
 
     def mel(wave):

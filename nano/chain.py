@@ -1,7 +1,8 @@
 """The whole nano chain, from a manifest of recordings to a bundle.
 
-    python configs/nano/chain.py --manifest=CORPUS/manifest.jsonl --workdir=DIR [--jobs=2] [--until=STEP]
-    python configs/nano/chain.py --workdir=DIR --quicktest
+    python nano/chain.py --manifest=CORPUS/manifest.jsonl --manifest=SPEECH/manifest.jsonl --whisper=FOLDER \\
+        --workdir=DIR [--jobs=2] [--until=STEP]
+    python nano/chain.py --workdir=DIR --quicktest
 
 The same command goes on where it stopped: every step is a command of its own that resumes (training from its last
 checkpoint, extraction from its last shard), and a step that has ended leaves DIR/STEP.done.  What a step says is in
@@ -24,21 +25,17 @@ import sys
 import time
 from collections.abc import Sequence
 
-ROOT = pathlib.Path(__file__).resolve().parents[2]
+ROOT = pathlib.Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))  # a script in a folder is started without the folder above it
 
-from configs.nano.common import DEGRADATIONS, NOISE
+from nano.configs.common import DEGRADATIONS, NOISE
 
-LICENSE = "MIT; trained on CC BY, public-domain and freely licensed speech"
-PROVENANCE = "metis_jax, configs/nano/chain.py: every component trained from nothing by this repository"
-# One step per level, without noise, measured as well as more of them: docs/nano.md.
-ONE_STEP = {"steps": [1], "temperature": 0.0, "choice_temperature": 0.0}
-# Guidance strengthens the prompt's voice in stage 2, and makes it fainter in stage 1.
-UNGUIDED, GUIDED = ONE_STEP | {"guidance": 0.0}, ONE_STEP | {"guidance": 1.0}
-# Near the spectrum tokens carry the voice, most of all its pitch.
-DECODING = {"semantic": UNGUIDED, "first_level": GUIDED, "other_levels": GUIDED, "match_pitch": True}
-# Where stage 1 is surer, the mean of its codes keeps more words; where it is not, as for a voice, it is a blur.
-DECODING |= {"se": {"semantic": {"by_mean": True}}}
+LICENSE = "MIT; SSL encoder: Whisper (MIT, OpenAI); trained on CC BY, public-domain and made speech"
+PROVENANCE = (
+    "metis_jax, nano/chain.py: SSL encoder from Whisper tiny.en, all else trained from nothing by this repository"
+)
+# Decoded in several steps with guidance, as the paper has it; enhancement takes the voice from its own source.
+DECODING: dict = {"se": {"own_voice": True}}
 SYNTHETIC_RECORDS = 48
 
 
@@ -55,106 +52,139 @@ class Step:
 class Chain:
     """The steps of one working folder."""
 
-    def __init__(self, workdir: pathlib.Path, manifest: str, *, quicktest: bool, overrides: dict[str, tuple[str, ...]]):
-        self.workdir, self.manifest, self.quicktest, self.overrides = workdir, manifest, quicktest, overrides
+    def __init__(
+        self,
+        workdir: pathlib.Path,
+        manifests: Sequence[str],
+        whisper: str,
+        *,
+        quicktest: bool,
+        overrides: dict[str, tuple[str, ...]],
+    ):
+        self.workdir, self.manifests, self.whisper = workdir, manifests, whisper
+        self.quicktest, self.overrides = quicktest, overrides
 
     def at(self, *parts: str) -> str:
         return str(self.workdir.joinpath(*parts))
 
-    def steps(self) -> list[Step]:
-        shards, tokens, all_tokens = self.at("shards"), self.at("ssl_tokens"), self.at("all_tokens")
-        # Stage 2 learns from SSL tokens of clean speech, and from those that a degraded version of it has.
-        both = (all_tokens, self.at("noisy_tokens"))
-        stage2_needs, vectors = ("all_tokens", "noisy_tokens"), ("semantic_codec", "acoustic_codec")
-        encoders = self.bundle("semantic_codec")
-        return [
-            Step("prepare", (), (self._prepare(shards),)),
-            self._train("ssl_encoder", ("prepare",), shards),
-            self._train("ssl_denoising", ("ssl_encoder",), shards, ssl_encoder=self.bundle("ssl_encoder")),
-            self._train("semantic_autoencoder", ("ssl_denoising",), shards, ssl_encoder=self.bundle("ssl_denoising")),
-            self._train(
-                "semantic_codec",
-                ("semantic_autoencoder",),
-                shards,
-                ssl_encoder=self.bundle("semantic_autoencoder"),
-                semantic_codec=self.bundle("semantic_autoencoder"),
-            ),
-            self._extract("ssl_tokens", ("semantic_codec",), encoders, shards),
-            self._train("acoustic_codec", ("prepare",), shards),
-            self._train("acoustic_decoder", ("acoustic_codec",), shards, acoustic_codec=self.bundle("acoustic_codec")),
-            self._extract("all_tokens", ("ssl_tokens", "acoustic_codec"), self.bundle("acoustic_codec"), tokens),
-            self._train("pretrain", ("ssl_tokens",), tokens, code_vectors=("semantic_codec",)),
-            self._train(
-                "tasks",
-                ("pretrain",),
-                tokens,
-                code_vectors=("semantic_codec",),
-                semantic_generator=self.bundle("pretrain"),
-                ssl_encoder=encoders,
-                semantic_codec=encoders,
-            ),
-            self._extract("noisy_tokens", ("all_tokens",), encoders, all_tokens),
-            self._train("s2a_first", stage2_needs, *both, code_vectors=vectors),
-            self._train("s2a_full", stage2_needs, *both, code_vectors=vectors),
-            self._assemble(("tasks", "s2a_first", "s2a_full", "acoustic_decoder")),
-        ]
-
     def bundle(self, step: str) -> str:
         return self.at(step, "bundle")
 
-    def _prepare(self, output: str) -> tuple[str, ...]:
+    def folders(self, step: str) -> tuple[str, ...]:
+        """One folder of shards for each manifest."""
+        return tuple(self.at(step, str(place)) for place in range(len(self.manifests) or 1))
+
+    def steps(self) -> list[Step]:
+        shards, tokens = self.folders("shards"), self.folders("tokens")
+        # Stage 2 learns from clean speech, and from SSL tokens and prompts that were heard through noise.
+        both = (*tokens, *self.folders("noisy_tokens"))
+        codes, continuous = self.bundle("semantic_codec"), self.bundle("continuous")
+        return [
+            Step("shards", (), tuple(map(self._prepare, self.manifests or ("",), shards))),
+            *self._codes(shards),
+            self._train(
+                "semantic_codec",
+                ("continuous",),
+                shards,
+                ssl_encoder=continuous,
+                semantic_codec=continuous,
+                phone_head=continuous,
+            ),
+            self._train("acoustic_codec", ("shards",), shards),
+            self._train("acoustic_decoder", ("acoustic_codec",), shards, acoustic_codec=self.bundle("acoustic_codec")),
+            self._assemble(
+                "encoders",
+                ssl_encoder=codes,
+                semantic_codec=codes,
+                acoustic_codec=self.bundle("acoustic_decoder"),
+            ),
+            self._extract("tokens", ("encoders",), shards, "ssl_tokens,acoustic_tokens"),
+            self._extract("noisy_tokens", ("tokens",), tokens, "ssl_tokens,degraded_acoustic_tokens"),
+            self._train("duration_predictor", ("tokens",), tokens),
+            self._train("pretrain", ("tokens",), tokens),
+            self._train("omni", ("pretrain",), tokens, semantic_generator=self.bundle("pretrain"), ssl_encoder=codes),
+            self._train("s2a_first", ("noisy_tokens",), both),
+            self._train("s2a_full", ("noisy_tokens",), both),
+            self._assemble(
+                "bundle",
+                ssl_encoder=codes,
+                semantic_codec=codes,
+                acoustic_codec=self.bundle("acoustic_decoder"),
+                semantic_generator=self.bundle("omni"),
+                acoustic_generator_first=f"{self.bundle('s2a_first')}:acoustic_generator",
+                acoustic_generator_full=f"{self.bundle('s2a_full')}:acoustic_generator",
+                duration_predictor=self.bundle("duration_predictor"),
+            ),
+        ]
+
+    def _prepare(self, manifest: str, output: str) -> tuple[str, ...]:
         if self.quicktest:
             code = "import pathlib, sys; from metis_jax.data.corpus.synthetic import write_synthetic_shards as write; "
             return (sys.executable, "-c", code + f"write(pathlib.Path(sys.argv[1]), {SYNTHETIC_RECORDS}, 0)", output)
-        return (sys.executable, "data/prepare.py", f"--input={self.manifest}", f"--output={output}")
+        return (sys.executable, "data/prepare.py", f"--input={manifest}", f"--output={output}")
+
+    def _codes(self, shards: tuple[str, ...]) -> list[Step]:
+        """The encoder that was there and the networks around its codes; a quick test draws the encoder."""
+        if self.quicktest:
+            return [self._train("continuous", ("shards",), shards, config="semantic_codec:continuous,quicktest")]
+        made = self.bundle("ssl_encoder")
+        command = (sys.executable, "nano/ssl_encoder.py", f"--whisper={self.whisper}", f"--output={made}")
+        command += tuple(f"--shards={folder}" for folder in shards[:1])
+        return [
+            Step("ssl_encoder", ("shards",), (command,), pathlib.Path(made)),
+            self._train("continuous", ("ssl_encoder",), shards, config="semantic_codec:continuous", ssl_encoder=made),
+        ]
 
     def _train(
-        self, name: str, needs: tuple[str, ...], *shards: str, code_vectors: tuple[str, ...] = (), **initial: str
+        self, name: str, needs: tuple[str, ...], shards: tuple[str, ...], *, config: str = "", **initial: str
     ) -> Step:
         """Trains and exports an experiment of this folder."""
-        word = ":quicktest,chain" if self.quicktest else ""
+        file, _, word = (config or name).partition(":")
+        is_quick = self.quicktest and "quicktest" not in word
+        words = ",".join(filter(None, (word, "quicktest,chain" if is_quick else "")))
         command = (
             sys.executable,
             "train.py",
-            f"--config=configs/nano/{name}.py{word}",
+            f"--config=nano/configs/{file}.py{words and ':' + words}",
             f"--workdir={self.at(name)}",
             f"--config.data.shards={shards!r}",
             *(f"--config.initial.{component}={place}" for component, place in initial.items()),
-            *(f"--config.code_vectors.{codec}={self.bundle(codec)}" for codec in code_vectors),
             *self.overrides.get(name, ()),
         )
         made = self.bundle(name)
         return Step(name, needs, (command, (*command, f"--export={made}")), pathlib.Path(made))
 
-    def _extract(self, name: str, needs: tuple[str, ...], bundle: str, shards: str) -> Step:
-        arrays = "acoustic_tokens" if name == "all_tokens" else "ssl_tokens"
-        flags = (f"--bundle={bundle}", f"--input={shards}", f"--output={self.at(name)}", f"--arrays={arrays}")
-        if name == "noisy_tokens":
+    def _extract(self, name: str, needs: tuple[str, ...], inputs: tuple[str, ...], arrays: str) -> Step:
+        flags = (f"--bundle={self.bundle('encoders')}", f"--arrays={arrays}")
+        if "degraded" in arrays:
             flags += (f"--degrade={json.dumps(DEGRADATIONS)}", f"--noise={json.dumps(NOISE)}")
-        return Step(name, needs, ((sys.executable, "data/extract_tokens.py", *flags),))
+        return Step(
+            name,
+            needs,
+            tuple(
+                (sys.executable, "data/extract_tokens.py", *flags, f"--input={source}", f"--output={output}")
+                for source, output in zip(inputs, self.folders(name), strict=True)
+            ),
+        )
 
-    def _assemble(self, needs: tuple[str, ...]) -> Step:
-        sources = {
-            "ssl_encoder": self.bundle("semantic_codec"),
-            "semantic_codec": self.bundle("semantic_codec"),
-            "acoustic_codec": self.bundle("acoustic_decoder"),
-            "semantic_generator": self.bundle("tasks"),
-            "acoustic_generator_first": f"{self.bundle('s2a_first')}:acoustic_generator",
-            "acoustic_generator_full": f"{self.bundle('s2a_full')}:acoustic_generator",
-        }
+    def _assemble(self, name: str, **components: str) -> Step:
+        made = self.workdir / name if name == "bundle" else pathlib.Path(self.bundle(name))
+        serves = (
+            ("--task=tts,se,tse,vc", f"--decoding={json.dumps(DECODING)}") if "semantic_generator" in components else ()
+        )
         command = (
             sys.executable,
             "-m",
             "metis_jax.cli.assemble",
-            f"--output={self.at('bundle')}",
+            f"--output={made}",
+            *serves,
             "--dtype=float16",
-            "--task=se,tse,vc",
-            f"--decoding={json.dumps(DECODING)}",
             f"--license={LICENSE}",
             f"--provenance={PROVENANCE}",
-            *(f"--component={name}={place}" for name, place in sources.items()),
+            *(f"--component={component}={place}" for component, place in components.items()),
         )
-        return Step("assemble", needs, (command,), self.workdir / "bundle")
+        needs = tuple(pathlib.Path(place.partition(":")[0]).parent.name for place in components.values())
+        return Step(name, needs, (command,), made)
 
 
 class StepFailed(RuntimeError):
@@ -237,7 +267,13 @@ class Runner:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description="The nano chain, from a manifest to a bundle; resumes.")
-    parser.add_argument("--manifest", default="", help="JSON lines, or a folder, as data/prepare.py takes it")
+    parser.add_argument(
+        "--manifest",
+        action="append",
+        default=[],
+        help="JSON lines, or a folder, as data/prepare.py takes it; repeatable",
+    )
+    parser.add_argument("--whisper", default="", help="a folder with Whisper tiny.en, as convert.py takes it")
     parser.add_argument("--workdir", required=True, type=pathlib.Path)
     parser.add_argument("--jobs", type=int, default=1, help="steps side by side")
     parser.add_argument("--until", default="", help="end after this step and what it needs")
@@ -251,11 +287,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         name, _, rest = text.partition(":")
         overrides[name] = (*overrides.get(name, ()), f"--config.{rest}")
     try:
-        if not flags.quicktest and not flags.manifest:
-            raise ValueError("give --manifest, or --quicktest for synthetic speech")
-        manifest = flags.manifest and str(pathlib.Path(flags.manifest).resolve())
+        if not flags.quicktest and not (flags.manifest and flags.whisper):
+            raise ValueError("give --manifest and --whisper, or --quicktest for synthetic speech and drawn weights")
+        manifests = [str(pathlib.Path(manifest).resolve()) for manifest in flags.manifest]
+        whisper = flags.whisper and str(pathlib.Path(flags.whisper).resolve())
         workdir = flags.workdir.resolve()
-        steps = Chain(workdir, manifest, quicktest=flags.quicktest, overrides=overrides).steps()
+        steps = Chain(workdir, manifests, whisper, quicktest=flags.quicktest, overrides=overrides).steps()
         known = [step.name for step in steps]
         for name in (*overrides, *filter(None, (flags.until,))):
             if name not in known:

@@ -1,11 +1,11 @@
 """Nano acoustic codec: four levels of 1024 codes, reconstruction losses alone.
 
-Command:   python train.py --config=configs/nano/acoustic_codec.py --workdir=DIR --config.data.shards='("SHARDS",)'
+Command:   python train.py --config=nano/configs/acoustic_codec.py --workdir=DIR --config.data.shards='("SHARDS",)'
 Hardware:  two CPU cores.  Discriminators would multiply the cost of a step and are left out.
 """
 
-from configs.nano import common as nano
 from metis_jax.config import AcousticCodecConfig
+from nano.configs import common as nano
 
 STEPS = 40_000
 DATA = dict(stage="acoustic_codec", buckets=(50,), recipe=dict(min_frames=25), example=dict(gain_db=(-9.0, 3.0)))

@@ -1,6 +1,6 @@
 """What the tokens of a bundle keep of speech: waves decoded from them, for `evaluate.py`, and how many codes are used.
 
-    python benchmarks/nano_tokens.py --bundle=BUNDLE --inputs=clean/ --outputs=DIR [--levels=1,2,4,8] [--resynthesis]
+    python nano/measure/tokens.py --bundle=BUNDLE --inputs=clean/ --outputs=DIR [--levels=1,2,4,8] [--resynthesis]
 
 DIR/levels_<n> is the acoustic codec alone with its first n levels.  With --resynthesis DIR/ssl is speech from the SSL
 tokens: both acoustic generators without a prompt, then the codec.  Prints one JSON object.

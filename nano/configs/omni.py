@@ -1,0 +1,18 @@
+r"""Nano fine-tuning: one generator for text to speech, enhancement, speaker extraction and voice conversion.
+
+Command:   python train.py --config=nano/configs/omni.py[:lora|:scratch] --workdir=DIR \
+               --config.data.shards='("TOKEN_SHARDS",)' --config.initial.ssl_encoder=BUNDLE \
+               --config.initial.semantic_generator=BUNDLE
+Data:      as for tasks.py and tts.py.
+Hardware:  two CPU cores.
+"""
+
+from nano.configs import common as nano
+
+STEPS = 8000
+SHARES = {"tts": 0.4, "se": 0.25, "tse": 0.25, "vc": 0.1}
+
+
+def get_config(arg: str | None = None):
+    given = nano.words(arg, "lora", "scratch")
+    return nano.finetuning(given, SHARES, STEPS, phones=True)

@@ -7,7 +7,7 @@ The argument is a list of words, `--config=configs/pretrain.py:tiny,quicktest`:
     samples     (generators) load the codec too, for sample waves or pictures: --config.initial.X_codec=BUNDLE
 
 With `--config.base=nano` or `--config.base=BUNDLE` the models have the sizes of that bundle's and begin from its
-weights (`initial` and `code_vectors`, where they name no bundle themselves).
+weights (`initial`, where it names no bundle itself).
 
 Any value can be set on the command line, `--config.data.shards='("/data/shards",)' --config.tokens_per_device=5000`;
 `--show` prints all of them.
@@ -81,7 +81,7 @@ def optimizer(given: frozenset[str], **changes: Any) -> dict[str, Any]:
 # What the words say beside the sizes of models.
 _TINY = dict(steps=500, log_every=10, eval_every=100, eval_batches=2, sample_every=250, checkpoint_every=100)
 _QUICK = dict(steps=20, log_every=5, eval_every=10, eval_batches=1, sample_every=20, checkpoint_every=10)
-_QUICK |= dict(synthetic=32, initial={}, skip_initial=(), code_vectors={})
+_QUICK |= dict(synthetic=32, initial={}, skip_initial=())
 _QUICK_DATA = dict(recipe=dict(min_frames=20, prompt_frames=(10, 20)), block_batches=2, threads=2)
 
 

@@ -41,9 +41,6 @@ class SslEncoderConfig:
 
     `num_layers` is what a checkpoint holds, `hidden_layer` how many of them are run: index 17 feeds Metis.
     `dropout` is applied to what every sub-module adds to the residual, in training alone.
-    With `has_readout` the features are log-mel frames instead of the normalised hidden state: of every channel of the
-    input a share that the state passes, as the masks of speech enhancement do, and for the rest what the state says
-    itself.  Not in the paper.
     """
 
     sample_rate: int = SSL_RATE
@@ -58,7 +55,6 @@ class SslEncoderConfig:
     left_context: int = 64
     right_context: int = 8
     dropout: float = 0.0
-    has_readout: bool = False
 
     def __post_init__(self):
         check_sizes(self, zero=("hidden_layer", "left_context", "right_context"))
@@ -76,7 +72,7 @@ class SslEncoderConfig:
 
     @property
     def feature_width(self) -> int:
-        return self.input_width if self.has_readout else self.width
+        return self.width
 
     @property
     def head_width(self) -> int:
@@ -145,8 +141,6 @@ class SemanticCodecConfig:
     """VQ autoencoder over SSL features (MaskGCT section 3.2.1; reference RepCodec).
 
     Attributes:
-      encodes_conditions: generators are conditioned on the encoder's output, which lies among the codes, and not on
-        the features, as in the paper: what has learned little starts at the token nearest to what is heard.
       reconstruction_weight, commitment_weight, codebook_weight: of the losses.  The paper does not say them; these are
         those of its authors' trainer of the same codec (Amphion, `models/codec/vevo/vqvae_trainer.py` and RepCodec).
     """
@@ -157,7 +151,6 @@ class SemanticCodecConfig:
     width: int = 384
     mlp_width: int = 2048
     num_layers: int = 12
-    encodes_conditions: bool = False
     reconstruction_weight: float = 32.0
     commitment_weight: float = 0.15
     codebook_weight: float = 1.0
@@ -296,8 +289,6 @@ class SemanticGeneratorConfig:
       phone_vocabulary: 0 for a model without a phone prefix (Metis base, speech tasks); 1024 in the release.
       condition: "none", "gated" (speech tasks, Omni) or "plain" (lip-to-speech).
       condition_width: width of the frame-aligned condition features.
-      table_rank: of the token embeddings and of the output layer, where thousands of codes must share what little
-        speech there is; 0 in the paper, where they have the model's width.
       spread_phones: rotary positions of the phones are spread over the frames (arXiv 2509.11084), to where they are
         said if that is known, and evenly if not; in the paper phones and frames are counted through.
     """
@@ -310,11 +301,10 @@ class SemanticGeneratorConfig:
     phone_vocabulary: int = 0
     condition: str = "none"
     condition_width: int = 1024
-    table_rank: int = 0
     spread_phones: bool = False
 
     def __post_init__(self):
-        check_sizes(self, zero=("phone_vocabulary", "table_rank"))
+        check_sizes(self, zero=("phone_vocabulary",))
         _require(
             self.condition in CONDITION_KINDS,
             f"condition is {self.condition!r}; use one of {', '.join(CONDITION_KINDS)}",
@@ -333,7 +323,6 @@ class AcousticGeneratorConfig:
     """Stage 2: acoustic tokens from SSL tokens, level by level (MaskGCT section 3.2.3; reference MaskGCT_S2A).
 
     `num_levels` is 1 for the model of the first level and 12 for the model of levels 2..12, which also embeds level 1.
-    `semantic_rank` is that of the SSL token embeddings; 0, as in the paper, gives them the model's width.
     """
 
     width: int = 1024
@@ -343,10 +332,9 @@ class AcousticGeneratorConfig:
     num_levels: int = 12
     codebook_size: int = 1024
     semantic_codebook_size: int = 8192
-    semantic_rank: int = 0
 
     def __post_init__(self):
-        check_sizes(self, zero=("semantic_rank",))
+        check_sizes(self)
         _ = self.transformer  # which refuses what does not fit
 
     @property

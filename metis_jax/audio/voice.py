@@ -1,4 +1,4 @@
-"""The pitch of a voice, and a voice moved to the pitch of another."""
+"""A voice moved to another pitch, with other formants."""
 
 import functools
 
@@ -7,12 +7,9 @@ import scipy.fft
 import soxr
 from jaxtyping import Complex64, Float
 
-from metis_jax.audio.waves import fit, rms
-from metis_jax.audio.yin import yin
+from metis_jax.audio.waves import fit
 
-_RANGE_HZ = (60.0, 400.0)
-_WINDOW, _HOP = 0.064, 0.02  # seconds
-_MAXIMUM_RATIO = 2.0
+_WINDOW = 0.064  # seconds
 
 
 @functools.lru_cache
@@ -102,24 +99,3 @@ def move_voice(
         return fit(_wave(spectra, size), len(wave))
     stretched = _wave(_stretch(spectra, pitch_ratio), size)
     return fit(soxr.resample(stretched, pitch_ratio * rate, rate), len(wave))
-
-
-def median_pitch(wave: Float[np.ndarray, " l"], rate: int) -> float:
-    """Hz, over the louder two fifths of the frames, which are mostly voiced (YIN); 0 where there is no sound."""
-    window, hop = round(_WINDOW * rate), round(_HOP * rate)
-    if len(wave) < window or not rms(wave):
-        return 0.0
-    frames = np.lib.stride_tricks.sliding_window_view(np.pad(wave, window // 2), window)[::hop]
-    pitch = yin(frames, rate, *_RANGE_HZ)
-    level = np.sqrt(np.mean(np.square(frames), axis=1))
-    return float(np.median(pitch[level >= np.quantile(level, 0.6)]))
-
-
-def match_pitch(wave: Float[np.ndarray, " l"], voice: Float[np.ndarray, " k"], rate: int) -> Float[np.ndarray, " l"]:
-    """`wave` at the median pitch of `voice`, at most an octave away; its formants, timing and level stay."""
-    own, wanted = median_pitch(wave, rate), median_pitch(voice, rate)
-    if not own or not wanted:
-        return wave
-    ratio = float(np.clip(wanted / own, 1 / _MAXIMUM_RATIO, _MAXIMUM_RATIO))
-    moved = move_voice(wave, rate, np.zeros(2), pitch_ratio=ratio)
-    return np.clip(moved * np.float32(rms(wave) / max(rms(moved), 1e-9)), -1.0, 1.0).astype(np.float32)

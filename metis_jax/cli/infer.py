@@ -90,9 +90,6 @@ def _flags() -> flags.FlagValues:
     flags.DEFINE_string("bundle", None, "The models; by default the small ones of the package.", flag_values=values)
     flags.DEFINE_integer("steps", None, "Steps of stage 1.", lower_bound=1, upper_bound=128, flag_values=values)
     flags.DEFINE_float("guidance", None, "Guidance of stage 1.", lower_bound=0, flag_values=values)
-    flags.DEFINE_boolean(
-        "match_pitch", None, "Move the source to the pitch of the prompt first (vc).", flag_values=values
-    )
     flags.DEFINE_integer("seed", 0, "Of the noise.", lower_bound=0, upper_bound=2**31 - 1, flag_values=values)
     flags.DEFINE_enum(
         "dtype",

@@ -56,9 +56,7 @@ class InferRun:
             durations=given.durations,
         )
         self._metis.require(self._task)
-        self._settings = self._metis.settings(
-            self._task, steps=given.steps, guidance=given.guidance, match_pitch=given.match_pitch, seed=given.seed
-        )
+        self._settings = self._metis.settings(self._task, steps=given.steps, guidance=given.guidance, seed=given.seed)
         started = time.perf_counter()
         self._metis.load(self._task)
         self._loading = time.perf_counter() - started

@@ -16,7 +16,6 @@ from metis_jax.decoding.masked_decode import Decoder, DecodeState, decode_steps
 from metis_jax.models.acoustic_generator import AcousticGenerator
 from metis_jax.models.semantic_generator import SemanticGenerator
 from metis_jax.ops import lengths as ragged
-from metis_jax.ops.sampling import nearness_to_mean
 from metis_jax.types import Array, Bool, Float, Int, Variables
 
 
@@ -79,8 +78,7 @@ def semantic_steps(
             passes = model.apply(variables, *seen, **known, **_both_passes(inputs, t))
             hidden = _guided(*passes, inputs, decoder.sampling.guidance, is_target)
         logits = model.apply(variables, hidden, method="logits")
-        code_vectors = decoder.sampling.code_vectors
-        return logits if code_vectors is None else nearness_to_mean(logits, code_vectors)
+        return logits
 
     return decode_steps(decoder, tokens_to_logits, is_target, state, begin, end)
 

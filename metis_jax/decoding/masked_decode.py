@@ -52,13 +52,11 @@ class Sampling:
 
     temperature, choice_temperature: both zero decode without noise.
     guidance: weight of classifier-free guidance; None leaves the unconditional pass out.
-    code_vectors: unit vectors of the SSL codes; with them stage 1 takes the code nearest to the mean of all.
     """
 
     temperature: Float[Array, ""]
     choice_temperature: Float[Array, ""]
     guidance: Float[Array, ""] | None = None
-    code_vectors: Float[Array, "v c"] | None = None
 
 
 @flax.struct.dataclass

@@ -29,7 +29,6 @@ from metis_jax.models.semantic_generator import SemanticGenerator
 from metis_jax.models.ssl_features import AnySslEncoder, wave_features
 from metis_jax.models.visual_encoder import VisualEncoder, standardized
 from metis_jax.models.wave_encoder import code_frames
-from metis_jax.ops.vq import unit_vectors
 from metis_jax.sharding import MeshConfig, batch_parts, batch_sharding, make_mesh, replicated
 from metis_jax.types import Array, Float, Int, Policy, UInt8, Variables
 from metis_jax.weights.bundle import Bundle
@@ -51,13 +50,6 @@ def _semantic_tokens(
     model: SemanticCodec, variables: Variables, features: Float[Array, "b t c"], lengths: Int[Array, " b"]
 ) -> Int[Array, "b t"]:
     return model.apply(variables, features, lengths, method="encode")
-
-
-@functools.partial(jax.jit, static_argnames="model")
-def _condition(
-    model: SemanticCodec, variables: Variables, features: Float[Array, "b t c"], lengths: Int[Array, " b"]
-) -> Float[Array, "b t c"]:
-    return model.apply(variables, features, lengths, method="condition")
 
 
 @functools.partial(jax.jit, static_argnames="model")
@@ -153,13 +145,6 @@ class Engine:
 
         return self._in_batches(frames, run)
 
-    def conditions(self, waves: Sequence[Float[np.ndarray, " _"]]) -> list[Float[np.ndarray, "_ c"]]:
-        """What a generator sees of 16 kHz waves: SSL features, or what the codec makes of them."""
-        features = self.ssl_features(waves)
-        if not self.bundle.components["semantic_codec"].encodes_conditions:
-            return features
-        return self._by_semantic_codec(_condition, features)
-
     def semantic_tokens(self, features: Sequence[Float[np.ndarray, "_ c"]]) -> list[Int[np.ndarray, " _"]]:
         """SSL tokens of SSL features."""
         return self._by_semantic_codec(_semantic_tokens, features)
@@ -174,11 +159,6 @@ class Engine:
             return function(model, variables, self._stack(own, t), self._lengths(own))
 
         return self._in_batches([len(x) for x in features], run)
-
-    def _code_vectors(self) -> Float[Array, "v c"]:
-        """Unit vectors of the SSL codes, between which the codec's quantizer measures angles."""
-        _, variables = self._component("semantic_codec")
-        return unit_vectors(variables["params"]["quantizer"]["codebook"].astype(jnp.float32))
 
     def acoustic_tokens(self, waves: Sequence[Float[np.ndarray, " _"]]) -> list[Int[np.ndarray, "_ q"]]:
         """Acoustic tokens of 24 kHz waves."""
@@ -231,7 +211,6 @@ class Engine:
         """Stage 1: all SSL tokens, the known ones first."""
         model, variables = self._generator(task)
         schedule = make_schedule(settings.steps)
-        code_vectors = self._code_vectors() if settings.by_mean else None
 
         def run(members: list[int], t: int) -> Array:
             own = [jobs[i] for i in members]
@@ -252,7 +231,7 @@ class Engine:
                 generators.jitted_semantic_steps,
                 model,
                 variables,
-                Decoder(schedule, self._keys([job.seed for job in own]), settings.sampling(is_droppable, code_vectors)),
+                Decoder(schedule, self._keys([job.seed for job in own]), settings.sampling(is_droppable)),
                 inputs,
                 self._stack([job.known[:, None] for job in own], t),
                 _per_example(progress, members),

@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from metis_jax.decoding.masked_decode import Sampling
-from metis_jax.types import Array, Float, Int
+from metis_jax.types import Float, Int
 
 # Numbers that are folded into a random key one after the other: the user's seed, the window, the stage.
 Seed = tuple[int, ...]
@@ -48,16 +48,12 @@ class StageSettings:
       guidance: weight of classifier-free guidance; 0 leaves the unconditional pass out.
       temperature: of the tokens; it falls linearly over the steps of a level.
       choice_temperature: of the noise on the confidences.  Both temperatures zero decode without noise.
-      by_mean: stage 1, in a single step without noise, takes the code nearest to the mean of all codes, weighted by
-        their probabilities, and not the likeliest.  Several steps, which rank codes by probability, are as without.
-        Not the paper's.
     """
 
     steps: tuple[int, ...]
     guidance: float
     temperature: float
     choice_temperature: float = 1.0
-    by_mean: bool = False
 
     def __post_init__(self):
         if not self.steps or not all(1 <= count <= MOST_STEPS for count in self.steps):
@@ -66,19 +62,16 @@ class StageSettings:
             value = getattr(self, name)
             if not 0 <= value <= MOST:
                 raise ValueError(f"{name} is {value}; expected a number from 0 to {MOST:g}")
-        if self.by_mean and self.temperature:
-            raise ValueError(f"by_mean takes tokens without noise, but temperature is {self.temperature}; set it to 0")
 
     def steps_of(self, num_levels: int) -> tuple[int, ...]:
         """Steps of each of `num_levels` levels."""
         return (self.steps + self.steps[-1:] * num_levels)[:num_levels]
 
-    def sampling(self, is_droppable: bool, code_vectors: Float[Array, "v c"] | None = None) -> Sampling:
+    def sampling(self, is_droppable: bool) -> Sampling:
         """As arrays.  Without anything that the unconditional pass could drop both passes are one."""
         is_guided = self.guidance != 0 and is_droppable
         return Sampling(
             jnp.float32(self.temperature),
             jnp.float32(self.choice_temperature),
             jnp.float32(self.guidance) if is_guided else None,
-            code_vectors if self.by_mean and self.steps == (1,) else None,
         )

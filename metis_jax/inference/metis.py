@@ -68,7 +68,7 @@ class Metis:
     """The chain of models of a bundle behind one method per task; each takes one example or a list of them.
 
     A recording is a path, `(samples, rate)` or a `Wave`; a voice is one too, or a `Prompt`, which is encoded once.
-    Settings are the bundle's; `steps`, `guidance` and `temperature` of stage 1, `seed` and `match_pitch` change them by
+    Settings are the bundle's; `steps`, `guidance` and `temperature` of stage 1, and `seed` change them by
     keyword, and `settings=` replaces them.  Wrong input is a ValueError of one line: `AudioError` for recordings,
     `WeightsError` for models, `TextError` for texts.
 

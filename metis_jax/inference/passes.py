@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 
 from metis_jax.audio.files import Stream, Wave
-from metis_jax.audio.voice import match_pitch
 from metis_jax.audio.waves import fit, resample
 from metis_jax.clock import CODEC_HOP, CODEC_RATE, FRAME_RATE, SSL_HOP, SSL_RATE, ssl_frames, ssl_samples
 from metis_jax.inference.buckets import FRAME_BUCKETS
@@ -71,12 +70,10 @@ class Passes:
     ) -> list[Pass]:
         """16 kHz waves with their conditions, each behind its prompt and what is done already."""
         done = self._nothing() if done is None else done
-        if settings.match_pitch:
-            waves = [match_pitch(wave, voice.wave, SSL_RATE) for wave, voice in zip(waves, voices, strict=True)]
         # The reference encodes prompt and source as one wave.
         whole = [np.concatenate([voice.wave, wave]) for voice, wave in zip(voices, waves, strict=True)]
         found = []
-        conditions = self._engine.conditions(whole)
+        conditions = self._engine.ssl_features(whole)
         # Later windows go on with the voice of those before.
         own_voices = self._own_voices(waves) if settings.own_voice and not window else [done.acoustic[:0]] * len(whole)
         for condition, voice, own, phones in zip(

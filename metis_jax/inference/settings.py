@@ -26,7 +26,6 @@ class Changes(TypedDict, total=False):
     steps: int | None
     guidance: float | None
     temperature: float | None
-    match_pitch: bool | None
     seed: int | None
 
 
@@ -37,8 +36,6 @@ class Settings:
     Attributes:
       semantic: stage 1.
       first_level, other_levels: stage 2.
-      match_pitch: the source is moved to the pitch of the prompt before any model hears it, as helps where SSL tokens
-        carry the voice.
       own_voice: se; what is enhanced is its own prompt for stage 2, which was trained to hear a voice through noise
         (`degraded_prompts`), as helps where SSL tokens do not carry the voice.  In the paper se has no prompt.
       seed: of the noise.  The same source, prompt and seed give the same speech, alone or in a list.
@@ -47,14 +44,10 @@ class Settings:
     semantic: StageSettings
     first_level: StageSettings = StageSettings((40,), 0.0, 1.5)
     other_levels: StageSettings = StageSettings((16, 1), 2.5, 1.5)
-    match_pitch: bool = False
     own_voice: bool = False
     seed: int = 0
 
     def __post_init__(self):
-        for name in ("first_level", "other_levels"):
-            if getattr(self, name).by_mean:
-                raise ValueError(f"decoding.{name}.by_mean is true; only stage 1 (semantic) has it")
         if not isinstance(self.seed, numbers.Integral) or not 0 <= self.seed <= _MOST_SEED:
             raise ValueError(f"seed is {self.seed!r}; expected a whole number from 0 to {_MOST_SEED}")
 
@@ -62,19 +55,17 @@ class Settings:
     def of(
         cls, task: str, *, preferred: Mapping[str, Any] = MappingProxyType({}), **changes: Unpack[Changes]
     ) -> "Settings":
-        """The released settings of a task, changed as `changed` does; pitch matching is for vc alone.
+        """The released settings of a task, changed as `changed` does.
 
         `preferred` changes them as a bundle may wish: {stage: {field: value}} for all tasks, then
-        {task: {stage: {field: value}}} for one, "match_pitch" for vc and "own_voice" for se.
+        {task: {stage: {field: value}}} for one, and "own_voice" for se.
         """
         if task not in TASKS:
             raise ValueError(f"task is {task!r}; use one of {', '.join(TASKS)}")
         released = cls(semantic=StageSettings((TASKS[task].steps,), TASKS[task].guidance, 0.9))
         stages = {name: getattr(released, name) for name in ("semantic", "first_level", "other_levels")}
-        if changes.get("match_pitch") is not None and task != "vc":
-            raise ValueError(f"match_pitch is for task vc, not {task}")
         preferred = dict(preferred)
-        wants_match, wants_own = (_flag(name, preferred.pop(name, False)) for name in ("match_pitch", "own_voice"))
+        wants_own = _flag("own_voice", preferred.pop("own_voice", False))
         by_task = {name: preferred.pop(name) for name in TASKS if name in preferred}
         for where, wishes in (("decoding", preferred), (f"decoding.{task}", by_task.get(task, {}))):
             for name, fields in _by_name(wishes, where).items():
@@ -82,8 +73,8 @@ class Settings:
                     raise ValueError(f"{where} has no stage {name!r}; use {', '.join(stages)}")
                 fields = dataclasses.asdict(stages[name]) | dict(_by_name(fields, f"{where}.{name}"))
                 stages[name] = from_config_dict(StageSettings, fields, where=f"{where}.{name}")
-        own = {"match_pitch": task == "vc" and wants_match, "own_voice": task == "se" and wants_own}
-        return dataclasses.replace(released, **own, **stages).changed(**changes)
+        own_voice = task == "se" and wants_own
+        return dataclasses.replace(released, own_voice=own_voice, **stages).changed(**changes)
 
     def changed(
         self,
@@ -91,10 +82,9 @@ class Settings:
         steps: int | None = None,
         guidance: float | None = None,
         temperature: float | None = None,
-        match_pitch: bool | None = None,
         seed: int | None = None,
     ) -> "Settings":
-        """The same with other steps, guidance or temperature of stage 1, pitch matching or seed, where they are given.
+        """The same with other steps, guidance or temperature of stage 1, or seed, where they are given.
 
         As in `settings = Settings.of("vc").changed(steps=40, seed=1)`.
         """
@@ -106,8 +96,7 @@ class Settings:
                 raise ValueError(f"{name} is {value!r}; expected a {words}")
         if "steps" in asked:
             asked["steps"] = (int(steps),)
-        own = {"match_pitch": match_pitch, "seed": seed}
-        own = {name: value for name, value in own.items() if value is not None}
+        own = {} if seed is None else {"seed": seed}
         return dataclasses.replace(self, semantic=dataclasses.replace(self.semantic, **asked), **own)
 
     def total_steps(self, num_levels: int) -> int:

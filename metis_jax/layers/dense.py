@@ -128,21 +128,16 @@ class Mlp(nn.Module):
 
 
 class Embedding(nn.Module):
-    """A table of `vocabulary` vectors of width `features`; with a `rank` they are a linear map of narrower ones."""
+    """A table of `vocabulary` vectors of width `features`."""
 
     vocabulary: int
     features: int
     dtype: DType = jnp.float32
-    rank: int = 0
 
     @nn.compact
     def __call__(self, ids: Int[Array, "*b"]) -> Float[Array, "*b d"]:
-        width, axes = (self.rank, (VOCAB, None)) if self.rank else (self.features, (VOCAB, EMBED))
-        table = self.param("table", partitioned(normal_init, *axes), (self.vocabulary, width))
-        x = jnp.take(gathered(table.astype(self.dtype), *axes), ids, axis=0)
-        if not self.rank:
-            return x
-        return Dense(self.features, (None, EMBED), use_bias=False, dtype=self.dtype, name="projection")(x)
+        table = self.param("table", partitioned(normal_init, VOCAB, EMBED), (self.vocabulary, self.features))
+        return jnp.take(gathered(table.astype(self.dtype), VOCAB, EMBED), ids, axis=0)
 
 
 def split_lora(params: dict) -> tuple[dict, dict]:

@@ -30,7 +30,7 @@ class AcousticGenerator(nn.Module):
         self.logits_kernel = self.param("logits_kernel", partitioned(normal_init, LEVELS, EMBED, VOCAB), (q, d, v))
         self.logits_bias = self.param("logits_bias", partitioned(nn.initializers.zeros, LEVELS, VOCAB), (q, v))
         self.level_embedding = Embedding(q, d, dtype)
-        self.semantic_embedding = Embedding(config.semantic_codebook_size, d, dtype, config.semantic_rank)
+        self.semantic_embedding = Embedding(config.semantic_codebook_size, d, dtype)
         self.condition_mlp = Mlp(d, 4 * d, (EMBED, EMBED), dtype)
         self.transformer = MaskedTransformer(config.transformer, self.policy)
 

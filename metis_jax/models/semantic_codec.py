@@ -52,10 +52,6 @@ class SemanticCodec(nn.Module):
         """The encoder's output, before quantization."""
         return self.encoder(features, lengths)
 
-    def condition(self, features: Float[Array, "b t d"], lengths: Int[Array, " b"]) -> Float[Array, "b t d"]:
-        """What generators see of a recording: its features, or what is quantized."""
-        return self.latents(features, lengths) if self.config.encodes_conditions else features
-
     def encode(self, features: Float[Array, "b t d"], lengths: Int[Array, " b"]) -> Int[Array, "b t"]:
         """SSL tokens of normalised SSL features."""
         return self.quantize(features, lengths)[0]

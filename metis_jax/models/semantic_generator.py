@@ -32,16 +32,14 @@ class SemanticGenerator(nn.Module):
     def setup(self):
         config, dtype = self.config, self.policy.compute_dtype
         self.mask_embedding = self.param("mask_embedding", partitioned(normal_init, EMBED), (config.width,))
-        self.token_embedding = Embedding(config.codebook_size, config.width, dtype, config.table_rank)
+        self.token_embedding = Embedding(config.codebook_size, config.width, dtype)
         if config.phone_vocabulary:
             self.phone_embedding = Embedding(config.phone_vocabulary, config.width, dtype)
             self.phone_mlp = Mlp(config.width, 4 * config.width, (EMBED, EMBED), dtype)
         if config.condition != "none":
             self.condition_adapter = ConditionAdapter(config.width, config.condition == "gated", dtype)
         self.transformer = MaskedTransformer(config.transformer, self.policy, self.lora)
-        if config.table_rank:
-            self.to_codes = Dense(config.table_rank, (EMBED, None), use_bias=False, dtype=dtype)
-        self.to_logits = Dense(config.codebook_size, (None if config.table_rank else EMBED, VOCAB), dtype=dtype)
+        self.to_logits = Dense(config.codebook_size, (EMBED, VOCAB), dtype=dtype)
 
     def __call__(
         self,
@@ -157,8 +155,6 @@ class SemanticGenerator(nn.Module):
 
     def logits(self, hidden: Float[Array, "b t d"]) -> Float[Array, "b t v"]:
         """Float32 logits over the SSL codebook."""
-        if self.config.table_rank:
-            hidden = self.to_codes(hidden)
         return self.to_logits(hidden).astype(jnp.float32)
 
     def init_all(self, tokens: Int[Array, "b t"]) -> Float[Array, "b t v"]:

@@ -42,9 +42,6 @@ class SslEncoder(nn.Module):
         width = self.config.feature_width
         self.mean = self.variable("statistics", "mean", jnp.zeros, (width,), jnp.float32)
         self.variance = self.variable("statistics", "variance", jnp.ones, (width,), jnp.float32)
-        if self.config.has_readout:
-            self.readout = Dense(width, (EMBED, None))
-            self.gate = Dense(width, (EMBED, None))
 
     @nn.compact
     def __call__(
@@ -83,8 +80,4 @@ class SslEncoder(nn.Module):
     def features(self, features: Float[Array, "b t c"], lengths: Int[Array, " b"]) -> Float[Array, "b t d"]:
         """Normalised SSL features, float32, as the frozen encoder of every later model gives them."""
         hidden = self(features, lengths, deterministic=True)
-        if self.config.has_readout:
-            hidden = hidden.astype(jnp.float32)
-            passed, found = nn.sigmoid(self.gate(hidden)), self.readout(hidden)
-            hidden = found + passed * (features.astype(jnp.float32) - found)
         return normalize_features(hidden, self.mean.value, self.variance.value)

@@ -27,16 +27,6 @@ def gumbel_rows(keys: Key[Array, " b"], t: int, width: int) -> Float[Array, "b t
     return jax.vmap(lambda key: jax.random.gumbel(key, (t, width), jnp.float32))(keys)
 
 
-def nearness_to_mean(logits: Float[Array, "b t v"], vectors: Float[Array, "v c"]) -> Float[Array, "b t v"]:
-    """Inner products of the mean vector under `logits` with every vector.
-
-    The highest is the decision of least risk under squared distance of unit vectors.  Among thousands of codes none is
-    likely, and the likeliest may lie off the many of which one is right.
-    """
-    mean = jnp.matmul(jax.nn.softmax(logits, axis=-1), vectors, precision=jax.lax.Precision.HIGHEST)
-    return jnp.matmul(mean, vectors.T, precision=jax.lax.Precision.HIGHEST)
-
-
 def sample_filtered(
     logits: Float[Array, "b t v"], keys: Key[Array, " b"], temperature: Float[Array, ""]
 ) -> tuple[Int[Array, "b t"], Float[Array, "b t"]]:

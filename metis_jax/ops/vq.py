@@ -7,7 +7,7 @@ exactly, which is why distances are float32 at full matrix precision on every de
 import jax
 import jax.numpy as jnp
 
-from metis_jax.types import Array, Bool, Float, Int
+from metis_jax.types import Array, Float, Int
 
 
 def unit_vectors(x: Float[Array, "*b c"]) -> Float[Array, "*b c"]:
@@ -32,23 +32,3 @@ def nearest_codes(x: Float[Array, "*b c"], codebook: Float[Array, "v c"]) -> Int
 def straight_through(x: Float[Array, "*b c"], quantized: Float[Array, "*b c"]) -> Float[Array, "*b c"]:
     """The value of `quantized` with the gradient of `x`."""
     return x + jax.lax.stop_gradient(quantized - x)
-
-
-def running_means_loss(
-    x: Float[Array, "*b c"],
-    codebook: Float[Array, "v c"],
-    codes: Int[Array, "*b"],
-    is_valid: Bool[Array, "*b"],
-    memory: float,
-) -> Float[Array, ""]:
-    """A scalar whose gradient, subtracted as it is, makes codes the running means of the vectors that choose them.
-
-    A code moves n / (n + memory) of the way to the mean of its n vectors of this batch, whatever n is; where rates are
-    fixed, common codes would overshoot and rare ones stay.  There is no gradient to `x`.  VQ-VAE learns its codes so
-    (arXiv 1711.00937, appendix A.1), with an average over time in place of `memory`.
-    """
-    weight = is_valid.astype(jnp.float32)
-    counts = jnp.zeros((codebook.shape[0],), jnp.float32).at[codes].add(weight)
-    weight = weight / (jnp.take(counts, codes, axis=0) + jnp.float32(memory))
-    error = jnp.take(codebook, codes, axis=0) - jax.lax.stop_gradient(x)
-    return jnp.sum(weight * jnp.sum(jnp.square(error), axis=-1)) / 2

@@ -35,7 +35,6 @@ class TrainConfig:
         it out.
       skip_initial: regular expressions of "component/path" that are not taken from `initial`, such as an output layer
         that is of another kind now.
-      code_vectors: {codec: bundle} whose vectors a generator's tables start from, where `initial` has none.
       half_precision: frozen components whose parameters are kept in bfloat16.
       resume: folder of another run's checkpoints, from which a run that has none of its own goes on.
       synthetic: makes this many synthetic records in the working folder and trains on those.
@@ -58,7 +57,6 @@ class TrainConfig:
     ema_decay: float = 0.0
     initial: Mapping[str, str] = dataclasses.field(default_factory=dict)
     skip_initial: tuple[str, ...] = ()
-    code_vectors: Mapping[str, str] = dataclasses.field(default_factory=dict)
     half_precision: tuple[str, ...] = ()
     resume: str = ""
     synthetic: int = 0
@@ -118,7 +116,7 @@ _RANGES = {
 
 # What a continued run may change: how far, how often, where.  The data section has rules of its own.
 FREE = (
-    *("steps", "mesh", "resume", "initial", "skip_initial", "code_vectors", "data", "tasks", "license"),
+    *("steps", "mesh", "resume", "initial", "skip_initial", "data", "tasks", "license"),
     *("log_every", "eval_every", "eval_batches", "sample_every", "checkpoint_every", "keep_checkpoints", "keep_period"),
 )
 

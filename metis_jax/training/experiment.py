@@ -12,7 +12,7 @@ from metis_jax.training.trainers.registry import make_trainer
 from metis_jax.weights.bundle import Bundle
 from metis_jax.weights.compatibility import misfits
 
-_CHANGED_BY_BASE = ("stage", "model", "tasks", "initial", "skip_initial", "code_vectors")
+_CHANGED_BY_BASE = ("stage", "model", "tasks", "initial", "skip_initial")
 
 
 def read_config(section: Mapping[str, Any]) -> TrainConfig:

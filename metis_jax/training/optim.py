@@ -26,7 +26,6 @@ MATRIX_RULES = (
 )
 # Collections other than `params` (feature statistics, for one) are set and not learned.
 TRAIN_EVERYTHING = ((r"params/.*", True), (r".*", False))
-ADAM_EVERYWHERE = ((r".*", False),)
 
 Rules = tuple[tuple[str, bool], ...]
 
@@ -60,8 +59,6 @@ class OptimizerConfig:
       clip_norm: the gradient of the whole component is scaled down to this norm; 0 leaves it alone.
       trainable: rules for the leaves that move.  The others get neither gradient nor moments.
       decay: rules for the leaves that `weight_decay` applies to.
-      descend: rules for the leaves whose gradient is subtracted as it is, without rate, clipping, moments or decay:
-        codes that are running means (`ops.vq.running_means_loss`).
     """
 
     learning_rate: float = 1e-4
@@ -78,7 +75,6 @@ class OptimizerConfig:
     clip_norm: float = 1.0
     trainable: Rules = TRAIN_EVERYTHING
     decay: Rules = DECAY_RULES
-    descend: Rules = ADAM_EVERYWHERE
 
     def __post_init__(self):
         if self.schedule not in SCHEDULES:
@@ -86,7 +82,7 @@ class OptimizerConfig:
         for name, (least, most) in _RANGES.items():
             if not least <= getattr(self, name) <= most:
                 raise ValueError(f"optimizer.{name} is {getattr(self, name)}; expected {least:g} to {most:g}")
-        for name in ("trainable", "decay", "descend", "matrices"):
+        for name in ("trainable", "decay", "matrices"):
             for pattern, _ in getattr(self, name):
                 try:
                     re.compile(pattern)
@@ -141,16 +137,14 @@ def make_optimizer(config: OptimizerConfig) -> optax.GradientTransformation:
     chain = optax.chain(clip, adamw)
 
     def update(gradients: Any, moments: Any, params: Any) -> tuple[Any, Any]:
-        descends = by_rules(params, config.descend, "optimizer.descend")
-        others = jax.tree.map(lambda own, g: jnp.zeros_like(g) if own else g, descends, gradients)
         # Optax raises a float to an integer power; our own code stays strict around it.
         with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
-            updates, moments = chain.update(others, moments, params)
+            updates, moments = chain.update(gradients, moments, params)
         if config.matrix_rate != 1:
             is_matrix = by_rules(params, config.matrices, "optimizer.matrices")
             rate = jnp.float32(config.matrix_rate)
             updates = jax.tree.map(lambda own, x: rate.astype(x.dtype) * x if own else x, is_matrix, updates)
-        return jax.tree.map(lambda own, g, x: -g if own else x, descends, gradients, updates), moments
+        return updates, moments
 
     return optax.GradientTransformation(chain.init, update)
 

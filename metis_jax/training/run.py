@@ -24,7 +24,7 @@ from metis_jax.text.frontend import TextFrontEnd
 from metis_jax.text.languages import AUTO
 from metis_jax.training.checkpoint import CheckpointError, Checkpoints, Restored
 from metis_jax.training.config import TrainConfig, check_same_run, defining
-from metis_jax.training.starts.initial import add_code_vectors, bundles_at, known_encoders, load_initial, without
+from metis_jax.training.starts.initial import bundles_at, known_encoders, load_initial, without
 from metis_jax.training.state import (
     Layout,
     StateMaker,
@@ -192,20 +192,20 @@ def start_run(config: TrainConfig, workdir: pathlib.Path, encoders: Mapping[str,
     # Outside the mesh: a convolution from channels to channels has the same logical axis twice, which Flax refuses
     # where a mesh is active.
     given = load_initial(config.initial)
-    initial = add_code_vectors(without(given, config.skip_initial), trainer, config.code_vectors)
+    initial = without(given, config.skip_initial)
     if {"semantic_generator", "acoustic_generator"}.isdisjoint(config.optimizers):
         encoders = {}
     else:
         shards = encoders if config.pipeline().example.target == "tokens" else {}
-        encoders = known_encoders(config.initial, given, config.code_vectors, shards)
+        encoders = known_encoders(config.initial, given, shards)
     layout = make_layout(trainer, config.optimizers, mesh)
     for name, missing in check_initial(layout, initial).items():
-        log.info("%s: from %s, %d leaves drawn", name, config.initial.get(name, "code vectors"), missing)
+        log.info("%s: from %s, %d leaves drawn", name, config.initial[name], missing)
     with activate(mesh):
         frozen = materialize(trainer, key, layout.frozen, layout.frozen_shardings, initial, config.half_precision)
         maker = StateMaker(layout, config.optimizers, mesh, ema=bool(config.ema_decay))
         checkpoints = Checkpoints(workdir / CHECKPOINTS, keep=config.keep_checkpoints, keep_period=config.keep_period)
-        bundles = bundles_at((*config.initial.values(), *config.code_vectors.values()))
+        bundles = bundles_at(config.initial.values())
         origins = [[bundle.license, bundle.provenance] for bundle in bundles]
         about = {"config": defining(config), "frozen": fingerprint(frozen), "encoders": encoders, "origins": origins}
         restored, place = _last_checkpoint(config, checkpoints, maker.target())

@@ -3,6 +3,7 @@
 import dataclasses
 
 import numpy as np
+from metis_jax.training.trainers.ssl_denoising import SslDenoisingTrainer
 
 from metis_jax.config import (
     AcousticCodecConfig,
@@ -23,7 +24,6 @@ from metis_jax.training.trainers.acoustic_generator import AcousticGeneratorTrai
 from metis_jax.training.trainers.phonetic_codec import PhoneticCodecTrainer
 from metis_jax.training.trainers.semantic_codec import SemanticCodecTrainer
 from metis_jax.training.trainers.semantic_generator import SemanticGeneratorTrainer
-from metis_jax.training.trainers.ssl_denoising import SslDenoisingTrainer
 from metis_jax.training.trainers.ssl_encoder import SslEncoderTrainer
 from metis_jax.training.trainers.visual_encoder import VisualEncoderTrainer
 

@@ -14,7 +14,7 @@ _ADAPTER = f"{GENERATOR}/params/condition_adapter/.*"
 
 
 def begun_from(base: Bundle, section: dict[str, Any]) -> dict[str, Any]:
-    """The section, changed in place: sizes of `model`, and what `initial` and `code_vectors` leave empty, of `base`."""
+    """The section, changed in place: sizes of `model`, and what `initial` leaves empty, of `base`."""
     trainer = make_trainer(section["stage"], section["model"])
     initial, model = section["initial"], section["model"]
     for name in trainer.configs():
@@ -32,9 +32,6 @@ def begun_from(base: Bundle, section: dict[str, Any]) -> dict[str, Any]:
                 section["skip_initial"] = (*section["skip_initial"], _ADAPTER)
             config = wanted
         model["generator" if name in (GENERATOR, STAGE_2) else name] = to_dict(config)
-    for name, place in section["code_vectors"].items():
-        if not place and name in base.components:
-            section["code_vectors"][name] = str(base.path)
     return section
 
 

@@ -1,15 +1,11 @@
-"""Where the weights of a run begin: bundles, tables from codecs, and whose tokens a generator speaks."""
+"""Where the weights of a run begin, and whose tokens a generator speaks."""
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
 
 import flax
 import numpy as np
 
-from metis_jax.models.components import abstract_variables
-from metis_jax.training.starts import code_vectors
-from metis_jax.training.trainers.protocol import Trainer
 from metis_jax.weights.bundle import Bundle
 from metis_jax.weights.identity import ENCODERS, identity, joined
 
@@ -17,12 +13,12 @@ from metis_jax.weights.identity import ENCODERS, identity, joined
 DRAWN = "random"
 
 
-def load_initial(initial: Mapping[str, str], key: str = "initial") -> dict[str, dict[str, np.ndarray]]:
+def load_initial(initial: Mapping[str, str]) -> dict[str, dict[str, np.ndarray]]:
     """{component: {path: array}} from bundles: "BUNDLE", or "BUNDLE:name" of the component there."""
     result = {}
     for component, place in initial.items():
         if not place:
-            raise ValueError(f"config.{key}.{component} is empty; give the bundle that holds it")
+            raise ValueError(f"config.initial.{component} is empty; give the bundle that holds it")
         path, _, name = place.partition(":")
         _, variables = Bundle(path).load(name or component)
         result[component] = flax.traverse_util.flatten_dict(variables, sep="/")
@@ -32,7 +28,6 @@ def load_initial(initial: Mapping[str, str], key: str = "initial") -> dict[str, 
 def known_encoders(
     initial: Mapping[str, str],
     leaves: Mapping[str, Mapping[str, np.ndarray]],
-    vectors: Mapping[str, str],
     shards: Mapping[str, str],
 ) -> dict[str, str]:
     """Identities of the encoders whose tokens a run's generator speaks; `OtherEncoder` if they are not all the same.
@@ -40,7 +35,6 @@ def known_encoders(
     Args:
       initial: `config.initial`.
       leaves: {component: {path: array}} of it.
-      vectors: `config.code_vectors`.
       shards: what the shards say of the tokens that the run reads there.
     """
     found = joined({}, shards, "the tokens in config.data.shards", "")
@@ -51,11 +45,6 @@ def known_encoders(
         else:
             path, _, there = place.partition(":")
             found = joined(found, Bundle(path).encoders.get(there or name, {}), where, "the tokens of this run")
-    for name, place in vectors.items():
-        if place:
-            path, _, there = place.partition(":")
-            own = {name: Bundle(path).identity(there or name)}
-            found = joined(found, own, f"config.code_vectors.{name}", "the tokens of this run")
     return found
 
 
@@ -80,28 +69,3 @@ def without(
         name: {path: x for path, x in leaves.items() if not any(re.fullmatch(p, f"{name}/{path}") for p in skipped)}
         for name, leaves in initial.items()
     }
-
-
-def _has_generator(initial: Mapping[str, Mapping[str, np.ndarray]], configs: Mapping[str, Any]) -> bool:
-    """Whether `initial` has every leaf of the stage's generator, but for low-rank updates."""
-    names = [name for name in ("semantic_generator", "acoustic_generator") if name in configs]
-    return all(set(abstract_variables(configs[name])) <= set(initial.get(name, ())) for name in names)
-
-
-def add_code_vectors(
-    initial: dict[str, dict[str, np.ndarray]], trainer: Trainer, bundles: Mapping[str, str]
-) -> dict[str, dict[str, np.ndarray]]:
-    """`initial` with the tables of the stage's generator from the codecs in `bundles`, where it holds none."""
-    configs = trainer.configs()
-    if not bundles or (not any(bundles.values()) and _has_generator(initial, configs)):
-        return initial
-    codecs = load_initial(bundles, "code_vectors")
-    if generator := configs.get(name := "semantic_generator"):
-        codec = configs.get("semantic_codec")
-        sees_latents = codec is not None and codec.encodes_conditions
-        leaves = code_vectors.semantic_generator_leaves(codecs, generator, sees_latents=sees_latents)
-    elif generator := configs.get(name := "acoustic_generator"):
-        leaves = code_vectors.acoustic_generator_leaves(codecs, generator)
-    else:
-        raise ValueError(f"config.code_vectors is for generators; this trainer has {', '.join(sorted(configs))}")
-    return initial | {name: leaves | initial.get(name, {})}

@@ -27,10 +27,16 @@ from metis_jax.text import vocabulary
 from metis_jax.training.trainers.frontend import encoder_frames, ssl_features
 from metis_jax.training.trainers.pictures import feature_picture
 from metis_jax.training.trainers.protocol import Batch, Loss, Metrics, Params, Samples, Trainer
-from metis_jax.training.trainers.semantic_codec import code_usage, pass_by
+from metis_jax.training.trainers.semantic_codec import code_usage
 from metis_jax.types import Array, Float, Int, Key, Policy
 
 CODEC, ENCODER, HEAD = "semantic_codec", "ssl_encoder", "phone_head"
+
+
+def pass_by(codec: SemanticCodec, features: Float[Array, "b t d"], lengths: Int[Array, " b"]) -> Float[Array, "b t d"]:
+    """What the decoder is given where no codes are used: features through the width of a code."""
+    quantizer = codec.quantizer
+    return quantizer.project_out(quantizer.project_in(codec.latents(features, lengths)))
 
 
 def _projected(codec: SemanticCodec, features: Float[Array, "b t d"], lengths: Int[Array, " b"]) -> Array:

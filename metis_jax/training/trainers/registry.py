@@ -11,13 +11,11 @@ from metis_jax.training.trainers.phonetic_codec import PhoneticCodecTrainer
 from metis_jax.training.trainers.protocol import Trainer
 from metis_jax.training.trainers.semantic_codec import SemanticCodecTrainer
 from metis_jax.training.trainers.semantic_generator import SemanticGeneratorTrainer
-from metis_jax.training.trainers.ssl_denoising import SslDenoisingTrainer
 from metis_jax.training.trainers.ssl_encoder import SslEncoderTrainer
 from metis_jax.training.trainers.visual_encoder import VisualEncoderTrainer
 
 TRAINERS: dict[str, type] = {
     "ssl_encoder": SslEncoderTrainer,
-    "ssl_denoising": SslDenoisingTrainer,
     "semantic_codec": SemanticCodecTrainer,
     "phonetic_codec": PhoneticCodecTrainer,
     "acoustic_codec": AcousticCodecTrainer,

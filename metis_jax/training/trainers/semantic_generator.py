@@ -131,11 +131,7 @@ class SemanticGeneratorTrainer(Trainer):
             raise ValueError("the batch has waves; give config.model.ssl_encoder and semantic_codec for them")
         features = dict(zip(names, self._features(params, batch, names), strict=True))
         tokens = self._tokens(params, batch, features["target"]) if "target" in batch else batch["tokens"]
-        if "source" not in batch:
-            return tokens, None
-        if self.semantic_codec is None:
-            return tokens, features["source"]
-        return tokens, self._codec.apply(params[CODEC], features["source"], batch["lengths"], method="condition")
+        return tokens, features.get("source")
 
     def _features(self, params: Params, batch: Batch, names: Sequence[str]) -> list[Float[Array, "b t d"]]:
         """SSL features of waves of one padded length, `name` with its `name_lengths`, in one pass."""

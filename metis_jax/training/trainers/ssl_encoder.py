@@ -94,10 +94,8 @@ class SslEncoderTrainer(Trainer):
         return Loss(total.loss, total.count, metrics)
 
     def finish(self, params: Params, batches: Iterator[Mapping[str, np.ndarray]]) -> Params:
-        """Sets mean and variance of the features, over the valid frames of `batches`; a readout has none."""
+        """Sets mean and variance of the features, over the valid frames of `batches`."""
         config = self.ssl_encoder
-        if config.has_readout:
-            return params
         encoder = SslEncoder(config, self.policy)
         variables = jax.tree.map(jnp.asarray, params[ENCODER])
         shortened: Variables = dict(variables) | {"params": keep_layers(variables["params"], config.hidden_layer)}

@@ -6,12 +6,12 @@ import functools
 import jax
 import numpy as np
 import pytest
+from metis_jax.training.trainers.ssl_denoising import SslDenoisingTrainer
 from training import mini
 
 from metis_jax.sharding import MeshConfig, activate, feed, make_mesh
 from metis_jax.training.state import StateMaker, all_params, make_layout, materialize
 from metis_jax.training.steps import make_train_step
-from metis_jax.training.trainers.ssl_denoising import SslDenoisingTrainer
 
 SLOW = pytest.mark.slow
 # How far the loss must fall, as a share of where it began, within so many steps.

@@ -23,7 +23,7 @@ ADAPTER = TaskAdapterConfig(
     condition_width=GENERATOR.condition_width,
     phone_vocabulary=0,
 )
-PITCH = '{"match_pitch": true}'
+OWN_VOICE = '{"own_voice": true}'
 
 
 def write(path, scale=1.0, **components):
@@ -102,25 +102,25 @@ def test_decoding_settings_travel_with_the_bundle(tmp_path):
 
 def test_a_task_can_be_decoded_in_its_own_way(tmp_path):
     generator = write(tmp_path / "one", semantic_generator=GENERATOR)
-    wanted = '{"semantic": {"steps": [1], "temperature": 0.0}, "se": {"semantic": {"by_mean": true}}}'
+    wanted = '{"semantic": {"steps": [1], "temperature": 0.0}, "se": {"semantic": {"guidance": 3.0}}}'
     assert assemble.main(command(tmp_path, f"semantic_generator={generator}", task="se,vc", decoding=wanted)) == 0
     metis = Metis.from_pretrained(tmp_path / "all")
     se, vc = (metis.settings(task).semantic for task in ("se", "vc"))
-    assert (se.by_mean, vc.by_mean) == (True, False) and se.steps == vc.steps == (1,)
+    assert se.guidance == 3.0 != vc.guidance and se.steps == vc.steps == (1,)
 
 
 def test_licence_provenance_and_decoding_are_the_sources(tmp_path, capsys):
     generator = write(tmp_path / "one", semantic_generator=GENERATOR)
-    assert assemble.main(command(tmp_path, f"semantic_generator={generator}", task="vc", decoding=PITCH)) == 0
+    assert assemble.main(command(tmp_path, f"semantic_generator={generator}", task="vc", decoding=OWN_VOICE)) == 0
     codec = write(tmp_path / "two", acoustic_codec=CODEC)
     parts = f"semantic_generator={tmp_path / 'all'}", f"acoustic_codec={codec}"
     flags = command(tmp_path, *parts, task="vc", output=tmp_path / "again", license="", provenance="")
     assert assemble.main(flags) == 0
     again = Bundle(tmp_path / "again")
-    assert again.decoding == {"match_pitch": True}
+    assert again.decoding == {"own_voice": True}
     assert (again.license, again.provenance) == ("MIT", "a test; drawn for a test")
     # Where sources differ, somebody has to say.
-    other = command(tmp_path, f"acoustic_codec={codec}", output=tmp_path / "other", decoding='{"match_pitch": false}')
+    other = command(tmp_path, f"acoustic_codec={codec}", output=tmp_path / "other", decoding='{"own_voice": false}')
     assert assemble.main(other) == 0
     parts = f"semantic_generator={tmp_path / 'all'}", f"acoustic_codec={tmp_path / 'other'}"
     assert assemble.main(command(tmp_path, *parts, output=tmp_path / "mixed")) == 2
@@ -132,11 +132,6 @@ def test_licence_provenance_and_decoding_are_the_sources(tmp_path, capsys):
     [
         ('{"se": 1}', "decoding.se is 1; expected its settings by name"),
         ('{"se": {"semantics": {}}}', "decoding.se has no stage 'semantics'"),
-        ('{"semantic": {"by_mean": true}}', "by_mean takes tokens without noise, but temperature is 0.9; set it to 0"),
-        (
-            '{"first_level": {"by_mean": true, "temperature": 0.0}}',
-            "decoding.first_level.by_mean is true",
-        ),
     ],
 )
 def test_decoding_that_can_not_be_is_refused(tmp_path, capsys, decoding, message):
@@ -145,15 +140,12 @@ def test_decoding_that_can_not_be_is_refused(tmp_path, capsys, decoding, message
     assert message in capsys.readouterr().err
 
 
-def test_pitch_is_matched_for_conversion_alone(tmp_path):
+def test_enhancement_alone_takes_the_voice_from_its_source(tmp_path):
     generator = write(tmp_path / "one", semantic_generator=GENERATOR)
-    flags = command(tmp_path, f"semantic_generator={generator}", task="se,vc", decoding=PITCH)
+    flags = command(tmp_path, f"semantic_generator={generator}", task="se,vc", decoding=OWN_VOICE)
     assert assemble.main(flags) == 0
     metis = Metis.from_pretrained(tmp_path / "all")
-    assert metis.settings("vc").match_pitch and not metis.settings("se").match_pitch
-    assert not metis.settings("vc", match_pitch=False).match_pitch
-    with pytest.raises(ValueError, match="match_pitch is for task vc, not se"):
-        metis.settings("se", match_pitch=True)
+    assert metis.settings("se").own_voice and not metis.settings("vc").own_voice
 
 
 def test_an_adapter_serves_the_tasks_that_name_it(tmp_path):
@@ -194,7 +186,7 @@ def test_a_task_that_nothing_can_serve_is_refused(tmp_path, capsys, task, messag
         ({"task": "se", "decoding": '{"third_level": {}}'}, "no stage 'third_level'"),
         ({"task": "se", "decoding": '{"semantic": {"heat": 1}}'}, "decoding.semantic has no field 'heat'"),
         ({"task": "se", "decoding": '{"semantic": 6}'}, "decoding.semantic is 6"),
-        ({"task": "vc", "decoding": '{"match_pitch": "yes"}'}, "decoding.match_pitch is 'yes'; use true or false"),
+        ({"task": "se", "decoding": '{"own_voice": "yes"}'}, "decoding.own_voice is 'yes'; use true or false"),
         ({"decoding": '{"semantic": {"temperature": NaN}}'}, "NaN is no number of JSON"),
         (
             {"decoding": '{"semantic": {"steps": [0]}}'},

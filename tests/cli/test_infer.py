@@ -201,7 +201,6 @@ BAD = {
     "zero byte": ("--task=se --source=good.wav --output=a\0b.wav", "output has a zero byte"),
     "pipe": ("--task=se --source=pipe.wav --output=out.wav", "pipe.wav: is not a"),
     "endless list": ("--task=se --list=/dev/zero", "/dev/zero: is"),
-    "pitch of se": ("--task=se --source=good.wav --output=out.wav --match_pitch", "match_pitch is for task vc, not se"),
     "list and source": ("--task=se --source=good.wav --list=jobs.jsonl", "--list stands instead of"),
     "missing list": ("--task=se --list=none.jsonl", "none.jsonl: No such file"),
     "empty list": ("--task=se --list=empty.jsonl", "empty.jsonl: has no jobs"),

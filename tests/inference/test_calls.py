@@ -114,7 +114,6 @@ def test_settings_are_changed_by_keyword(metis, seen):
         ({"guidance": -1.0}, "guidance is -1.0; expected a number from 0"),
         ({"temperature": None, "seed": -1}, "seed is -1; expected a whole number from 0"),
         ({"settings": "fast"}, "settings is 'fast'; expected Settings"),
-        ({"match_pitch": True}, "match_pitch is for task vc, not se"),
     ]:
         with pytest.raises(ValueError, match=reason):
             metis.enhance(source, **changes)

@@ -7,11 +7,9 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
-import scipy.signal
 from mini_chain import COMPONENTS, CountingEngine, write_mini_bundle
 
 from metis_jax.audio.files import Wave
-from metis_jax.audio.voice import match_pitch
 from metis_jax.audio.waves import AudioError
 from metis_jax.clock import CODEC_HOP, ssl_frames
 from metis_jax.inference.engine import Engine
@@ -99,17 +97,6 @@ def test_windows_join_without_a_seam(engine):
     assert len(wave) == 1.5 * len(source.samples) and not wave[len(at_once) :].any()
     again = metis.enhance(source, settings=settings)
     np.testing.assert_array_equal(again.acoustic, tokens)
-
-
-def test_a_source_is_heard_at_the_pitch_of_the_prompt(engine):
-    metis = Metis(engine)
-    time = np.arange(16000) / 16000
-    low, high = ((0.3 * scipy.signal.sawtooth(2 * np.pi * hz * time)).astype(np.float32) for hz in (110, 180))
-    prompt = Prompt(high, np.arange(50, dtype=np.int32), np.zeros((50, LEVELS), np.int32))
-    moved = metis.convert(Wave(low, 16000), prompt, settings=dataclasses.replace(QUICK, match_pitch=True))
-    by_hand = metis.convert(Wave(match_pitch(low, high, 16000), 16000), prompt, settings=QUICK)
-    np.testing.assert_array_equal(moved.acoustic, by_hand.acoustic)
-    assert (moved.acoustic != metis.convert(Wave(low, 16000), prompt, settings=QUICK).acoustic).any()
 
 
 def test_stage_2_hears_the_voice_in_the_source_itself(engine, monkeypatch):

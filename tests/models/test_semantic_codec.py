@@ -1,7 +1,5 @@
 """The semantic codec: parity with the authors' module, padding, the published size, a training gradient."""
 
-import dataclasses
-import functools
 import math
 from pathlib import Path
 
@@ -100,16 +98,3 @@ def test_every_parameter_gets_a_gradient(variables):
 
     for path, gradient in jax.tree_util.tree_leaves_with_path(jax.jit(jax.grad(loss))(variables)):
         assert np.isfinite(gradient).all() and np.abs(gradient).max() > 0, jax.tree_util.keystr(path)
-
-
-def test_generators_see_features_or_what_is_quantized(variables):
-    features = jnp.asarray(np.random.default_rng(8).normal(size=(1, 9, 32)), jnp.float32)
-    lengths = jnp.array([9], jnp.int32)
-
-    @functools.partial(jax.jit, static_argnames=("config", "method"))
-    def found(config, method):
-        return SemanticCodec(config).apply(variables, features, lengths, method=method)
-
-    encodes = dataclasses.replace(CONFIG, encodes_conditions=True)
-    np.testing.assert_array_equal(found(CONFIG, "condition"), features)
-    np.testing.assert_array_equal(found(encodes, "condition"), found(CONFIG, "latents"))

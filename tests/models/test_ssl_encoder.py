@@ -170,19 +170,3 @@ def test_published_size():
     count = sum(math.prod(leaf.shape) for path, leaf in shapes.items() if path.startswith("params/"))
     assert count == 580_493_120
     assert abstract_variables(SslEncoderConfig())["params/layers/ff1/in/kernel"].shape == (17, 1024, 4096)
-
-
-def test_a_readout_passes_a_share_of_what_was_heard(small):
-    config, width = dataclasses.replace(SMALL, has_readout=True), SMALL.input_width
-    x, lengths = batch(5)
-    model = SslEncoder(config)
-    drawn = jax.jit(lambda key: nn.unbox(model.init(key, x, lengths, method="features")))(jax.random.key(0))
-    assert {leaf.shape for leaf in drawn["statistics"].values()} == {(width,)}
-    heads = {name: drawn["params"][name] | {"bias": jnp.linspace(-1, 1, width)} for name in ("readout", "gate")}
-    variables = {"params": small["params"] | heads, "statistics": drawn["statistics"]}
-    hidden = np.asarray(forward()(small, x, lengths))
-    found, gate = (hidden @ np.asarray(heads[n]["kernel"]) + np.linspace(-1, 1, width) for n in ("readout", "gate"))
-    share = 1 / (1 + np.exp(-gate))
-    features = jax.jit(functools.partial(model.apply, method="features"))(variables, x, lengths)
-    np.testing.assert_allclose(features, share * np.asarray(x) + (1 - share) * found, atol=1e-5)
-    assert config.feature_width == width and SMALL.feature_width == SMALL.width

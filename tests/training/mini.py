@@ -3,7 +3,6 @@
 import dataclasses
 
 import numpy as np
-from metis_jax.training.trainers.ssl_denoising import SslDenoisingTrainer
 
 from metis_jax.config import (
     AcousticCodecConfig,
@@ -18,7 +17,7 @@ from metis_jax.config import (
     VisualEncoderConfig,
     WhisperEncoderConfig,
 )
-from metis_jax.training.optim import TRAIN_EVERYTHING, OptimizerConfig
+from metis_jax.training.optim import OptimizerConfig
 from metis_jax.training.trainers.acoustic_codec import AcousticCodecTrainer
 from metis_jax.training.trainers.acoustic_generator import AcousticGeneratorTrainer
 from metis_jax.training.trainers.phonetic_codec import PhoneticCodecTrainer
@@ -67,11 +66,6 @@ def trainer_and_optimizers(name: str):
                 ssl_encoder=SSL, num_codebooks=2, codebook_size=V, span=4, start_probability=0.1
             )
             return trainer, {name: optimizer(learning_rate=1e-2) for name in ("ssl_encoder", "head")}
-        case "ssl_denoising":
-            # Nothing is masked here, so the vector that stands for masked frames has no gradient.
-            rules = ((r".*/mask_embedding", False), *TRAIN_EVERYTHING)
-            trainer = SslDenoisingTrainer(ssl_encoder=dataclasses.replace(SSL, has_readout=True), clean_share=0.25)
-            return trainer, {"ssl_encoder": optimizer(learning_rate=2e-3, trainable=rules)}
         case "semantic_codec":
             trainer = SemanticCodecTrainer(semantic_codec=SEMANTIC_CODEC, ssl_encoder=SSL)
             # The betas of its config: with longer memories the codes run away from a reconstruction of weight 32.
@@ -84,17 +78,6 @@ def trainer_and_optimizers(name: str):
                 "semantic_codec": optimizer(learning_rate=5e-3),
                 "phone_head": optimizer(learning_rate=5e-3),
             }
-        case "semantic_autoencoder" | "denoising_semantic_codec":
-            codec, encoder = (
-                dataclasses.replace(SEMANTIC_CODEC, feature_width=SSL.input_width),
-                dataclasses.replace(SSL, has_readout=True),
-            )
-            sizes, learns = {"semantic_codec": codec, "ssl_encoder": encoder}, {"learning_rate": 5e-3}
-            if name == "semantic_autoencoder":
-                learns["trainable"] = ((r".*/codebook", False), *TRAIN_EVERYTHING)
-                return SemanticCodecTrainer(**sizes, is_quantized=False), {"semantic_codec": optimizer(**learns)}
-            learns["descend"] = ((r"params/quantizer/codebook", True), (r".*", False))
-            return SemanticCodecTrainer(**sizes, code_memory=10.0), {"semantic_codec": optimizer(**learns)}
         case "visual_encoder":
             head = LipHeadConfig(
                 feature_width=16, ssl_width=16, phone_vocabulary=V, width=16, mlp_width=32, num_layers=1
@@ -129,9 +112,8 @@ def trainer_and_optimizers(name: str):
 
 
 TRAINERS = (
-    "ssl_encoder", "ssl_denoising", "semantic_codec", "phonetic_codec", "semantic_autoencoder",
-    "denoising_semantic_codec", "visual_encoder", "acoustic_codec", "source_filter", "pretrain", "finetune", "lora",
-    "stage2_first", "stage2_full",
+    "ssl_encoder", "semantic_codec", "phonetic_codec", "visual_encoder", "acoustic_codec", "source_filter", "pretrain",
+    "finetune", "lora", "stage2_first", "stage2_full",
 )  # fmt: skip
 
 
@@ -173,8 +155,6 @@ def batch_for(name: str, seed: int = 0) -> dict[str, np.ndarray]:
         bounds = lengths[:, None] * np.linspace(0.1, 0.9, 5)[None, :] * (np.arange(B)[:, None] % 2)
         phones, counts = rng.integers(5, V, (B, 4)).astype(np.int32), np.full(B, 4, np.int32)
         batch |= {"phones": phones, "phone_lengths": counts, "phone_bounds": bounds.astype(np.float32)}
-        return batch | {"target_lengths": samples}
-    if "denoising" in name or name == "semantic_autoencoder":
         return batch | {"target_lengths": samples}
     # A prompt fills five frames in front of its target, and has four tokens.
     starts = np.array([0, 0, 5, 5, 0, 0, 0, 0], np.int32)

@@ -41,10 +41,6 @@ def _without_chance(name, monkeypatch):
     if name in ("acoustic_codec", "source_filter"):
         config = dataclasses.replace(trainer.acoustic_codec, quantizer_dropout=0.0)
         trainer = dataclasses.replace(trainer, acoustic_codec=config)
-    if name == "ssl_denoising":
-        trainer = dataclasses.replace(trainer, clean_share=0.5)  # a whole number of rows of every part
-    if name == "denoising_semantic_codec":
-        trainer = dataclasses.replace(trainer, code_memory=0.0)  # running means are over what is coded at once
     if name == "lora":
         trainer = dataclasses.replace(trainer, lora=dataclasses.replace(trainer.lora, dropout=0.0))
     batch = mini.batch_for(name) | {"lengths": LENGTHS}

@@ -44,7 +44,7 @@ def base(tmp_path_factory):
     """A bundle that enhances, extracts and converts, all by one generator, with its own way to decode."""
     path = write_mini_bundle(tmp_path_factory.mktemp("base") / "mini")
     info = json.loads((path / "config.json").read_text())
-    info |= {"decoding": {"match_pitch": True}, "license": "CC BY-NC 4.0", "provenance": "drawn for a test"}
+    info |= {"decoding": {"own_voice": True}, "license": "CC BY-NC 4.0", "provenance": "drawn for a test"}
     (path / "config.json").write_text(json.dumps(info))
     return Bundle(path)
 
@@ -66,7 +66,6 @@ def tuned(base: Bundle, workdir, *, tasks=("se",), lora: bool = False, **changes
         optimizers={"semantic_generator": {"learning_rate": 1e-2} | rules},
         initial={"semantic_generator": "", "ssl_encoder": "", "semantic_codec": ""},
         skip_initial=(),
-        code_vectors={"semantic_codec": ""},
         tasks=tasks,
         steps=1,
         tokens_per_device=50,
@@ -125,7 +124,7 @@ def test_stage_2_takes_the_place_of_the_one_with_its_levels(base, tmp_path):
         model={"generator": to_dict(COMPONENTS["acoustic_generator_full"]), "first_level": 0},
         data={"stage": "stage2", "shards": ("unused",)},
         optimizers={"acoustic_generator": {"learning_rate": 1e-2}},
-        **{"initial": {}, "skip_initial": (), "code_vectors": {}, "tasks": (), "steps": 1, "tokens_per_device": 50},
+        **{"initial": {}, "skip_initial": (), "tasks": (), "steps": 1, "tokens_per_device": 50},
     )
     run = start_run(read_config(section), tmp_path / "run")
     run.checkpoints.close()

@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 from training import mini
 
+from metis_jax.config import PhoneHeadConfig
 from metis_jax.models.acoustic_codec import AcousticCodec
-from metis_jax.models.semantic_codec import SemanticCodec
 from metis_jax.sections import to_dict
 from metis_jax.sharding import MeshConfig, make_mesh
 from metis_jax.training import loop
@@ -274,12 +274,16 @@ def test_leaves_that_initial_should_not_give_are_drawn(acoustic_codec, tmp_path)
 
 
 def _clustered_codec(**changes) -> TrainConfig:
-    codec = dataclasses.replace(mini.SEMANTIC_CODEC, code_width=6)
+    head = PhoneHeadConfig(feature_width=16, phone_vocabulary=1024, width=16, mlp_width=32, num_layers=1)
+    models = {"semantic_codec": mini.SEMANTIC_CODEC, "ssl_encoder": mini.WHISPER, "phone_head": head}
+    optimizer = {"learning_rate": 1e-5, "schedule": "constant", "warmup_steps": 1}
     return config(
-        stage="semantic_codec",
-        model={"semantic_codec": to_dict(codec), "ssl_encoder": to_dict(mini.SSL), "kmeans_frames": 600},
-        data=config().data | {"stage": "semantic_codec"},
-        optimizers={"semantic_codec": {"learning_rate": 1e-5, "schedule": "constant", "warmup_steps": 1}},
+        stage="phonetic_codec",
+        model={name: to_dict(model) for name, model in models.items()} | {"kmeans_frames": 600},
+        data=config().data
+        | {"stage": "finetune", "buckets": (150,), "parts": [{"task": "se"}]}
+        | {"example": {"target": "wave", "text_guided": 1.0}},
+        optimizers={"semantic_codec": optimizer, "phone_head": optimizer},
         **changes,
     )
 
@@ -292,29 +296,6 @@ def test_codes_start_from_clusters_of_the_data_and_only_once(tmp_path):
     assert losses(tmp_path / "resumed") == losses(tmp_path / "straight")
     found = [json.loads(line) for line in (tmp_path / "straight" / "metrics.jsonl").read_text().splitlines()]
     assert found[0]["codes_in_batch"] == mini.V  # of a drawn codebook about half are used
-    assert found[0]["codebook"] < 0.3  # of channels whose variance is one
-
-
-def test_tables_start_from_code_vectors_where_initial_has_none(tmp_path):
-    codec = SemanticCodec(dataclasses.replace(mini.SEMANTIC_CODEC, code_width=6))
-    inputs = jnp.zeros((1, 2, 16), jnp.float32), jnp.array([2], jnp.int32)
-    variables = jax.device_get(jax.jit(lambda: nn.unbox(codec.init(jax.random.key(5), *inputs)))())
-    with write_bundle(tmp_path / "bundle", license="none", provenance="a test") as writer:
-        writer.add("semantic_codec", codec.config, variables)
-    given = {
-        "model": {"generator": to_dict(mini.SEMANTIC)},
-        "code_vectors": {"semantic_codec": str(tmp_path / "bundle")},
-    }
-    run = start_run(config(**given), tmp_path / "run")
-    run.checkpoints.close()
-    params = jax.device_get(run.state.params["semantic_generator"]["params"])
-    codes = variables["params"]["quantizer"]["codebook"]
-    codes = codes / np.linalg.norm(codes, axis=-1, keepdims=True)
-    table = params["token_embedding"]["table"]
-    distances = [np.linalg.norm(x[:, None] - x[None], axis=-1)[np.triu_indices(mini.V, 1)] for x in (codes, table)]
-    np.testing.assert_allclose(distances[1] / distances[0], (distances[1] / distances[0])[0], rtol=1e-4)
-    with pytest.raises(ValueError, match="config.code_vectors.semantic_codec is empty"):
-        start_run(config(**given | {"code_vectors": {"semantic_codec": ""}}), tmp_path / "other")
 
 
 def test_config_errors_name_the_key():

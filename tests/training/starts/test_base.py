@@ -10,7 +10,7 @@ from metis_jax.convert.official import convert_official
 from metis_jax.convert.published import Root
 from metis_jax.sharding import make_mesh
 from metis_jax.training.experiment import read_config
-from metis_jax.training.starts.initial import add_code_vectors, load_initial, without
+from metis_jax.training.starts.initial import load_initial, without
 from metis_jax.training.state import check_initial, make_layout
 from metis_jax.training.trainers.registry import make_trainer
 from metis_jax.weights.bundle import Bundle
@@ -42,7 +42,6 @@ def missing(config) -> dict[str, int]:
     """{component: leaves that its first weights leave to be drawn}; ValueError where those do not fit."""
     trainer = make_trainer(config.stage, config.model)
     initial = without(load_initial(config.initial), config.skip_initial)
-    initial = add_code_vectors(initial, trainer, config.code_vectors)
     return check_initial(make_layout(trainer, config.optimizers, make_mesh(config.mesh)), initial)
 
 
@@ -88,15 +87,12 @@ def test_fine_tuning_begins_from_a_converted_bundle(converted, task, words):
     assert config.model["generator"]["width"] == converted.components[name].width
 
 
-def test_nano_tasks_are_chosen_by_words_and_need_no_code_vectors():
-    config = read("nano.tasks", "se,lora", "", initial=dict.fromkeys(("semantic_generator", *ENCODERS), "nano"))
-    assert config.tasks == ("se",) and [part.task for part in config.pipeline().parts] == ["se"]
-    assert config.code_vectors == {"semantic_codec": ""} and missing(config)["semantic_generator"] == 14
-    assert read("nano.tasks", "", "nano").tasks == ("se", "tse", "vc")
-    # Where leaves are missing, it has to be said where they come from.
-    scratch = read("nano.tasks", "scratch", "", initial=dict.fromkeys(ENCODERS, "nano"))
-    with pytest.raises(ValueError, match="config.code_vectors.semantic_codec is empty"):
-        missing(scratch)
+def test_nano_tasks_are_chosen_by_words():
+    get_config = importlib.import_module("nano.configs.tasks").get_config
+    for words, tasks in (("se,lora", ("se",)), ("", ("se", "tse", "vc"))):
+        config = read_config(get_config(words).to_dict() | {"base": "nano"})
+        assert config.tasks == tasks and [part.task for part in config.pipeline().parts] == list(tasks)
+        assert missing(config)["semantic_generator"] == 14 * (words != "")
 
 
 def test_stage_2_begins_from_the_generator_of_its_levels():

@@ -1,12 +1,10 @@
 """Every trainer: it learns one batch by heart, moves what should move and nothing else, on one device and on eight."""
 
-import dataclasses
 import functools
 
 import jax
 import numpy as np
 import pytest
-from metis_jax.training.trainers.ssl_denoising import SslDenoisingTrainer
 from training import mini
 
 from metis_jax.sharding import MeshConfig, activate, feed, make_mesh
@@ -17,11 +15,8 @@ SLOW = pytest.mark.slow
 # How far the loss must fall, as a share of where it began, within so many steps.
 FALLS = {
     "ssl_encoder": (0.8, 250),
-    "ssl_denoising": (0.8, 60),
     "semantic_codec": (0.85, 60),
     "phonetic_codec": (0.7, 60),
-    "semantic_autoencoder": (0.85, 60),
-    "denoising_semantic_codec": (0.85, 60),
     "visual_encoder": (0.8, 60),
     "acoustic_codec": (0.85, 30),
     "source_filter": (0.85, 30),
@@ -121,34 +116,6 @@ def test_eight_devices_give_the_loss_of_one(name, form):
 
 
 @SLOW
-def test_denoising_reads_a_share_of_the_batch_clean_as_well():
-    mesh, state, frozen, _ = begin("ssl_denoising", MeshConfig(), 1)
-    trainer, _ = mini.trainer_and_optimizers("ssl_denoising")
-    batch = jax.tree.map(jax.numpy.asarray, mini.batch_for("ssl_denoising"))
-
-    def metrics(share: float, batch) -> dict[str, float]:
-        own = dataclasses.replace(trainer, clean_share=share)
-        loss = jax.jit(functools.partial(own.loss, deterministic=True))(
-            all_params(state.params, frozen), batch, jax.random.key(0)
-        )
-        return {name: float(value) for name, value in loss.scalars.items()}
-
-    with activate(mesh):
-        whole, quarter = metrics(1.0, batch), metrics(0.25, batch)
-        first = metrics(1.0, {name: x[: mini.B // 4] for name, x in batch.items()})
-    assert quarter["degraded"] == pytest.approx(whole["degraded"], rel=1e-5)
-    assert quarter["clean"] == pytest.approx(first["clean"], rel=1e-5) != pytest.approx(whole["clean"], rel=1e-5)
-    frames, clean_frames = (int(batch["lengths"][:count].sum()) for count in (mini.B, mini.B // 4))
-    expected = (frames * quarter["degraded"] + clean_frames * quarter["clean"]) / (frames + clean_frames)
-    assert quarter["loss"] == pytest.approx(expected, rel=1e-5)
-
-
-@pytest.mark.parametrize("share", [0.0, 1.5])
-def test_a_share_that_is_none_is_refused(share):
-    with pytest.raises(ValueError, match=r"clean_share is .*; it must lie in \(0, 1\]"):
-        SslDenoisingTrainer(ssl_encoder=dataclasses.replace(mini.SSL, has_readout=True), clean_share=share)
-
-
 def test_half_precision_is_of_parameters_and_not_of_statistics():
     trainer, optimizers = mini.trainer_and_optimizers("finetune")
     layout = make_layout(trainer, optimizers, make_mesh(MeshConfig(), jax.devices()[:1]))

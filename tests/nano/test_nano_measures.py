@@ -19,6 +19,7 @@ from metis_jax.data.corpus.records import Record
 from metis_jax.data.corpus.synthetic import synthetic_wave
 from metis_jax.ops.stft import log_mel_magnitude
 from nano.measure import sets as nano_sets
+from nano.measure import tasks
 from nano.measure.tokens import usage
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -103,3 +104,25 @@ def test_more_levels_are_nearer_to_the_recording(recordings, tmp_path):
             distances.append(np.mean(np.abs(mel(truth[:length]) - mel(wave.at(24_000)[:length]))))
         assert distances[1] < distances[0]
         assert read_wave(tmp_path / "ssl" / f"{name}.wav").rate == 24_000
+
+
+def test_every_set_is_decoded_and_measured_where_it_lies(tmp_path, monkeypatch):
+    sets = tmp_path / "sets"
+    sets.mkdir()
+    for name in ("se_5", "tts_unseen"):
+        job = {"source": "a.wav", "prompt": "p.wav", "output": "elsewhere/a.wav"}
+        (sets / f"{name}.jsonl").write_text(json.dumps(job) + "\n")
+    calls = []
+    for command in (tasks.infer, tasks.evaluate):
+        monkeypatch.setattr(command, "main", lambda line: calls.append(line))
+    line = [f"--bundle={tmp_path}", f"--sets={sets}", f"--output={tmp_path / 'out'}"]
+    assert tasks.main(line) == 0 and len(calls) == 4
+    [job] = map(json.loads, (tmp_path / "out" / "se_5.jsonl").read_text().splitlines())
+    assert job["output"] == str(tmp_path / "out" / "se_5" / "a.wav")
+    assert calls[0][0] == "--task=se" and f"--references={sets / 'clean'}" in calls[1]
+    outputs = f"--outputs=clean={sets / 'clean'},noisy={sets / 'se_5'},nano={tmp_path / 'out' / 'se_5'}"
+    assert outputs in calls[1] and f"--prompts={sets / 'tts_unseen' / 'prompt'}" in calls[3]
+    # A set that has a table is done.
+    (tmp_path / "out" / "se_5.md").write_text("| measured |\n")
+    assert tasks.main(line) == 0 and len(calls) == 6
+    assert "## se_5\n\n| measured |" in (tmp_path / "out" / "tables.md").read_text()

@@ -1,0 +1,119 @@
+"""Everything that a bundle is asked on held-out sets (`sets.py`), decoded and measured: one table per set.
+
+    python nano/measure/tasks.py --bundle=BUNDLE --sets=SETS --output=DIR [--recognizer=WHISPER] [--only=se_5,vc]
+
+DIR/SET are the outputs, DIR/SET.md their table, DIR/tables.md all of them.  A set that has a table is done: the same
+command goes on behind it.  The recogniser is a Whisper folder that no part was trained with.
+"""
+
+import argparse
+import dataclasses
+import json
+import pathlib
+import sys
+from collections.abc import Iterator, Sequence
+
+from metis_jax.cli import evaluate, infer
+
+_OWN = "nano"
+
+
+@dataclasses.dataclass(frozen=True)
+class Asked:
+    """How one set is decoded and measured; places are folders of the sets.
+
+    `beside` are recordings that stand in the table for comparison, by name.
+    """
+
+    task: str
+    metrics: str
+    references: str
+    beside: dict[str, str]
+    voices: dict[str, str] = dataclasses.field(default_factory=dict)
+
+
+SETS = {
+    **{
+        f"se_{snr}": Asked("se", "wer,dwer,dnsmos,stoi,similarity", "clean", {"clean": "clean", "noisy": f"se_{snr}"})
+        for snr in (10, 5, 0)
+    },
+    "tse": Asked(
+        "tse",
+        "wer,dnsmos,stoi,similarity",
+        "tse/target",
+        {"mixture": "tse/mixture"},
+        {"prompts": "tse/prompt", "interferers": "tse/interferer"},
+    ),
+    "vc": Asked(
+        "vc",
+        "wer,dnsmos,similarity",
+        "",
+        {"source": "vc/source"},
+        {"prompts": "vc/prompt", "sources": "vc/source"},
+    ),
+    **{
+        f"tts_{voices}": Asked(
+            "tts", "wer,dnsmos,similarity,duration", "tts_unseen/reference", {}, {"prompts": f"tts_{voices}/prompt"}
+        )
+        for voices in ("unseen", "seen")
+    },
+}
+
+
+def decoded(name: str, flags: argparse.Namespace) -> list[str]:
+    """Arguments of `infer.py`; the jobs of the set with outputs in its folder of the output."""
+    place = flags.output / name
+    place.mkdir(parents=True, exist_ok=True)
+    jobs = [json.loads(line) for line in (flags.sets / f"{name}.jsonl").read_text(encoding="utf-8").splitlines()]
+    lines = [json.dumps(job | {"output": str(place / pathlib.Path(job["output"]).name)}) for job in jobs]
+    (flags.output / f"{name}.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return [f"--task={SETS[name].task}", f"--list={flags.output / name}.jsonl", f"--bundle={flags.bundle}"]
+
+
+def measured(name: str, flags: argparse.Namespace) -> list[str]:
+    """Arguments of `evaluate.py`."""
+    asked = SETS[name]
+    systems = {other: flags.sets / place for other, place in asked.beside.items()} | {_OWN: flags.output / name}
+    places = asked.voices | ({"references": asked.references} if asked.references else {})
+    return [
+        f"--outputs={','.join(f'{system}={place}' for system, place in systems.items())}",
+        *(f"--{role}={flags.sets / place}" for role, place in places.items()),
+        f"--texts={flags.sets / 'texts.jsonl'}",
+        f"--metrics={asked.metrics}",
+        f"--report={flags.output / name}.md",
+        *([f"--recognizer={flags.recognizer}"] if flags.recognizer else []),
+    ]
+
+
+def tables(output: pathlib.Path) -> Iterator[str]:
+    for name in SETS:
+        table = output / f"{name}.md"
+        if table.exists():
+            yield f"## {name}\n\n{table.read_text(encoding='utf-8')}"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description="Decodes and measures the held-out sets.")
+    parser.add_argument("--bundle", required=True)
+    parser.add_argument("--sets", required=True, type=pathlib.Path)
+    parser.add_argument("--output", required=True, type=pathlib.Path)
+    parser.add_argument("--recognizer", default="")
+    parser.add_argument("--only", default=",".join(SETS))
+    flags = parser.parse_args(arguments)
+    flags.sets, flags.output = flags.sets.resolve(), flags.output.resolve()
+    for name in filter(None, flags.only.split(",")):
+        if name not in SETS:
+            parser.error(f"there is no set {name!r}; there are {', '.join(SETS)}")
+        if not (flags.sets / f"{name}.jsonl").exists() or (flags.output / f"{name}.md").exists():
+            continue
+        for command, line in ((infer, decoded(name, flags)), (evaluate, measured(name, flags))):
+            print("$", command.__name__.rpartition(".")[2], *line, flush=True)
+            if status := command.main(line):
+                return status
+    (flags.output / "tables.md").write_text("\n".join(tables(flags.output)), encoding="utf-8")
+    print(flags.output / "tables.md")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

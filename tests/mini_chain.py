@@ -99,9 +99,6 @@ class CountingEngine(Engine):
     def acoustic_tokens(self, waves):
         return [np.arange(len(one) // CODEC_HOP, dtype=np.int32)[:, None] for one in waves]
 
-    def conditions(self, waves):
-        return self.ssl_features(waves)
-
     def ssl_features(self, waves):
         return [np.zeros((ssl_frames(len(wave)), 1), np.float32) for wave in waves]
 

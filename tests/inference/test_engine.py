@@ -71,8 +71,7 @@ def test_a_generator_sees_in_decoding_what_it_saw_in_training(tmp_path):
             writer.add(name, config, weights[name])
     engine = Engine(Bundle(tmp_path / "bundle"), policy=Policy(), devices=jax.local_devices()[:1], rows=1)
     wave = 0.1 * np.random.default_rng(1).normal(size=ssl_samples(25)).astype(np.float32)
-    [condition], [features] = engine.conditions([wave]), engine.ssl_features([wave])
-    assert np.array_equal(condition, features) != encodes_conditions
+    [features] = engine.ssl_features([wave])
 
     trainer = SemanticGeneratorTrainer(
         generator=COMPONENTS["semantic_generator"], ssl_encoder=encoder, semantic_codec=codec
@@ -82,7 +81,7 @@ def test_a_generator_sees_in_decoding_what_it_saw_in_training(tmp_path):
     batch["target_starts"] = np.zeros(1, np.int32)
     weights = {name: engine._component(name)[1] for name in weights}
     tokens, seen = jax.jit(trainer.targets)(weights, {name: jnp.asarray(x) for name, x in batch.items()})
-    np.testing.assert_allclose(seen[0], condition, atol=1e-3)
+    np.testing.assert_allclose(seen[0], features, atol=1e-3)
     np.testing.assert_array_equal(tokens[0], engine.semantic_tokens([features])[0])
 
 

@@ -35,7 +35,7 @@ PROVENANCE = (
     "metis_jax, nano/chain.py: SSL encoder from Whisper tiny.en, all else trained from nothing by this repository"
 )
 # Decoded in several steps with guidance, as the paper has it; enhancement takes the voice from its own source.
-DECODING: dict = {"se": {"own_voice": True}}
+DECODING = {"own_voice": True}
 SYNTHETIC_RECORDS = 48
 
 

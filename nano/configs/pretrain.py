@@ -7,7 +7,7 @@ Hardware:  two CPU cores.
 from metis_jax.config import SemanticGeneratorConfig
 from nano.configs import common as nano
 
-STEPS = 3000
+STEPS = 2000
 
 
 def get_config(arg: str | None = None):

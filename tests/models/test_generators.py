@@ -249,26 +249,3 @@ def test_lora_parameter_counts(rank, expected):
     _, lora = split_lora(params)
     assert size(lora) == expected
     assert size(params["condition_adapter"]) == 15_736_321
-
-
-def test_semantic_tables_of_a_rank_are_products():
-    tokens = jnp.arange(6, dtype=jnp.int32)[None]
-    low = SemanticGenerator(dataclasses.replace(TINY, table_rank=5))
-    variables = drawn(low, tokens)
-    params = dict(variables["params"])
-    embedding, inward, outward = (params.pop(name) for name in ("token_embedding", "to_codes", "to_logits"))
-    params["token_embedding"] = {"table": embedding["table"] @ embedding["projection"]["kernel"]}
-    params["to_logits"] = {"kernel": inward["kernel"] @ outward["kernel"], "bias": outward["bias"]}
-    expected = applied(SemanticGenerator(TINY), "init_all")({"params": params}, tokens)
-    np.testing.assert_allclose(applied(low, "init_all")(variables, tokens), expected, rtol=1e-4, atol=1e-4)
-
-
-def test_acoustic_tables_of_a_rank_are_products():
-    tokens = jnp.zeros((1, 6, TINY_ACOUSTIC.num_levels), jnp.int32)
-    low = AcousticGenerator(dataclasses.replace(TINY_ACOUSTIC, semantic_rank=5))
-    variables = drawn(low, tokens)
-    params = dict(variables["params"])
-    embedding = params.pop("semantic_embedding")
-    params["semantic_embedding"] = {"table": embedding["table"] @ embedding["projection"]["kernel"]}
-    expected = applied(AcousticGenerator(TINY_ACOUSTIC), "init_all")({"params": params}, tokens)
-    np.testing.assert_allclose(applied(low, "init_all")(variables, tokens), expected, rtol=1e-4, atol=1e-4)

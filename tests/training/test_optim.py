@@ -99,22 +99,6 @@ def test_matrices_move_by_their_share_of_the_rate():
         np.testing.assert_array_equal(one, other)
 
 
-def test_what_descends_takes_its_gradient_as_it_is_and_clips_nothing_else():
-    params = jax.tree.map(jnp.asarray, TREE)
-    gradients = jax.tree.map(lambda x: jnp.full_like(x, 1e-3), params)
-    gradients["params"]["a"]["kernel"] += 70.0
-    rules = ((r"params/a/kernel", True), (r".*", False))
-    updates = []
-    for changes in ({"descend": rules}, {"trainable": ((r"params/a/kernel", False), (r".*", True))}):
-        optimizer = make_optimizer(OptimizerConfig(warmup_steps=1, epsilon=1.0, **changes))
-        given = params, gradients
-        if "trainable" in changes:
-            given = tuple(split_trainable(tree, changes["trainable"], "x")[0] for tree in given)
-        updates.append(optimizer.update(given[1], optimizer.init(given[0]), given[0])[0]["params"])
-    np.testing.assert_array_equal(updates[0]["a"].pop("kernel"), -gradients["params"]["a"]["kernel"])
-    jax.tree.map(np.testing.assert_array_equal, *updates)
-
-
 def test_split_parts_the_tree():
     trainable, frozen = split_trainable(TREE, mini.ADAPTERS_ONLY, "x")
     assert list(frozen["params"]) == ["a"]

@@ -71,9 +71,9 @@ def test_sizes_that_the_code_counts_with_are_refused_by_name(name, component, ch
 def test_every_fine_tuning_begins_from_the_packaged_bundle(task, words):
     config = read(f"finetune_{task}", words, "nano")
     found = missing(config)
-    assert found.pop("semantic_generator") == 14 * (words == "lora") + {"tts": 5, "omni": 5, "l2s": 4}.get(task, 0)
+    assert found.pop("semantic_generator") == 14 * (words == "lora") + (4 if task == "l2s" else 0)
     assert set(found.values()) <= {0}
-    assert config.model["generator"]["codebook_size"] == 8192 and config.model["generator"]["table_rank"] == 40
+    assert config.model["generator"]["codebook_size"] == 1024
 
 
 @pytest.mark.parametrize("task", TASKS[:4])

@@ -64,7 +64,7 @@ def outside(monkeypatch, tmp_path):
         del sys.modules[name]
 
 
-@pytest.mark.parametrize("name", ["pretrain:quicktest", "nano/pretrain", "configs/pretrain.py:quicktest"])
+@pytest.mark.parametrize("name", ["pretrain:quicktest", "finetune_se:lora", "configs/pretrain.py:quicktest"])
 def test_the_package_has_the_experiments_of_a_clone(outside, capsys, name):
     assert main([f"--config={name}", "--config.steps=7", "--show"]) == 0
     assert "steps = 7" in capsys.readouterr().out.splitlines()
@@ -81,7 +81,7 @@ def test_an_experiment_of_ones_own_can_begin_with_one_of_the_package(outside, ca
 def test_a_wheel_has_the_experiments():
     """As setuptools, which follows links, finds them."""
     link = ROOT / "metis_jax" / "configs"
-    assert link.is_symlink() and link.resolve() == ROOT / "configs" and (link / "nano" / "__init__.py").exists()
+    assert link.is_symlink() and link.resolve() == ROOT / "configs" and (link / "pretrain.py").exists()
 
 
 def test_an_unknown_word_is_refused():

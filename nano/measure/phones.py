@@ -16,6 +16,7 @@ from collections.abc import Sequence
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Float, Int
 
 from metis_jax.audio.files import read_wave
 from metis_jax.clock import SSL_RATE, ssl_frames
@@ -27,8 +28,7 @@ from metis_jax.models.ssl_features import make_ssl_encoder, wave_features
 from metis_jax.objectives.phones import SILENCE
 from metis_jax.text.frontend import TextFrontEnd
 from metis_jax.text.vocabulary import table_size
-from metis_jax.training.trainers.phonetic_codec import phone_labels
-from metis_jax.training.trainers.semantic_codec import pass_by
+from metis_jax.training.trainers.phonetic_codec import pass_by, phone_labels
 from metis_jax.weights.bundle import Bundle
 
 
@@ -46,26 +46,52 @@ class Reader:
             )
         )
 
+        def best(variables, vectors, lengths):
+            return jnp.argmax(head.apply(variables["phone_head"], vectors, lengths)[1], axis=-1)
+
         @jax.jit
         def read(variables, wave, samples, lengths):
             features = wave_features(encoder, variables["ssl_encoder"], wave, samples)
             tokens, vectors = codec.apply(variables["semantic_codec"], features, lengths, method="quantize")
             if not is_quantized:
                 vectors = codec.apply(variables["semantic_codec"], features, lengths, method=pass_by)
-            _, ctc = head.apply(variables["phone_head"], vectors, lengths)
-            return tokens, jnp.argmax(ctc, axis=-1)
+            return tokens, best(variables, vectors, lengths)
 
-        self._read = read
+        @jax.jit
+        def read_tokens(variables, tokens, lengths):
+            return best(variables, codec.apply(variables["semantic_codec"], tokens, method="embed"), lengths)
+
+        self._read, self._read_tokens = read, read_tokens
         self._variables = {name: variables for name, (_, variables) in self.parts.items()}
 
-    def __call__(self, wave: np.ndarray) -> tuple[np.ndarray, list[int]]:
-        """SSL tokens, and the sounds that the head finds in them."""
+    def __call__(self, wave: Float[np.ndarray, " l"]) -> tuple[Int[np.ndarray, " t"], list[int]]:
+        """SSL tokens of a 16 kHz wave, and the sounds that the head finds in them."""
         padded = np.pad(wave, (0, -len(wave) % (2 * SSL_RATE) + SSL_RATE // 10))[None]
         frames = ssl_frames(len(wave))
-        tokens, best = self._read(self._variables, padded, jnp.array([len(wave)]), jnp.array([frames]))
-        best = np.asarray(best)[0, :frames]
-        changes = best[np.concatenate([[True], best[1:] != best[:-1]])]
-        return np.asarray(tokens)[0, :frames], [int(one) for one in changes if one != SILENCE]
+        tokens, found = self._read(self._variables, padded, jnp.array([len(wave)]), jnp.array([frames]))
+        return np.asarray(tokens)[0, :frames], _sounds(np.asarray(found)[0, :frames])
+
+    def phones(self, tokens: Int[np.ndarray, " t"]) -> list[int]:
+        """The sounds that the head finds in tokens."""
+        padded = np.pad(tokens, (0, -len(tokens) % 100))[None]
+        found = self._read_tokens(self._variables, padded, jnp.array([len(tokens)]))
+        return _sounds(np.asarray(found)[0, : len(tokens)])
+
+
+class Sounds:
+    """Ids of the sounds of an English text, without marks."""
+
+    def __init__(self):
+        self._front_end, self._labels = TextFrontEnd(), phone_labels(table_size())
+
+    def of(self, text: str) -> list[int]:
+        return [one for one in self._front_end.read(text, "en").ids if self._labels[one] > SILENCE]
+
+
+def _sounds(best: Int[np.ndarray, " t"]) -> list[int]:
+    """Greedy CTC."""
+    changes = best[np.concatenate([[True], best[1:] != best[:-1]])]
+    return [int(one) for one in changes if one != SILENCE]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -75,11 +101,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--inputs", default="clean,se_10,se_5,se_0")
     parser.add_argument("--continuous", action="store_true", help="without codes, as the first part is trained")
     flags = parser.parse_args(arguments)
-    reader, front_end = Reader(Bundle(flags.bundle), is_quantized=not flags.continuous), TextFrontEnd()
-    texts, labels = {}, phone_labels(table_size())
+    reader, sounds, texts = Reader(Bundle(flags.bundle), is_quantized=not flags.continuous), Sounds(), {}
     for line in (flags.sets / "texts.jsonl").read_text(encoding="utf-8").splitlines():
         row = json.loads(line)
-        texts[row["path"]] = [one for one in front_end.read(row["text"], "en").ids if labels[one] > SILENCE]
+        texts[row["path"]] = sounds.of(row["text"])
     clean: dict[str, np.ndarray] = {}
     for name in flags.inputs.split(","):
         edits, lengths, same = [], [], []

@@ -22,7 +22,8 @@ from metis_jax.clock import CODEC_RATE, SSL_RATE
 from metis_jax.evaluation.pairing import find_audio
 from metis_jax.inference.engine import Engine
 from metis_jax.inference.jobs import AcousticJob
-from metis_jax.inference.metis import OWN_VOICE_FRAMES, Settings
+from metis_jax.inference.passes import OWN_VOICE_FRAMES
+from metis_jax.inference.settings import Settings
 from metis_jax.types import Policy
 from metis_jax.weights.bundle import Bundle
 

@@ -151,7 +151,7 @@ def finetuning(
             stage="finetune",
             buckets=(150, 250, 400),
             recipe=dict(prompt_frames=(50, 150)),
-            example=dict(target="tokens", max_phones=192, degrade=DEGRADATIONS),
+            example=dict(target="tokens", max_phones=112, degrade=DEGRADATIONS),
             parts=tuple(
                 dict(task=task, weight=share, select=SPOKEN if task == "tts" else SPEECH)
                 for task, share in shares.items()
@@ -161,7 +161,7 @@ def finetuning(
         initial=(dict(ssl_encoder="") if hears else {}) | ({} if "scratch" in given else dict(semantic_generator="")),
         tasks=tuple(shares),
         steps=steps,
-        tokens_per_device=3000,
+        tokens_per_device=1600,
     )
 
 

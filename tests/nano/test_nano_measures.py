@@ -3,23 +3,32 @@
 import itertools
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
 
+import flax.linen as nn
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from mini_chain import COMPONENTS, variables_of, write_mini_bundle
 
 from metis_jax.audio.files import read_wave, write_wave
 from metis_jax.audio.waves import write_flac
+from metis_jax.config import PhoneHeadConfig
 from metis_jax.data.corpus import shards
 from metis_jax.data.corpus.corpus import Corpus, is_held_out
 from metis_jax.data.corpus.records import Record
 from metis_jax.data.corpus.synthetic import synthetic_wave
+from metis_jax.evaluation.words import edit_distance
+from metis_jax.models.phone_head import PhoneHead
 from metis_jax.ops.stft import log_mel_magnitude
+from metis_jax.weights.bundle import Bundle
+from metis_jax.weights.bundle_writer import write_bundle
+from nano.measure import phones, stage1, tasks
 from nano.measure import sets as nano_sets
-from nano.measure import tasks
 from nano.measure.tokens import usage
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -104,6 +113,33 @@ def test_more_levels_are_nearer_to_the_recording(recordings, tmp_path):
             distances.append(np.mean(np.abs(mel(truth[:length]) - mel(wave.at(24_000)[:length]))))
         assert distances[1] < distances[0]
         assert read_wave(tmp_path / "ssl" / f"{name}.wav").rate == 24_000
+
+
+@pytest.mark.slow
+def test_what_stage_1_says_is_read_as_what_was_recorded(recordings, tmp_path, capsys):
+    model = write_mini_bundle(tmp_path / "model", tasks=("se",))
+    config = PhoneHeadConfig(
+        feature_width=COMPONENTS["semantic_codec"].feature_width, width=8, mlp_width=8, num_layers=1
+    )
+    given = jnp.zeros((1, 4, config.feature_width)), jnp.array([4])
+    with write_bundle(tmp_path / "codes", license="none", provenance="drawn") as bundle:
+        for name in ("ssl_encoder", "semantic_codec"):
+            bundle.add(name, COMPONENTS[name], variables_of(COMPONENTS[name]))
+        bundle.add("phone_head", config, jax.device_get(nn.unbox(PhoneHead(config).init(jax.random.key(0), *given))))
+    reader = phones.Reader(Bundle(tmp_path / "codes"), is_quantized=True)
+    tokens, heard = reader(read_wave(recordings / "clean" / "low.wav").at(16_000))
+    assert len(tokens) == 149 and reader.phones(tokens) == heard
+
+    (recordings / "texts.jsonl").write_text(json.dumps({"path": "low.wav", "text": "a word"}) + "\n")
+    job = {"source": str(recordings / "noisy" / "low.wav"), "output": "low.wav"}
+    (recordings / "se_5.jsonl").write_text(json.dumps(job) + "\n")
+    flags = [f"--bundle={model}", f"--codes={tmp_path / 'codes'}", f"--sets={recordings}"]
+    assert stage1.main([*flags, "--only=se_5", "--steps=2"]) == 0
+    wanted = phones.Sounds().of("a word")
+    bound = edit_distance(wanted, heard) / len(wanted)
+    assert re.fullmatch(
+        rf"se_5: .* of 1 files, of tokens of the clean recordings {bound:.1%}\n", capsys.readouterr().out
+    )
 
 
 def test_every_set_is_decoded_and_measured_where_it_lies(tmp_path, monkeypatch):

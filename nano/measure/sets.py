@@ -3,7 +3,7 @@
     python nano/measure/sets.py --shards=SHARDS --output=SETS [--items=10] [--skip=10] [--speakers=PREFIX]
 
     SETS/clean                     references, 16 kHz; SETS/texts.jsonl has what is said here and in tse and vc
-    SETS/se_{0,5,10}               the same with noise at that SNR in dB; SETS/se_*.jsonl for `infer.py --list`
+    SETS/se_{0,5,10}               the same with noise at that SNR in dB, or at those of --snrs; SETS/se_*.jsonl for `infer.py --list`
     SETS/tse/{mixture,target,interferer,prompt}   two speakers at 0 dB; SETS/tse.jsonl
     SETS/vc/{source,prompt}        words of one speaker, voice of another; SETS/vc.jsonl
     SETS/tts_{unseen,seen}/prompt  voices not trained on, and voices trained on; SETS/tts_*.jsonl, with sentences not
@@ -75,9 +75,9 @@ class Sets:
         lines = [json.dumps(job | {"output": str(self.output / "nano" / name / _stem(job["source"]))}) for job in jobs]
         (self.output / f"{name}.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
 
-    def enhancement(self, items: int, skip: int) -> None:
+    def enhancement(self, items: int, skip: int, snrs: Sequence[int] = SNRS) -> None:
         """The first recording of every speaker in the order of their names, then the second ones, and so on."""
-        jobs = {snr: [] for snr in SNRS}
+        jobs = {snr: [] for snr in snrs}
         speakers = sorted(self.by_speaker.items())
         most = max(map(len, self.by_speaker.values()))
         found = [(speaker, place, own[place]) for place in range(most) for speaker, own in speakers if place < len(own)]
@@ -89,10 +89,10 @@ class Sets:
             noise = loop_to(rng, self.waves.whole(int(rng.choice(self.noises)), SSL_RATE), len(wave))
             self.write("clean", name, wave)
             self.say(name, index)
-            for snr in SNRS:
+            for snr in snrs:
                 noisy = add_at_snr(wave, noise, float(snr))
                 jobs[snr].append({"source": self.write(f"se_{snr}", name, noisy)})
-        for snr in SNRS:
+        for snr in snrs:
             self.jobs(f"se_{snr}", jobs[snr])
 
     def pairs(self, items: int) -> list[tuple[str, int, int, int]]:
@@ -174,6 +174,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--speakers", default="", help="speakers whose names begin so alone")
     parser.add_argument("--output", required=True, type=pathlib.Path)
+    parser.add_argument("--snrs", default=",".join(map(str, SNRS)), help="of the recordings to enhance, in dB")
     parser.add_argument("--items", type=int, default=10, help="recordings per set")
     parser.add_argument("--skip", type=int, default=0, help="recordings to enhance that are left out first")
     flags = parser.parse_args(arguments)
@@ -181,7 +182,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if flags.items < 1 or flags.skip < 0:
             raise ValueError(f"--items={flags.items} --skip={flags.skip}: use 1 or more, and 0 or more")
         sets = Sets(Corpus(flags.shards), flags.output.resolve(), flags.speakers)
-        sets.enhancement(flags.items, flags.skip)
+        sets.enhancement(flags.items, flags.skip, [int(snr) for snr in flags.snrs.split(",")])
         sets.extraction(flags.items)
         sets.conversion(flags.items)
         sets.speech(flags.items)

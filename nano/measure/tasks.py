@@ -1,9 +1,11 @@
 """Everything that a bundle is asked on held-out sets (`sets.py`), decoded and measured: one table per set.
 
     python nano/measure/tasks.py --bundle=BUNDLE --sets=SETS --output=DIR [--recognizer=WHISPER] [--only=se_5,vc]
+        [--steps=10] [--guidance=1.0] [--seed=0]
 
-DIR/SET are the outputs, DIR/SET.md their table, DIR/tables.md all of them.  A set that has a table is done: the same
-command goes on behind it.  The recogniser is a Whisper folder that no part was trained with.
+DIR/SET are the outputs, DIR/SET.md their table, with every file in DIR/SET.json, and DIR/tables.md all of them.  A set
+that has its DIR/SET.json is done: the same command goes on behind it.  The recogniser is a Whisper folder that no part
+was trained with.
 """
 
 import argparse
@@ -35,7 +37,7 @@ class Asked:
 SETS = {
     **{
         f"se_{snr}": Asked("se", "wer,dwer,dnsmos,stoi,similarity", "clean", {"clean": "clean", "noisy": f"se_{snr}"})
-        for snr in (10, 5, 0)
+        for snr in (20, 15, 10, 5, 0, -5)
     },
     "tse": Asked(
         "tse",
@@ -67,7 +69,13 @@ def decoded(name: str, flags: argparse.Namespace) -> list[str]:
     jobs = [json.loads(line) for line in (flags.sets / f"{name}.jsonl").read_text(encoding="utf-8").splitlines()]
     lines = [json.dumps(job | {"output": str(place / pathlib.Path(job["output"]).name)}) for job in jobs]
     (flags.output / f"{name}.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
-    return [f"--task={SETS[name].task}", f"--list={flags.output / name}.jsonl", f"--bundle={flags.bundle}"]
+    asked = {flag: getattr(flags, flag) for flag in ("steps", "guidance", "seed")}
+    return [
+        f"--task={SETS[name].task}",
+        f"--list={flags.output / name}.jsonl",
+        f"--bundle={flags.bundle}",
+        *(f"--{flag}={value}" for flag, value in asked.items() if value is not None),
+    ]
 
 
 def measured(name: str, flags: argparse.Namespace) -> list[str]:
@@ -80,7 +88,7 @@ def measured(name: str, flags: argparse.Namespace) -> list[str]:
         *(f"--{role}={flags.sets / place}" for role, place in places.items()),
         f"--texts={flags.sets / 'texts.jsonl'}",
         f"--metrics={asked.metrics}",
-        f"--report={flags.output / name}.md",
+        f"--report={flags.output / name}",  # .md, .csv and last .json
         *([f"--recognizer={flags.recognizer}"] if flags.recognizer else []),
     ]
 
@@ -99,12 +107,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--output", required=True, type=pathlib.Path)
     parser.add_argument("--recognizer", default="")
     parser.add_argument("--only", default=",".join(SETS))
+    parser.add_argument("--steps", type=int, help="of stage 1; as the bundle has them by default")
+    parser.add_argument("--guidance", type=float, help="of stage 1; as the bundle has it by default")
+    parser.add_argument("--seed", type=int, help="of the noise")
     flags = parser.parse_args(arguments)
     flags.sets, flags.output = flags.sets.resolve(), flags.output.resolve()
     for name in filter(None, flags.only.split(",")):
         if name not in SETS:
             parser.error(f"there is no set {name!r}; there are {', '.join(SETS)}")
-        if not (flags.sets / f"{name}.jsonl").exists() or (flags.output / f"{name}.md").exists():
+        if not (flags.sets / f"{name}.jsonl").exists() or (flags.output / f"{name}.json").exists():
             continue
         for command, line in ((infer, decoded(name, flags)), (evaluate, measured(name, flags))):
             print("$", command.__name__.rpartition(".")[2], *line, flush=True)

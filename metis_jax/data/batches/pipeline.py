@@ -268,6 +268,9 @@ class Pipeline:
     def fingerprint(self) -> str:
         """What must be equal for a run to go on with the same batches."""
         fixed = {name: value for name, value in to_dict(self.config).items() if name not in _EXECUTION}
+        for selection in (fixed["noise"], fixed["rooms"], *(part["select"] for part in fixed["parts"])):
+            if selection["training_share"] == 1:  # as if it were not said: runs from before it could be go on
+                del selection["training_share"]
         text = json.dumps([fixed, self.corpus.fingerprint()], sort_keys=True, default=str)
         return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
 

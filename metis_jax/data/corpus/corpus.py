@@ -86,6 +86,8 @@ class Selection:
         it is the same in every corpus and on every machine.  A record without a speaker is split by its id.  Where
         that leaves a side without what it needs, as in a corpus of one speaker, recordings are held out instead
         (`Corpus.split`).  0 holds out what the corpus does, and nothing else.
+      training_share: share of the records of the training side that take part, by the hash of their ids: a smaller
+        share is part of a larger one, and what is held out stays the same.
       min_seconds, max_seconds: duration limits.
       min_sample_rate: recordings below it, in Hz, are left out: above half their rate there is only silence to learn.
     """
@@ -96,6 +98,7 @@ class Selection:
     exclude_licenses: tuple[str, ...] = ()
     split: str = "train"
     held_out_share: float = 0.05
+    training_share: float = 1.0
     split_seed: int = 0
     min_seconds: float = 0.0
     max_seconds: float = float("inf")
@@ -106,13 +109,15 @@ class Selection:
             raise ValueError(f"selection.split is {self.split!r}; use train, validation or all")
         if not 0 <= self.held_out_share < 1:
             raise ValueError(f"selection.held_out_share is {self.held_out_share}; it must lie in [0, 1)")
+        if not 0 < self.training_share <= 1:
+            raise ValueError(f"selection.training_share is {self.training_share}; it must lie in (0, 1]")
         if not 0 <= self.min_seconds <= self.max_seconds:
             raise ValueError(f"selection.min_seconds is {self.min_seconds}, max_seconds {self.max_seconds}")
         if self.min_sample_rate < 0:
             raise ValueError(f"selection.min_sample_rate is {self.min_sample_rate}; it must not be negative")
 
 
-def _place(name: str, seed: int) -> int:
+def _place(name: str, seed: int | str) -> int:
     """Where a name lies in 0 to 2**64: a fixed property of the name."""
     return int.from_bytes(hashlib.blake2b(f"{seed}:{name}".encode(), digest_size=8).digest(), "big")
 
@@ -239,8 +244,15 @@ class Corpus:
         for held_out in self._ways_to_hold_out(selection, matching & ~marked):
             train, validation = (np.flatnonzero(matching & side) for side in (~(marked | held_out), marked | held_out))
             if serves(train, validation):
-                return Split(train, validation, True)
-        return Split(np.flatnonzero(matching & ~marked), np.flatnonzero(matching & marked), False)
+                return Split(self._taking_part(selection, train), validation, True)
+        train, validation = (np.flatnonzero(matching & side) for side in (~marked, marked))
+        return Split(self._taking_part(selection, train), validation, False)
+
+    def _taking_part(self, selection: Selection, train: np.ndarray) -> np.ndarray:
+        """Those of the training side that are in its share."""
+        # Another hash than that of the split, which may be by id too and has taken the lowest places.
+        seed, most = f"{selection.split_seed} training share", selection.training_share * 2**64
+        return train if most == 2**64 else train[[_place(self.name(index), seed) < most for index in train.tolist()]]
 
     def _ways_to_hold_out(self, selection: Selection, free: np.ndarray) -> Iterator[np.ndarray]:
         """Boolean masks of records that could be held out of the `free` ones, the better first."""

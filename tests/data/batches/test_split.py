@@ -54,6 +54,20 @@ def test_whole_speakers_are_held_out_where_there_are_enough(tmp_path):
     assert set(one.columns["speaker"][validation]) == {HELD} and len(validation) == 4 and len(train) == 16
 
 
+@pytest.mark.parametrize("speakers", [[*KEPT[:4], HELD], [HELD]])
+def test_a_share_of_the_training_side_is_part_of_a_larger_one_and_leaves_what_is_held_out(tmp_path, speakers):
+    one = corpus(tmp_path / "a", recordings(400, speakers))
+    train, validation = sides(one)
+    before = set(train.tolist())
+    for share in (0.5, 0.1):
+        some, same = sides(one, training_share=share)
+        assert same.tolist() == validation.tolist()
+        assert set(some.tolist()) < before and abs(len(some) / len(train) - share) < 0.1
+        before = set(some.tolist())
+    with pytest.raises(ValueError, match="selection.training_share is 0.0"):
+        Selection(training_share=0.0)
+
+
 @pytest.mark.parametrize(("count", "expected"), [(1, (1, 0)), (2, (1, 1)), (3, (2, 1))])
 def test_of_few_noises_neither_side_is_empty(tmp_path, count, expected):
     one = corpus(tmp_path / "a", [Record(id=f"n{i}", audio=b"x", sample_rate=8000, samples=800, kind="noise")

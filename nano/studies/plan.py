@@ -1,0 +1,81 @@
+"""What a study is: ways to compare (arms), each trained or decoded as plain data says, and who is compared with whom."""
+
+import dataclasses
+import re
+from collections.abc import Mapping
+from types import MappingProxyType
+
+PRETRAINED = "pretrain"  # the chain's step whose generator trainings begin from
+_NOTHING: Mapping[str, object] = MappingProxyType({})
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Arm:
+    """One of the ways that a study compares; arms of a study are told apart by task and name.
+
+    Attributes:
+      task: what it is compared in.
+      against: the name of the arm that it is compared with, in every task and set that both were measured in.
+      config: an experiment of `nano/configs` and its words, "tasks:se,scratch"; empty if nothing is trained, and the
+        chain's whole model is measured.
+      begins_from: where the generator begins: the chain's step `PRETRAINED`, or the `key` of another arm.
+      learns: False measures the generator as it begins, by one step at a rate of zero.
+      changes: {key of the config: value}.
+      sets: test sets of `nano/measure/tasks.py` that its speech is measured on.
+      decoding: {flag of `nano/measure/tasks.py`: value}, such as steps.
+      tokens: a folder that `nano/measure/tokens.py` writes, "levels_2" or "ssl", whose waves are measured.
+    """
+
+    name: str
+    task: str
+    against: str = ""
+    config: str = ""
+    begins_from: str = PRETRAINED
+    learns: bool = True
+    changes: Mapping[str, object] = _NOTHING
+    sets: tuple[str, ...] = ()
+    decoding: Mapping[str, float] = _NOTHING
+    tokens: str = ""
+
+    @property
+    def key(self) -> str:
+        """Task and name as they stand in names of files: "se-from_nothing_1"."""
+        return re.sub(r"[^a-z0-9]+", "_", self.task.lower()) + "-" + re.sub(r"[^a-z0-9.]+", "_", self.name.lower())
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Study:
+    """Arms, each once for every seed.
+
+    Attributes:
+      question: what it answers, in whole sentences; they stand in the report.
+      steps: of every training.
+      shown: the measure that is drawn, where no losses were recorded.
+    """
+
+    title: str
+    question: str
+    arms: tuple[Arm, ...]
+    seeds: tuple[int, ...] = (0, 1, 2)
+    steps: int = 400
+    shown: str = "wer"
+
+    def __post_init__(self):
+        names = {arm.name for arm in self.arms} | set(BESIDE)
+        earlier = [PRETRAINED]
+        for arm in self.arms:
+            if arm.key in earlier:
+                raise ValueError(f"study {self.title!r}: two arms are called {arm.key!r}")
+            if arm.begins_from not in earlier:
+                raise ValueError(f"study {self.title!r}: {arm.key} begins from {arm.begins_from!r}, no arm before it")
+            if arm.against and arm.against not in names:
+                raise ValueError(f"study {self.title!r}: {arm.key} is against {arm.against!r}, which is no arm")
+            earlier.append(arm.key)
+
+    def pairs(self) -> list[tuple[str, str]]:
+        """Names of arms that are compared, the one that is compared with first."""
+        return list(dict.fromkeys((arm.against, arm.name) for arm in self.arms if arm.against))
+
+
+# Recordings that stand in the tables of `nano/measure/tasks.py` beside what was decoded.
+BESIDE = ("clean", "noisy", "mixture", "source")

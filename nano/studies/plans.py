@@ -1,0 +1,136 @@
+"""The studies.  A new one is an entry here."""
+
+from nano.studies.plan import Arm, Study
+
+TASKS = {"se": "tasks:se", "tse": "tasks:tse", "vc": "tasks:vc", "tts": "tts"}
+SETS = {"se": ("se_5",), "tse": ("tse",), "vc": ("vc",), "tts": ("tts_unseen",)}
+SHARES = {"1%": 0.01, "10%": 0.1, "100%": 1.0}
+SNRS = (-5, 0, 5, 10, 15, 20)
+CONDITION_ALONE = ((r"params/condition_adapter/.*", True), (r".*", False))
+# With these a single task's experiment has the shape of Omni's generator.
+OMNI = {
+    "model.generator.phone_vocabulary": 1024,
+    "model.generator.spread_phones": True,
+    "model.generator.condition": "gated",
+}
+
+
+def scratch(config: str) -> str:
+    """The experiment without a pre-trained generator."""
+    return f"{config}{',' if ':' in config else ':'}scratch"
+
+
+STUDIES = {
+    "pretraining": Study(
+        title="Pre-trained or from nothing",
+        question="Does pre-training help a task, and does it save the task's data? Each task is trained for equally "
+        "many steps from the pre-trained generator and from nothing, on 1%, 10% and 100% of its recordings.",
+        arms=tuple(
+            Arm(
+                name=f"{start} {share}",
+                task=task,
+                against=f"from nothing {share}" if start == "pre-trained" else "",
+                config=config if start == "pre-trained" else scratch(config),
+                changes={"data.parts[0].select.training_share": part},
+                sets=SETS[task],
+            )
+            for task, config in TASKS.items()
+            for share, part in SHARES.items()
+            for start in ("from nothing", "pre-trained")
+        ),
+    ),
+    "zero_shot": Study(
+        title="The pre-trained generator without adaptation",
+        question="What does the pre-trained generator know of a task that it was not trained for? Its condition "
+        "adapter begins at zero, so before the first step it hears the prompt and not the recording. A generator "
+        "that was drawn is what chance has.",
+        arms=tuple(
+            Arm(
+                name=name,
+                task=task,
+                against=against,
+                config=scratch(TASKS[task]) if name == "drawn" else TASKS[task],
+                learns=name == "adapted",
+                sets=SETS[task],
+            )
+            for task in ("se", "vc")
+            for name, against in (("drawn", ""), ("pre-trained", "drawn"), ("adapted", "pre-trained"))
+        ),
+    ),
+    "adaptation": Study(
+        title="LoRA, adapter alone, full fine-tuning",
+        question="How many parameters have to move? Every way has the same steps and the same rate.",
+        arms=tuple(
+            Arm(name=name, task=task, against=against, config=TASKS[task] + words, changes=changes, sets=SETS[task])
+            for task in ("se", "vc")
+            for name, against, words, changes in (
+                ("full", "", "", {}),
+                *(
+                    (f"LoRA {rank}", "full", ",lora", {"model.lora.rank": rank, "model.lora.alpha": 2.0 * rank})
+                    for rank in (4, 16, 32)
+                ),
+                ("adapter alone", "full", "", {"optimizers.semantic_generator.trainable": CONDITION_ALONE}),
+            )
+        ),
+    ),
+    "tokens": Study(
+        title="What each kind of token holds",
+        question="Clean recordings are decoded from their own tokens: from the acoustic codec's first levels, and from "
+        "the SSL tokens alone, through both acoustic generators. Nothing is trained.",
+        arms=(
+            Arm(name="4 levels", task="resynthesis", tokens="levels_4"),
+            *(
+                Arm(name=name, task="resynthesis", against="4 levels", tokens=tokens)
+                for name, tokens in (
+                    *((f"{count} level{'s' * (count > 1)}", f"levels_{count}") for count in (3, 2, 1)),
+                    ("SSL tokens", "ssl"),
+                )
+            ),
+        ),
+        seeds=(0,),
+    ),
+    "robustness": Study(
+        title="Noise",
+        question="Where does enhancement break? The chain's model on the same recordings at signal-to-noise ratios "
+        "from -5 to 20 dB, decoded with three seeds, against the noisy recordings themselves.",
+        arms=(Arm(name="enhanced", task="se", against="noisy", sets=tuple(f"se_{snr}" for snr in SNRS)),),
+        shown="dnsmos_ovrl",
+    ),
+    "decoding": Study(
+        title="Steps and guidance",
+        question="What do more steps and stronger guidance of stage 1 give, and what do they cost? The chain's model, "
+        "decoded with three seeds.",
+        arms=tuple(
+            Arm(
+                name=f"{steps} steps, guidance {guidance}",
+                task="decoding",
+                against="10 steps, guidance 0.0" if (steps, guidance) != (10, 0.0) else "",
+                sets=("se_5", "vc"),
+                decoding={"steps": steps, "guidance": guidance},
+            )
+            for steps in (1, 4, 10, 25)
+            for guidance in (0.0, 1.0, 2.5)
+        ),
+    ),
+    "omni": Study(
+        title="Single tasks or Omni",
+        question="Does one generator for all tasks do as well as one for each? All have equally many steps, so Omni "
+        "takes fewer of each task. Its loss is measured on the batches of the single task's training.",
+        arms=(
+            Arm(name="Omni", task="all", config="omni", against="single", sets=("se_5", "tse", "vc", "tts_unseen")),
+            *(Arm(name="single", task=task, config=config, sets=SETS[task]) for task, config in TASKS.items()),
+            *(
+                Arm(
+                    name="Omni",
+                    task=task,
+                    against="single",
+                    config=TASKS[task],
+                    begins_from="all-omni",
+                    learns=False,
+                    changes=OMNI,
+                )
+                for task in ("se", "tse", "vc")
+            ),
+        ),
+    ),
+}

@@ -1,0 +1,98 @@
+"""What was measured, one JSON object a line: what logs and tables of the runs that have ended say."""
+
+import dataclasses
+import json
+import pathlib
+import re
+from collections.abc import Iterable, Iterator, Mapping
+
+from metis_jax.files.outputs import write_text
+from nano.studies.plan import Arm, Study
+from nano.studies.work import run_name, runs
+
+FILE = "results.jsonl"
+_TRAINED = re.compile(r"semantic_generator: (\d+) parameters are trained")
+_DECODING = re.compile(r"\$ infer .*--list=\S*?([^/\s]+)\.jsonl")
+_RTF = re.compile(r"\(RTF ([\d.]+)\)")
+_OWN = "nano"  # what was decoded, as `nano/measure/tasks.py` calls it
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Result:
+    """One value.
+
+    Attributes:
+      task: what arms are compared in: a task for losses, a test set for speech.
+      file: of the test set; empty for what is measured of the whole run.
+      weight: what the value counts in a mean, as the words of a file for its error rate.
+      step: of the training, for what is measured during it.
+    """
+
+    study: str
+    arm: str
+    seed: int
+    task: str
+    measure: str
+    value: float
+    file: str = ""
+    weight: float = 1
+    step: int = 0
+
+
+def collect(name: str, study: Study, folder: pathlib.Path) -> list[Result]:
+    """Results of all runs in a study's folder that have ended, written into its `FILE` too."""
+    found: dict[tuple, Result] = {}
+    for arm, seed in runs(study):
+        for result in _of_run(name, arm, seed, folder):
+            # Recordings beside stand in the tables of every arm.
+            key = dataclasses.replace(result, value=0.0, weight=1)
+            found.setdefault(dataclasses.astuple(key), result)
+    lines = (json.dumps(dataclasses.asdict(result)) for result in found.values())
+    write_text(folder / FILE, "".join(f"{line}\n" for line in lines))
+    return list(found.values())
+
+
+def read(folder: pathlib.Path) -> list[Result]:
+    """The results in a study's folder; none where nothing has ended."""
+    path = folder / FILE
+    lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
+    return [Result(**json.loads(line)) for line in lines]
+
+
+def _of_run(study: str, arm: Arm, seed: int, folder: pathlib.Path) -> Iterator[Result]:
+    run = run_name(arm, seed)
+    about = {"study": study, "arm": arm.name, "seed": seed}
+    if (folder / f"{run}.done").exists():
+        lines = (folder / run / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
+        for line in map(json.loads, lines):
+            if line["split"] == "validation":
+                yield Result(**about, task=arm.task, measure="loss", value=line["loss"], step=line["step"])
+        if trained := _TRAINED.findall((folder / f"{run}.log").read_text(encoding="utf-8")):
+            yield Result(**about, task=arm.task, measure="trained", value=float(trained[-1]))
+    if (folder / f"{run}.speech.done").exists():
+        for table in sorted((folder / f"{run}.speech").glob("*.json")):
+            yield from _of_table(about, table)
+        for task, factor in _factors((folder / f"{run}.speech.log").read_text(encoding="utf-8").splitlines()):
+            yield Result(**about, task=task, measure="rtf", value=factor)
+
+
+def _of_table(about: Mapping, path: pathlib.Path) -> Iterator[Result]:
+    """Every value of a table of `evaluate.py`; recordings beside what was decoded are arms of their own."""
+    for system, content in json.loads(path.read_text(encoding="utf-8"))["systems"].items():
+        own = about if system == _OWN else {**about, "arm": system, "seed": 0}
+        for file, values in content["files"].items():
+            for measure, value in values.items():
+                if value["value"] is not None:
+                    numbers = {"value": value["value"], "weight": value["weight"]}
+                    yield Result(**own, task=path.stem, measure=measure, file=file, **numbers)
+
+
+def _factors(lines: Iterable[str]) -> Iterator[tuple[str, float]]:
+    """(set, seconds of computing per second of audio) of what a log says was decoded."""
+    task = ""
+    for line in lines:
+        if begun := _DECODING.search(line):
+            task = begun[1]
+        elif task and (factor := _RTF.search(line)):
+            yield task, float(factor[1])
+            task = ""

@@ -1,0 +1,198 @@
+"""From a study to commands: steps for the chain's runner, which goes on where it stopped.
+
+A run is an arm with a seed, and its name their names, `se-full.0`.  In WORKDIR/STUDY, RUN is its training, RUN.bundle the
+chain's model with the trained generator in place of its own, RUN.speech what that model says and the tables of it.
+"""
+
+import dataclasses
+import fnmatch
+import pathlib
+import sys
+from collections.abc import Iterator, Sequence
+
+from nano.chain import Step
+from nano.studies.plan import PRETRAINED, Arm, Study
+
+MEASURES = ("loss", "speech")
+_GENERATOR = "semantic_generator"
+RESYNTHESIS = "resynthesis"  # the step that decodes recordings from their tokens
+_QUICK_STEPS = 2
+_LEVELS = "1,2,3,4"
+METRICS = "wer,dwer,dnsmos,stoi,similarity"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Given:
+    """What a command line says of a study.
+
+    Attributes:
+      folder: of this study.
+      chain: working folder of `nano/chain.py`; none for a quick test, which trains tiny models on synthetic records.
+      measure: "loss", or "speech" for both.
+      sets: folder of `nano/measure/sets.py`, for speech.
+      steps: of every training, in place of the study's.
+      only: a pattern of names of runs.
+    """
+
+    folder: pathlib.Path
+    chain: pathlib.Path | None = None
+    measure: str = "loss"
+    sets: pathlib.Path | None = None
+    recognizer: str = ""
+    steps: int | None = None
+    only: str = "*"
+
+    @property
+    def is_quick(self) -> bool:
+        return self.chain is None
+
+
+def run_name(arm: Arm, seed: int) -> str:
+    return f"{arm.key}.{seed}"
+
+
+def runs(study: Study) -> Iterator[tuple[Arm, int]]:
+    """Every arm with every seed; all arms of a seed before the next one, so that a first answer comes early."""
+    return ((arm, seed) for seed in study.seeds for arm in study.arms)
+
+
+def steps_of(study: Study, given: Given) -> list[Step]:
+    """The steps of the chosen runs and of those they begin from; ValueError where none was chosen."""
+    steps, wanted = [], set()
+    if given.measure == "speech" and any(arm.tokens for arm in study.arms):
+        steps.append(_resynthesis(given))
+    for arm, seed in runs(study):
+        found = list(_steps(study, arm, seed, given))
+        steps += found
+        if fnmatch.fnmatchcase(run_name(arm, seed), given.only):
+            wanted |= {step.name for step in found}
+    for step in reversed(steps):
+        if step.name in wanted:
+            wanted.update(step.needs)
+    if not wanted:
+        names = ", ".join(dict.fromkeys(arm.key for arm in study.arms))
+        raise ValueError(f"--only={given.only} is no run of this study; runs are {names}, each with .SEED behind it")
+    return [step for step in steps if step.name in wanted]
+
+
+def _steps(study: Study, arm: Arm, seed: int, given: Given) -> Iterator[Step]:
+    name = run_name(arm, seed)
+    if arm.config:
+        yield _training(study, arm, seed, given)
+    if given.measure != "speech" or not (arm.sets or arm.tokens):
+        return
+    if arm.tokens:
+        yield Step(f"{name}.speech", (RESYNTHESIS,), (_measured_tokens(arm, name, given),))
+        return
+    bundle, needs = given.chain / "bundle", ()
+    if arm.config:
+        bundle, needs = given.folder / f"{name}.bundle", (f"{name}.bundle",)
+        command = (*train_command(study, arm, seed, given), f"--export={bundle}", f"--onto={given.chain / 'bundle'}")
+        yield Step(f"{name}.bundle", (name,), (command,), bundle)
+    yield Step(f"{name}.speech", needs, (_measured(arm, seed, bundle, given),))
+
+
+def _training(study: Study, arm: Arm, seed: int, given: Given) -> Step:
+    command = train_command(study, arm, seed, given)
+    needs = () if arm.begins_from == PRETRAINED else (f"{arm.begins_from}.{seed}",)
+    if arm.key not in {other.begins_from for other in study.arms}:
+        return Step(run_name(arm, seed), needs, (command,))
+    made = given.folder / run_name(arm, seed) / "bundle"
+    return Step(run_name(arm, seed), needs, (command, (*command, f"--export={made}")), made)
+
+
+def train_command(study: Study, arm: Arm, seed: int, given: Given) -> tuple[str, ...]:
+    """The training of one run."""
+    steps = (given.steps or (_QUICK_STEPS if given.is_quick else study.steps)) if arm.learns else 1
+    optimizer = f"optimizers.{_GENERATOR}"
+    values: dict[str, object] = {
+        "seed": seed,
+        "steps": steps,
+        "eval_every": max(1, steps // 4) if steps % 4 == 0 else steps,
+        "checkpoint_every": min(100, steps),
+        "keep_checkpoints": 1,
+        f"{optimizer}.total_steps": steps,
+        f"{optimizer}.warmup_steps": min(100, steps // 4),
+    }
+    if not arm.learns:
+        values[f"{optimizer}.learning_rate"] = 0.0
+    config, colon, words = arm.config.partition(":")
+    if given.is_quick:
+        colon, words = ":", ",".join(filter(None, (words, "quicktest")))
+    else:
+        values["data.shards"] = tuple(map(str, sorted((given.chain / "tokens").iterdir())))
+        if "tts" != config:
+            values["initial.ssl_encoder"] = given.chain / "semantic_codec" / "bundle"
+    if arm.begins_from != PRETRAINED:
+        values[f"initial.{_GENERATOR}"] = given.folder / f"{arm.begins_from}.{seed}" / "bundle"
+    elif not given.is_quick and "scratch" not in words.split(","):
+        values[f"initial.{_GENERATOR}"] = given.chain / PRETRAINED / "bundle"
+    return (
+        sys.executable,
+        "train.py",
+        f"--config=nano/configs/{config}.py{colon}{words}",
+        f"--workdir={given.folder / run_name(arm, seed)}",
+        *(f"--config.{key}={value}" for key, value in (values | dict(arm.changes)).items()),
+    )
+
+
+def _measured(arm: Arm, seed: int, bundle: pathlib.Path, given: Given) -> tuple[str, ...]:
+    return (
+        sys.executable,
+        "nano/measure/tasks.py",
+        f"--bundle={bundle}",
+        f"--sets={given.sets}",
+        f"--output={given.folder / run_name(arm, seed)}.speech",
+        f"--only={','.join(arm.sets)}",
+        f"--recognizer={given.recognizer}",
+        f"--seed={seed}",
+        *(f"--{flag}={value}" for flag, value in arm.decoding.items()),
+    )
+
+
+def _resynthesis(given: Given) -> Step:
+    command = (
+        sys.executable,
+        "nano/measure/tokens.py",
+        f"--bundle={given.chain / 'bundle'}",
+        f"--inputs={given.sets / 'clean'}",
+        f"--outputs={given.folder / RESYNTHESIS}",
+        f"--levels={_LEVELS}",
+        "--resynthesis",
+    )
+    return Step(RESYNTHESIS, (), (command,))
+
+
+def _measured_tokens(arm: Arm, name: str, given: Given) -> tuple[str, ...]:
+    place = given.folder / f"{name}.speech"
+    place.mkdir(parents=True, exist_ok=True)  # evaluate.py writes into folders that are there
+    return (
+        sys.executable,
+        "evaluate.py",
+        f"--outputs={arm.name}={given.folder / RESYNTHESIS / arm.tokens}",
+        f"--references={given.sets / 'clean'}",
+        f"--texts={given.sets / 'texts.jsonl'}",
+        f"--metrics={METRICS}",
+        f"--report={place / arm.task}.json",
+        *([f"--recognizer={given.recognizer}"] if given.recognizer else []),
+    )
+
+
+def check(study: Study, given: Given) -> None:
+    """ValueError, naming what is missing, for a study that can not be run with what is given."""
+    if given.measure == "speech":
+        if given.is_quick or given.sets is None:
+            raise ValueError("--measure=speech needs --chain=DIR and --sets=SETS (nano/measure/sets.py)")
+        if not (given.sets / "texts.jsonl").is_file():
+            raise ValueError(f"--sets={given.sets}: there is no texts.jsonl; nano/measure/sets.py writes it")
+    elif not any(arm.config for arm in study.arms):
+        raise ValueError("this study trains nothing; give --measure=speech, --chain=DIR and --sets=SETS")
+    if given.chain is not None:
+        for place in _needed_of_chain(study, given):
+            if not (given.chain / place).exists():
+                raise ValueError(f"--chain={given.chain}: there is no {place}; nano/chain.py makes it")
+
+
+def _needed_of_chain(study: Study, given: Given) -> Sequence[str]:
+    trained = ("tokens", "semantic_codec/bundle", f"{PRETRAINED}/bundle") if any(a.config for a in study.arms) else ()
+    return (*trained, *(("bundle",) if given.measure == "speech" else ()))

@@ -3,7 +3,8 @@
     python nano/measure/sets.py --shards=SHARDS --output=SETS [--items=10] [--skip=10] [--speakers=PREFIX]
 
     SETS/clean                     references, 16 kHz; SETS/texts.jsonl has what is said here and in tse and vc
-    SETS/se_{0,5,10}               the same with noise at that SNR in dB, or at those of --snrs; SETS/se_*.jsonl for `infer.py --list`
+    SETS/se_{0,5,10}               the same with noise at that SNR in dB, or at those of --snrs; SETS/se_*.jsonl for
+                                   `infer.py --list`
     SETS/tse/{mixture,target,interferer,prompt}   two speakers at 0 dB; SETS/tse.jsonl
     SETS/vc/{source,prompt}        words of one speaker, voice of another; SETS/vc.jsonl
     SETS/tts_{unseen,seen}/prompt  voices not trained on, and voices trained on; SETS/tts_*.jsonl, with sentences not

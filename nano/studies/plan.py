@@ -1,12 +1,10 @@
-"""What a study is: ways to compare (arms), each trained or decoded as plain data says, and who is compared with whom."""
+"""What a study is: ways to compare (arms), each trained or decoded as plain data says, and who is against whom."""
 
 import dataclasses
 import re
 from collections.abc import Mapping
-from types import MappingProxyType
 
 PRETRAINED = "pretrain"  # the chain's step whose generator trainings begin from
-_NOTHING: Mapping[str, object] = MappingProxyType({})
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -32,15 +30,15 @@ class Arm:
     config: str = ""
     begins_from: str = PRETRAINED
     learns: bool = True
-    changes: Mapping[str, object] = _NOTHING
+    changes: Mapping[str, object] = dataclasses.field(default_factory=dict)
     sets: tuple[str, ...] = ()
-    decoding: Mapping[str, float] = _NOTHING
+    decoding: Mapping[str, float] = dataclasses.field(default_factory=dict)
     tokens: str = ""
 
     @property
     def key(self) -> str:
         """Task and name as they stand in names of files: "se-from_nothing_1"."""
-        return re.sub(r"[^a-z0-9]+", "_", self.task.lower()) + "-" + re.sub(r"[^a-z0-9.]+", "_", self.name.lower())
+        return "-".join(re.sub(r"[^a-z0-9.]+", "_", text.lower()).strip("_") for text in (self.task, self.name))
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -7,14 +7,13 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 
 from metis_jax.files.outputs import write_text
-from nano.studies.plan import Arm, Study
+from nano.studies.plan import BESIDE, Arm, Study
 from nano.studies.work import run_name, runs
 
 FILE = "results.jsonl"
 _TRAINED = re.compile(r"semantic_generator: (\d+) parameters are trained")
 _DECODING = re.compile(r"\$ infer .*--list=\S*?([^/\s]+)\.jsonl")
 _RTF = re.compile(r"\(RTF ([\d.]+)\)")
-_OWN = "nano"  # what was decoded, as `nano/measure/tasks.py` calls it
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -22,6 +21,7 @@ class Result:
     """One value.
 
     Attributes:
+      seed: of the run; recordings that stand beside have none.
       task: what arms are compared in: a task for losses, a test set for speech.
       file: of the test set; empty for what is measured of the whole run.
       weight: what the value counts in a mean, as the words of a file for its error rate.
@@ -30,7 +30,7 @@ class Result:
 
     study: str
     arm: str
-    seed: int
+    seed: int | None
     task: str
     measure: str
     value: float
@@ -79,7 +79,7 @@ def _of_run(study: str, arm: Arm, seed: int, folder: pathlib.Path) -> Iterator[R
 def _of_table(about: Mapping, path: pathlib.Path) -> Iterator[Result]:
     """Every value of a table of `evaluate.py`; recordings beside what was decoded are arms of their own."""
     for system, content in json.loads(path.read_text(encoding="utf-8"))["systems"].items():
-        own = about if system == _OWN else {**about, "arm": system, "seed": 0}
+        own = {**about, "arm": system, "seed": None} if system in BESIDE else about
         for file, values in content["files"].items():
             for measure, value in values.items():
                 if value["value"] is not None:

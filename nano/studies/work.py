@@ -1,7 +1,7 @@
 """From a study to commands: steps for the chain's runner, which goes on where it stopped.
 
-A run is an arm with a seed, and its name their names, `se-full.0`.  In WORKDIR/STUDY, RUN is its training, RUN.bundle the
-chain's model with the trained generator in place of its own, RUN.speech what that model says and the tables of it.
+A run is an arm with a seed, and its name their names, `se-full.0`.  In WORKDIR/STUDY, RUN is its training, RUN.bundle
+the chain's model with the trained generator in place of its own, RUN.speech what that model says and its tables.
 """
 
 import dataclasses
@@ -45,6 +45,10 @@ class Given:
     @property
     def is_quick(self) -> bool:
         return self.chain is None
+
+    def steps_of(self, study: Study) -> int:
+        """Of every training that learns."""
+        return self.steps or (_QUICK_STEPS if self.is_quick else study.steps)
 
 
 def run_name(arm: Arm, seed: int) -> str:
@@ -103,7 +107,7 @@ def _training(study: Study, arm: Arm, seed: int, given: Given) -> Step:
 
 def train_command(study: Study, arm: Arm, seed: int, given: Given) -> tuple[str, ...]:
     """The training of one run."""
-    steps = (given.steps or (_QUICK_STEPS if given.is_quick else study.steps)) if arm.learns else 1
+    steps = given.steps_of(study) if arm.learns else 1
     optimizer = f"optimizers.{_GENERATOR}"
     values: dict[str, object] = {
         "seed": seed,

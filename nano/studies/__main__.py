@@ -1,0 +1,121 @@
+r"""Studies of the small model: what the paper claims and leaves open, at a size that a CPU can train.
+
+    python -m nano.studies STUDY --workdir=DIR --chain=CHAIN [--measure=speech --sets=SETS] [--jobs=2] [--only=ARM.SEED]
+    python -m nano.studies report --workdir=DIR --output=docs/report.md
+    python -m nano.studies STUDY --workdir=DIR --quicktest
+
+CHAIN is a working folder of `nano/chain.py`.  The held-out loss of every training is always recorded; with
+--measure=speech what the models say is decoded and measured too, on the sets of `nano/measure/sets.py`, of which
+`robustness` needs --snrs=-5,0,5,10,15,20.  The same command goes on where it stopped, `--jobs` commands at a time; what
+has ended is in DIR/STUDY/results.jsonl.  A quick test trains tiny models on synthetic records for two steps.
+
+This stands beside the small model and not in the package: studies are users of nano's experiments, which the package
+neither imports nor carries.
+"""
+
+import argparse
+import json
+import pathlib
+import shlex
+import signal
+import sys
+from collections.abc import Sequence
+
+from metis_jax.files.outputs import lock, write_text
+from nano.chain import Runner, StepFailed
+from nano.studies import report, results
+from nano.studies.plans import STUDIES
+from nano.studies.work import MEASURES, Given, check, steps_of
+
+
+def _flags(arguments: Sequence[str] | None) -> argparse.Namespace:
+    names = "\n".join(f"  {name:12} {study.title}" for name, study in STUDIES.items())
+    parser = argparse.ArgumentParser(
+        prog="studies",
+        description=f"{__doc__.partition(chr(10))[0]}\n\n{names}\n  report       tables of all of them",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("study", choices=(*STUDIES, "report"), metavar="STUDY")
+    parser.add_argument("--workdir", required=True, type=pathlib.Path)
+    parser.add_argument("--chain", type=pathlib.Path, help="a working folder of nano/chain.py")
+    parser.add_argument("--quicktest", action="store_true", help="tiny models and synthetic records, without a chain")
+    parser.add_argument("--measure", choices=MEASURES, default=MEASURES[0])
+    parser.add_argument("--sets", type=pathlib.Path, help="a folder of nano/measure/sets.py")
+    parser.add_argument("--recognizer", default="", help="a Whisper folder, as nano/measure/tasks.py takes it")
+    parser.add_argument("--steps", type=int, help="of every training, in place of the study's")
+    parser.add_argument("--jobs", type=int, default=1, help="commands side by side")
+    parser.add_argument("--only", default="*", help="pattern of the names of runs, such as 'se-*.0'")
+    parser.add_argument("--output", type=pathlib.Path, default=pathlib.Path("docs/report.md"), help="of the report")
+    return parser.parse_args(arguments)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Exit status: 0; 1 for a run that failed or was stopped; 2 for a command line that can not work."""
+    flags = _flags(arguments)
+    try:
+        if flags.study == "report":
+            done = report.write(STUDIES, flags.workdir, flags.output, _command(flags, "workdir", "output"))
+            print(f"{flags.output}: {', '.join(done)}")
+        else:
+            _run(flags)
+    except (ValueError, OSError) as error:
+        print(f"studies: {error}", file=sys.stderr)
+        return 2
+    except StepFailed as error:
+        print(f"studies: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def _command(flags: argparse.Namespace, *names: str) -> str:
+    """A command line that does the same, without what changes no result."""
+    values = {name: getattr(flags, name) for name in names}
+    given = [f"--{name}" if value is True else f"--{name}={value}" for name, value in values.items() if value]
+    return shlex.join(["python", "-m", "nano.studies", flags.study, *given])
+
+
+def _claim(folder: pathlib.Path, flags: argparse.Namespace, steps: int) -> None:
+    """Writes what the study is run with; ValueError where runs that are there were run with something else."""
+    path = folder / report.ABOUT
+    fixed = {"chain": str(flags.chain.resolve()) if flags.chain else "", "steps": steps}
+    if path.is_file():
+        for name, value in json.loads(path.read_text(encoding="utf-8")).items():
+            if fixed.get(name, value) != value:
+                raise ValueError(f"{folder} was begun with {name} {value}; use that, or another --workdir")
+    command = _command(flags, "workdir", "chain", "quicktest", "measure", "sets", "recognizer", "steps")
+    write_text(path, json.dumps({"command": command} | fixed) + "\n")
+
+
+def _run(flags: argparse.Namespace) -> None:
+    study, folder = STUDIES[flags.study], (flags.workdir / flags.study).resolve()
+    if flags.quicktest == (flags.chain is not None):
+        raise ValueError("give --chain=DIR, a working folder of nano/chain.py, or --quicktest")
+    if flags.steps is not None and flags.steps < 1:
+        raise ValueError(f"--steps={flags.steps}: use 1 or more")
+    given = Given(
+        folder=folder,
+        chain=flags.chain and flags.chain.resolve(),
+        measure=flags.measure,
+        sets=flags.sets and flags.sets.resolve(),
+        recognizer=flags.recognizer,
+        steps=flags.steps,
+        only=flags.only,
+    )
+    check(study, given)
+    steps = steps_of(study, given)
+    folder.mkdir(parents=True, exist_ok=True)
+    with lock(folder / ".lock", f"{folder}: this study is being run there already; wait for its end"):
+        _claim(folder, flags, given.steps_of(study))
+        runner = Runner(folder, max(1, flags.jobs))
+        before = {number: signal.signal(number, runner.stop) for number in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            runner.run_all(steps)
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+            found = results.collect(flags.study, study, folder)
+            print(f"{folder / results.FILE}: {len(found)} results", flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

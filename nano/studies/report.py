@@ -1,0 +1,184 @@
+"""From results to Markdown: of every study its tables, what differs from what, a picture, and the command behind it."""
+
+import json
+import pathlib
+from collections.abc import Iterable, Mapping, Sequence
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from metis_jax.evaluation.bootstrap import Estimate
+from metis_jax.evaluation.measure import GROUPS, Measure
+from metis_jax.files.outputs import new_file, write_text
+from nano.studies import results
+from nano.studies.plan import Study
+from nano.studies.results import Result
+from nano.studies.statistics import Cells, Compared, cells, comparisons, estimate
+
+ABOUT = "about.json"  # the command that a study was run by
+LOSS = Measure("loss", "held-out loss, nats", "lower")
+MEASURES = (
+    LOSS,
+    Measure("trained", "parameters that move", ""),
+    *(measure for group in GROUPS.values() for measure in group),
+    Measure("rtf", "computing time / length", ""),
+)
+_SURE = 0.05
+_HEAD = """# Studies of the small model
+
+Written by `{command}` from the results of `python -m nano.studies STUDY`; not by hand.
+
+Cells are means with 95% intervals, by a bootstrap that draws seeds and files anew; error rates are pooled over words.
+Below the tables arms are compared on the same seeds and files: p is by permutation over files, or over seeds where
+each has one value, after Holm's correction for all comparisons of the study. "Apart" says that the two intervals do
+not overlap.
+"""
+
+
+def write(studies: Mapping[str, Study], workdir: pathlib.Path, output: pathlib.Path, command: str) -> list[str]:
+    """Writes the report, and pictures into the folder `images` beside it; the names of the studies it has.
+
+    ValueError where there are no results at all.
+    """
+    found = {name: results.read(workdir / name) for name in studies}
+    done = [name for name, rows in found.items() if rows]
+    if not done:
+        raise ValueError(f"--workdir={workdir}: no study has results there; run one of {', '.join(studies)}")
+    parts = [_HEAD.format(command=command)]
+    for name in done:
+        study, grids = studies[name], cells(found[name])
+        picture = output.parent / "images" / f"study_{name}.png"
+        picture.parent.mkdir(parents=True, exist_ok=True)
+        with new_file(picture) as partial:
+            _figure(study, found[name], grids).savefig(partial, format="png", dpi=110)
+        about = json.loads((workdir / name / ABOUT).read_text(encoding="utf-8"))
+        parts.append(section(study, grids, about["command"], f"images/{picture.name}"))
+    if left := [studies[name].title for name in studies if name not in done]:
+        parts.append(f"Not run: {'; '.join(left)}.\n")
+    write_text(output, "\n".join(parts))
+    return done
+
+
+def section(study: Study, grids: Cells, command: str, picture: str) -> str:
+    """One study."""
+    lines = [f"## {study.title}", "", study.question, ""]
+    for task in dict.fromkeys(task for task, _ in grids):
+        lines += [*_table(study, task, grids), "", f"`{command}`", ""]
+    lines += [f"One row alone: the same with `--only=ARM.SEED`, as `--only={study.arms[0].key}.{study.seeds[0]}`.", ""]
+    lines += [*_compared(comparisons(grids, study.pairs(), MEASURES), grids)]
+    return "\n".join([*lines, f"![{study.title}]({picture})", ""])
+
+
+def _number(value: float, measure: Measure) -> str:
+    if measure.scale != 1:
+        return f"{value * measure.scale:.1f}"
+    return f"{value:,.0f}" if measure.key == "trained" else f"{value:.3f}" if measure == LOSS else f"{value:.2f}"
+
+
+def _cell(found: Estimate, measure: Measure) -> str:
+    if found.low is None or found.low == found.high:
+        return _number(found.mean, measure)
+    return f"{_number(found.mean, measure)} [{_number(found.low, measure)}, {_number(found.high, measure)}]"
+
+
+def _row(values: Iterable[str]) -> str:
+    return "| " + " | ".join(value.replace("|", "\\|") for value in values) + " |"
+
+
+def _arms(study: Study, task: str, grids: Cells) -> list[str]:
+    """The arms that were measured in a task: recordings beside first, then as the study has them."""
+    names = list(dict.fromkeys(arm.name for arm in study.arms))
+    measured = [arm for found, arm in grids if found == task]
+    return sorted(measured, key=lambda arm: names.index(arm) if arm in names else -1)
+
+
+def _table(study: Study, task: str, grids: Cells) -> list[str]:
+    arms = _arms(study, task, grids)
+    measures = [one for one in MEASURES if any(one.key in grids[task, arm] for arm in arms)]
+    heads = [f"{one.title}, {one.better} is better" if one.better else one.title for one in measures]
+    lines = [_row([task, *heads, "seeds x files"]), _row(["---"] * (2 + len(heads)))]
+    for arm in arms:
+        own = grids[task, arm]
+        values = [_cell(estimate(own[one.key]), one) if one.key in own else "" for one in measures]
+        sizes = dict.fromkeys(f"{len(grid.seeds)} x {len(grid.files)}" for key, grid in own.items() if _has_files(key))
+        lines.append(_row([arm, *values, ", ".join(sizes)]))
+    return lines
+
+
+def _has_files(measure: str) -> bool:
+    return measure not in ("trained", "rtf")
+
+
+def _compared(compared: Sequence[Compared], grids: Cells) -> list[str]:
+    if not compared:
+        return []
+    heads = ["task", "arms", "measure", "difference", "p", "is", "intervals", "pairs"]
+    lines = [_row(heads), _row(["---"] * len(heads))]
+    for one in compared:
+        found = one.found
+        first, second = (estimate(grids[one.task, arm][found.measure.key]) for arm in (found.first, found.second))
+        side = "higher" if found.difference.mean > 0 else "lower"
+        better = "better" if side == found.measure.better else "worse"
+        cells = [
+            one.task,
+            f"{found.second} - {found.first}",
+            found.measure.title,
+            _cell(found.difference, found.measure),
+        ]
+        cells += [f"{found.p:.3f}", better if found.p < _SURE else "not told apart", _apart(first, second)]
+        lines.append(_row([*cells, str(found.count)]))
+    count = min(one.found.count for one in compared)
+    lines += ["", f"Holm's correction is for {len(compared)} comparisons."]
+    if (least := 2 / 2**count) >= _SURE:
+        enough = int(np.floor(np.log2(2 / _SURE))) + 1
+        lines[-1] += (
+            f" Of {count} pairs no p is below {min(1.0, least):g}, however large the difference is: "
+            f"it takes {enough} for one below {_SURE:g}."
+        )
+    return [*lines, ""]
+
+
+def _apart(first: Estimate, second: Estimate) -> str:
+    if None in (first.low, second.low):
+        return "of one value there is none"
+    return "overlap" if first.low <= second.high and second.low <= first.high else "apart"
+
+
+def _figure(study: Study, rows: Sequence[Result], grids: Cells) -> Figure:
+    """A panel for every task: losses over steps, or means with their intervals."""
+    curves = [row for row in rows if row.measure == LOSS.key and row.task in {arm.task for arm in study.arms}]
+    has_curves = len({row.step for row in curves}) > 1
+    measure = LOSS if has_curves or curves else next(one for one in MEASURES if one.key == study.shown)
+    tasks = [task for task in dict.fromkeys(task for task, _ in grids) if _measured(task, measure, grids)]
+    figure = Figure(figsize=(9, 0.8 + 2.6 * len(tasks)), layout="constrained")
+    for axes, task in zip(figure.subplots(max(1, len(tasks)), 1, squeeze=False)[:, 0], tasks, strict=False):
+        arms = [arm for arm in _arms(study, task, grids) if measure.key in grids[task, arm]]
+        if has_curves:
+            for arm in arms:
+                axes.plot(*_curve(row for row in curves if (row.task, row.arm) == (task, arm)), marker=".", label=arm)
+            axes.set_xlabel("step")
+            axes.set_ylabel(measure.title)
+            axes.legend(fontsize=7, loc="center left", bbox_to_anchor=(1.0, 0.5))
+        else:
+            for place, arm in enumerate(arms):
+                found = estimate(grids[task, arm][measure.key])
+                low, high = (found.mean if edge is None else edge for edge in (found.low, found.high))
+                axes.plot(np.array([low, high]) * measure.scale, [place, place], color="tab:blue")
+                axes.plot(found.mean * measure.scale, place, "o", color="tab:blue")
+            axes.set_yticks(range(len(arms)), arms)
+            axes.invert_yaxis()
+            axes.set_xlabel(measure.title)
+        axes.set_title(task, loc="left", fontsize=10)
+    return figure
+
+
+def _measured(task: str, measure: Measure, grids: Cells) -> bool:
+    return any(measure.key in own for (found, _), own in grids.items() if found == task)
+
+
+def _curve(rows: Iterable[Result]) -> tuple[list[int], list[float]]:
+    """Steps, and means over the seeds."""
+    by_step: dict[int, list[float]] = {}
+    for row in rows:
+        by_step.setdefault(row.step, []).append(row.value)
+    return sorted(by_step), [float(np.mean(by_step[step])) for step in sorted(by_step)]

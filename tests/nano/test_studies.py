@@ -1,0 +1,210 @@
+"""Studies are sound experiments, go on where they stopped, and their report says what was measured."""
+
+import json
+import sys
+
+import numpy as np
+import pytest
+
+from metis_jax.cli import train
+from metis_jax.evaluation.measure import Measure
+from nano.studies import __main__ as studies
+from nano.studies import report, results, work
+from nano.studies.plan import Arm, Study
+from nano.studies.plans import STUDIES
+from nano.studies.results import Result
+from nano.studies.statistics import Grid, cells, comparisons, estimate
+from nano.studies.work import Given, run_name, steps_of, train_command
+
+
+@pytest.fixture
+def chain(tmp_path):
+    """As much of a chain's working folder as plans look at."""
+    for place in ("tokens/0", "semantic_codec/bundle", "pretrain/bundle", "bundle"):
+        (tmp_path / "chain" / place).mkdir(parents=True)
+    return tmp_path / "chain"
+
+
+@pytest.mark.parametrize("name", STUDIES)
+def test_every_training_is_a_sound_experiment(name, tmp_path, chain, capsys):
+    study, given = STUDIES[name], Given(folder=tmp_path, chain=chain)
+    kinds = {(arm.config, arm.learns, *arm.changes): arm for arm in study.arms if arm.config}
+    for arm in kinds.values():
+        command = train_command(study, arm, 1, given)
+        assert train.main([*command[2:], "--show"]) == 0, capsys.readouterr().err
+        shown = capsys.readouterr().out.splitlines()
+        assert "seed = 1" in shown and f"steps = {study.steps if arm.learns else 1}" in shown
+
+
+@pytest.mark.parametrize("name", STUDIES)
+def test_steps_of_speech_come_after_what_they_need(name, tmp_path, chain):
+    study = STUDIES[name]
+    steps = steps_of(study, Given(folder=tmp_path, chain=chain, measure="speech", sets=tmp_path / "sets"))
+    names = [step.name for step in steps]
+    assert len(set(names)) == len(names)
+    for place, step in enumerate(steps):
+        assert set(step.needs) <= set(names[:place])
+    heard = {run_name(arm, seed) for arm, seed in work.runs(study) if arm.sets or arm.tokens}
+    assert {name.removesuffix(".speech") for name in names if name.endswith(".speech")} == heard
+
+
+def test_one_run_brings_what_it_begins_from(tmp_path, chain):
+    steps = steps_of(STUDIES["omni"], Given(folder=tmp_path, chain=chain, only="vc-omni.2"))
+    assert [step.name for step in steps] == ["all-omni.2", "vc-omni.2"]
+    assert steps[0].makes == tmp_path / "all-omni.2" / "bundle"
+    assert f"--config.initial.semantic_generator={steps[0].makes}" in steps[1].commands[0]
+
+
+STAND_IN = """
+import json, pathlib, sys
+folder, value, broken = pathlib.Path(sys.argv[1]), float(sys.argv[2]), pathlib.Path(sys.argv[3])
+if folder.name == "se-new.0" and broken.exists():
+    sys.exit("killed")
+folder.mkdir()  # fails where a run is done twice
+print("semantic_generator: 12 parameters are trained, 30 are not")
+lines = [{"step": step, "split": "validation", "loss": value / step} for step in (1, 2)]
+(folder / "metrics.jsonl").write_text("".join(json.dumps(line) + "\\n" for line in lines))
+"""
+
+
+def test_a_study_goes_on_where_it_was_killed(tmp_path, monkeypatch, capsys):
+    study = Study(
+        title="Made",
+        question="Is it?",
+        arms=(Arm(name="old", task="se", config="x"), Arm(name="new", task="se", config="x", against="old")),
+        seeds=(0, 1),
+    )
+    monkeypatch.setitem(STUDIES, "made", study)
+    broken, values = tmp_path / "broken", {"se-old.0": 4, "se-new.0": 2, "se-old.1": 8, "se-new.1": 4}
+    broken.touch()
+
+    def command(study, arm, seed, given):
+        name = run_name(arm, seed)
+        return (sys.executable, "-c", STAND_IN, str(given.folder / name), str(values[name]), str(broken))
+
+    monkeypatch.setattr(work, "train_command", command)
+    line = ["made", f"--workdir={tmp_path}", "--quicktest"]
+    assert studies.main(line) == 1
+    assert "se-new.0: exit status 1: killed" in capsys.readouterr().err
+    first = results.read(tmp_path / "made")
+    assert {(row.arm, row.seed) for row in first} == {("old", 0)}
+    broken.unlink()
+    assert studies.main(line) == 0
+    rows = results.read(tmp_path / "made")
+    losses = {(row.arm, row.seed): row.value for row in rows if row.measure == "loss" and row.step == 2}
+    assert losses == {("old", 0): 2.0, ("new", 0): 1.0, ("old", 1): 4.0, ("new", 1): 2.0}
+    assert {row.value for row in rows if row.measure == "trained"} == {12.0}
+    assert studies.main([*line, "--steps=9"]) == 2
+    assert "was begun with steps 2" in capsys.readouterr().err
+
+    output = tmp_path / "report.md"
+    assert studies.main(["report", f"--workdir={tmp_path}", f"--output={output}"]) == 0
+    text = output.read_text()
+    assert "| old | 3.000 [2.000, 4.000] | 12 | 2 x 1 |" in text
+    assert "| new | 1.500 [1.000, 2.000] | 12 | 2 x 1 |" in text
+    assert "| se | new - old | held-out loss, nats | -1.500 [-2.000, -1.000] |" in text
+    assert "Of 2 pairs no p is below 0.5, however large the difference is: it takes 6" in text
+    assert f"`python -m nano.studies made --workdir={tmp_path} --quicktest --measure=loss`" in text
+    assert f"Not run: {STUDIES['pretraining'].title}; " in text and (tmp_path / "images/study_made.png").is_file()
+
+
+def table(systems) -> str:
+    """As `evaluate.py` writes one."""
+
+    def value(value, weight):
+        return {"wer": {"value": value, "weight": weight, "reason": ""}}
+
+    found = {system: {"files": {file: value(*own) for file, *own in rows}} for system, rows in systems.items()}
+    return json.dumps({"systems": found})
+
+
+def test_speech_is_read_from_tables_and_logs(tmp_path):
+    study = Study(
+        title="Made", question="", arms=(Arm(name="a", task="se", sets=("se_5",), against="noisy"),), seeds=(3, 4)
+    )
+    for seed, value in ((3, 0.25), (4, 0.75)):
+        name = f"se-a.{seed}.speech"
+        (tmp_path / name).mkdir()
+        systems = {"noisy": [("x", 1.0, 4)], "nano": [("x", value, 4)]}
+        (tmp_path / name / "se_5.json").write_text(table(systems))
+        log = f"$ infer --task=se --list={tmp_path}/se_5.jsonl --bundle=B\n2 files: 3 s; computing 1 s (RTF 0.{seed})\n"
+        (tmp_path / f"{name}.log").write_text(log)
+        (tmp_path / f"{name}.done").touch()
+    found = results.collect("made", study, tmp_path)
+    assert found == results.read(tmp_path)
+    values = {(row.arm, row.seed, row.measure): row.value for row in found}
+    assert values == {
+        ("noisy", None, "wer"): 1.0,
+        ("a", 3, "wer"): 0.25,
+        ("a", 4, "wer"): 0.75,
+        ("a", 3, "rtf"): 0.3,
+        ("a", 4, "rtf"): 0.4,
+    }
+    # Recordings have no seeds: what stands beside is compared with all of them.
+    assert (
+        Grid.of([row for row in found if row.arm == "noisy"]).shared(cells(found)["se_5", "a"]["wer"]).values.size == 1
+    )
+    assert cells(found)["se_5", "a"]["wer"].shared(cells(found)["se_5", "noisy"]["wer"]).seeds == (3, 4)
+
+
+def rows_of(arm: str, values, weights=None) -> list[Result]:
+    """Values by seed and file of a word error rate."""
+    weights = np.ones_like(values) if weights is None else weights
+    return [
+        Result(study="s", arm=arm, seed=seed, task="se_5", measure="wer", file=f"f{file}", value=float(value),
+               weight=float(weights[seed][file]))
+        for (seed, file), value in np.ndenumerate(values)
+    ]  # fmt: skip
+
+
+def test_means_are_pooled_over_seeds_and_files():
+    values, weights = np.array([[0.0, 1.0], [0.5, 0.5]]), np.array([[1.0, 3.0], [2.0, 2.0]])
+    grid = Grid.of(rows_of("a", values, weights))
+    found = estimate(grid)
+    assert found.mean == pytest.approx((0 + 3 + 1 + 1) / 8)
+    # Seeds drawn (0,0), (1,1) or both, files likewise: the most is file 1 of seed 0 alone, the least file 0 of it.
+    assert (found.low, found.high) == (0.0, 1.0)
+    assert {name: (value.value, value.weight) for name, value in grid.units().items()} == {
+        "f0": (pytest.approx(1 / 3), 1.5),
+        "f1": (pytest.approx(4 / 5), 2.5),
+    }
+    # Files that one seed lacks are left out.
+    assert Grid.of(rows_of("a", values, weights)[:-1]).files == ("f0",)
+
+
+def test_arms_differ_over_files_that_both_have():
+    rng = np.random.default_rng(0)
+    first = rng.uniform(0.4, 0.6, (3, 10))
+    found = cells([*rows_of("old", first), *rows_of("new", first - 0.25), *rows_of("same", first[:, ::-1])])
+    pairs = [("old", "new"), ("old", "same")]
+    new, same = comparisons(found, pairs, (Measure("wer", "WER %", "lower"),))
+    # The same gap everywhere: whatever is drawn, it is the difference.
+    assert new.found.difference.mean == pytest.approx(-0.25)
+    assert (new.found.difference.low, new.found.difference.high) == pytest.approx((-0.25, -0.25))
+    # Of 2**10 ways to swap two are as large; the smaller of two p is doubled.
+    assert new.found.p < 0.02 and new.found.better == 1.0 and new.found.count == 10
+    assert same.found.p > 0.9 and same.found.difference.mean == pytest.approx(0.0, abs=1e-12)
+
+
+def test_what_can_not_be_done_is_said_in_a_line(tmp_path, chain, capsys):
+    (tmp_path / "sets").mkdir()
+    work_flag, chain_flag = f"--workdir={tmp_path}", f"--chain={chain}"
+    for line, reason in (
+        (["tokens", work_flag, chain_flag], "trains nothing; give --measure=speech"),
+        (["omni", work_flag], "give --chain=DIR"),
+        (["omni", work_flag, f"--chain={tmp_path}"], "there is no tokens"),
+        (["omni", work_flag, chain_flag, "--only=se"], "runs are all-omni, se-single"),
+        (["omni", work_flag, chain_flag, "--measure=speech", f"--sets={tmp_path}/sets"], "there is no texts.jsonl"),
+        (["report", work_flag], "no study has results there"),
+    ):
+        assert studies.main(line) == 2
+        assert reason in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_a_quick_test_trains_and_reports(tmp_path):
+    line = ["zero_shot", f"--workdir={tmp_path / 'work'}", "--quicktest", "--only=se-*ed.0"]
+    assert studies.main(line) == 0
+    rows = results.read(tmp_path / "work" / "zero_shot")
+    assert {(row.arm, row.step) for row in rows if row.measure == "loss"} == {("pre-trained", 1), ("adapted", 2)}
+    assert report.write(STUDIES, tmp_path / "work", tmp_path / "report.md", "made") == ["zero_shot"]

@@ -5,6 +5,7 @@ import pathlib
 from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from metis_jax.evaluation.bootstrap import Estimate
@@ -31,7 +32,7 @@ Written by `{command}` from the results of `python -m nano.studies STUDY`; not b
 Cells are means with 95% intervals, by a bootstrap that draws seeds and files anew; error rates are pooled over words.
 Below the tables arms are compared on the same seeds and files: p is by permutation over files, or over seeds where
 each has one value, after Holm's correction for all comparisons of the study. "Apart" says that the two intervals do
-not overlap.
+not overlap; intervals of few seeds are too narrow, which p is not.
 """
 
 
@@ -127,15 +128,18 @@ def _compared(compared: Sequence[Compared], grids: Cells) -> list[str]:
         ]
         cells += [f"{found.p:.3f}", better if found.p < _SURE else "not told apart", _apart(first, second)]
         lines.append(_row([*cells, str(found.count)]))
-    count = min(one.found.count for one in compared)
-    lines += ["", f"Holm's correction is for {len(compared)} comparisons."]
-    if (least := 2 / 2**count) >= _SURE:
-        enough = int(np.floor(np.log2(2 / _SURE))) + 1
-        lines[-1] += (
-            f" Of {count} pairs no p is below {min(1.0, least):g}, however large the difference is: "
-            f"it takes {enough} for one below {_SURE:g}."
-        )
-    return [*lines, ""]
+    return [*lines, "", _least_p(len(compared), min(one.found.count for one in compared)), ""]
+
+
+def _least_p(comparisons: int, pairs: int) -> str:
+    """How small p can be at all, and what it takes where that is not enough."""
+    text = f"Comparisons that p is corrected for: {comparisons}."
+    least = min(1.0, comparisons * 2 / 2**pairs)
+    if least < _SURE:
+        return text
+    enough = int(np.floor(np.log2(2 * comparisons / _SURE))) + 1
+    bound = f"With {pairs} to swap none is below {least:g}, whatever the difference"
+    return f"{text} {bound}; it takes {enough} for {_SURE:g}."
 
 
 def _apart(first: Estimate, second: Estimate) -> str:
@@ -146,30 +150,45 @@ def _apart(first: Estimate, second: Estimate) -> str:
 
 def _figure(study: Study, rows: Sequence[Result], grids: Cells) -> Figure:
     """A panel for every task: losses over steps, or means with their intervals."""
-    curves = [row for row in rows if row.measure == LOSS.key and row.task in {arm.task for arm in study.arms}]
-    has_curves = len({row.step for row in curves}) > 1
-    measure = LOSS if has_curves or curves else next(one for one in MEASURES if one.key == study.shown)
+    losses = [row for row in rows if row.measure == LOSS.key]
+    measure = LOSS if losses else next(one for one in MEASURES if one.key == study.shown)
     tasks = [task for task in dict.fromkeys(task for task, _ in grids) if _measured(task, measure, grids)]
-    figure = Figure(figsize=(9, 0.8 + 2.6 * len(tasks)), layout="constrained")
-    for axes, task in zip(figure.subplots(max(1, len(tasks)), 1, squeeze=False)[:, 0], tasks, strict=False):
-        arms = [arm for arm in _arms(study, task, grids) if measure.key in grids[task, arm]]
-        if has_curves:
-            for arm in arms:
-                axes.plot(*_curve(row for row in curves if (row.task, row.arm) == (task, arm)), marker=".", label=arm)
-            axes.set_xlabel("step")
-            axes.set_ylabel(measure.title)
-            axes.legend(fontsize=7, loc="center left", bbox_to_anchor=(1.0, 0.5))
-        else:
-            for place, arm in enumerate(arms):
-                found = estimate(grids[task, arm][measure.key])
-                low, high = (found.mean if edge is None else edge for edge in (found.low, found.high))
-                axes.plot(np.array([low, high]) * measure.scale, [place, place], color="tab:blue")
-                axes.plot(found.mean * measure.scale, place, "o", color="tab:blue")
-            axes.set_yticks(range(len(arms)), arms)
-            axes.invert_yaxis()
-            axes.set_xlabel(measure.title)
+    arms = {task: [arm for arm in _arms(study, task, grids) if measure.key in grids[task, arm]] for task in tasks}
+    height = 2.6 if losses else 0.7 + 0.25 * max(map(len, arms.values()), default=0)
+    figure = Figure(figsize=(9, 0.6 + height * len(tasks)), layout="constrained")
+    panels = figure.subplots(max(1, len(tasks)), 1, squeeze=False, sharex=True)[:, 0]
+    for axes, task in zip(panels, tasks, strict=False):
         axes.set_title(task, loc="left", fontsize=10)
+        if losses:
+            _draw_curves(
+                axes, {arm: [row for row in losses if (row.task, row.arm) == (task, arm)] for arm in arms[task]}
+            )
+            axes.set_ylabel(measure.title)
+        else:
+            _draw_means(axes, {arm: estimate(grids[task, arm][measure.key]) for arm in arms[task]}, measure.scale)
+    panels[-1].set_xlabel("step" if losses else measure.title)
     return figure
+
+
+def _draw_curves(axes: Axes, losses: Mapping[str, Iterable[Result]]) -> None:
+    """Means over the seeds; an arm that takes no steps is a level."""
+    for place, (arm, rows) in enumerate(losses.items()):
+        steps, means = _curve(rows)
+        if len(steps) > 1:
+            axes.plot(steps, means, marker=".", label=arm, color=f"C{place}")
+        else:
+            axes.axhline(means[0], linestyle="--", label=arm, color=f"C{place}")
+    axes.legend(fontsize=7, loc="center left", bbox_to_anchor=(1.0, 0.5))
+
+
+def _draw_means(axes: Axes, found: Mapping[str, Estimate], scale: float) -> None:
+    """A dot with its interval on a line of its own."""
+    for place, one in enumerate(found.values()):
+        edges = [one.mean if edge is None else edge for edge in (one.low, one.high)]
+        axes.plot(np.array(edges) * scale, [place, place], color="C0")
+        axes.plot(one.mean * scale, place, "o", color="C0")
+    axes.set_yticks(range(len(found)), found)
+    axes.set_ylim(len(found) - 0.5, -0.5)
 
 
 def _measured(task: str, measure: Measure, grids: Cells) -> bool:

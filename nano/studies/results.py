@@ -67,7 +67,7 @@ def _of_run(study: str, arm: Arm, seed: int, folder: pathlib.Path) -> Iterator[R
         for line in map(json.loads, lines):
             if line["split"] == "validation":
                 yield Result(**about, task=arm.task, measure="loss", value=line["loss"], step=line["step"])
-        if trained := _TRAINED.findall((folder / f"{run}.log").read_text(encoding="utf-8")):
+        if arm.learns and (trained := _TRAINED.findall((folder / f"{run}.log").read_text(encoding="utf-8"))):
             yield Result(**about, task=arm.task, measure="trained", value=float(trained[-1]))
     if (folder / f"{run}.speech.done").exists():
         for table in sorted((folder / f"{run}.speech").glob("*.json")):

@@ -187,8 +187,10 @@ def check(study: Study, given: Given) -> None:
     if given.measure == "speech":
         if given.is_quick or given.sets is None:
             raise ValueError("--measure=speech needs --chain=DIR and --sets=SETS (nano/measure/sets.py)")
-        if not (given.sets / "texts.jsonl").is_file():
-            raise ValueError(f"--sets={given.sets}: there is no texts.jsonl; nano/measure/sets.py writes it")
+        for name in dict.fromkeys(("texts", *(name for arm in study.arms for name in arm.sets))):
+            if not (given.sets / f"{name}.jsonl").is_file():
+                how = "with that SNR in its --snrs" if name.startswith("se_") else "from shards"
+                raise ValueError(f"--sets={given.sets}: there is no {name}.jsonl; nano/measure/sets.py writes it {how}")
     elif not any(arm.config for arm in study.arms):
         raise ValueError("this study trains nothing; give --measure=speech, --chain=DIR and --sets=SETS")
     if given.chain is not None:

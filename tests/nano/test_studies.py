@@ -187,14 +187,19 @@ def test_arms_differ_over_files_that_both_have():
 
 
 def test_what_can_not_be_done_is_said_in_a_line(tmp_path, chain, capsys):
-    (tmp_path / "sets").mkdir()
+    for folder, names in (("sets", ()), ("few", ("texts", "se_0", "se_5", "se_10"))):
+        (tmp_path / folder).mkdir()
+        for name in names:
+            (tmp_path / folder / f"{name}.jsonl").touch()
     work_flag, chain_flag = f"--workdir={tmp_path}", f"--chain={chain}"
+    speech = [chain_flag, "--measure=speech"]
     for line, reason in (
         (["tokens", work_flag, chain_flag], "trains nothing; give --measure=speech"),
         (["omni", work_flag], "give --chain=DIR"),
         (["omni", work_flag, f"--chain={tmp_path}"], "there is no tokens"),
         (["omni", work_flag, chain_flag, "--only=se"], "runs are all-omni, se-single"),
-        (["omni", work_flag, chain_flag, "--measure=speech", f"--sets={tmp_path}/sets"], "there is no texts.jsonl"),
+        (["omni", work_flag, *speech, f"--sets={tmp_path}/sets"], "there is no texts.jsonl"),
+        (["robustness", work_flag, *speech, f"--sets={tmp_path}/few"], "there is no se_-5.jsonl"),
         (["report", work_flag], "no study has results there"),
     ):
         assert studies.main(line) == 2

@@ -88,6 +88,13 @@ class Sounds:
         return [one for one in self._front_end.read(text, "en").ids if self._labels[one] > SILENCE]
 
 
+def errors(edits: Sequence[float], lengths: Sequence[int]) -> str:
+    """The share of sounds that are wrong, and its interval over files, if there are several."""
+    weights = np.asarray(lengths, float)
+    found = estimate(np.asarray(edits) / weights, weights, seed=0)
+    return f"{found.mean:.1%}" + ("" if found.low is None else f" [{found.low:.1%}, {found.high:.1%}]")
+
+
 def _sounds(best: Int[np.ndarray, " t"]) -> list[int]:
     """Greedy CTC."""
     changes = best[np.concatenate([[True], best[1:] != best[:-1]])]
@@ -116,10 +123,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             lengths.append(len(texts[path.name]))
             clean.setdefault(path.name, tokens)
             same.append(np.mean(clean[path.name] == tokens))
-        rates = np.asarray(edits) / np.asarray(lengths)
-        found = estimate(rates, np.asarray(lengths, float), seed=0)
         print(
-            f"{name}: phone errors {found.mean:.1%} [{found.low:.1%}, {found.high:.1%}] of {len(edits)} files, "
+            f"{name}: phone errors {errors(edits, lengths)} of {len(edits)} files, "
             f"tokens as in {next(iter(flags.inputs.split(',')))} {np.mean(same):.0%}",
             flush=True,
         )

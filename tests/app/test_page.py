@@ -69,7 +69,9 @@ def test_a_recording_is_enhanced_and_a_voice_converted(client, noise):
     after, *_ = client.predict(noise, noise, 1, 3, api_name="/convert")
     assert Path(after).name == "noise.vc.wav"
     # What these models do not do has no button.
-    assert {"/enhance", "/extract", "/convert"} == set(client.view_api(return_format="dict")["named_endpoints"])
+    assert {"/enhance", "/extract", "/convert", "/speak"} == set(
+        client.view_api(return_format="dict")["named_endpoints"]
+    )
 
 
 def test_a_bad_upload_is_one_clear_message(client, tmp_path):

@@ -86,6 +86,13 @@ TINY = _tiny()
 
 # What is trained on may be shipped: share-alike prompts and one noise whose licence is not stated are left out.
 SPEECH = {"exclude_licenses": ("by-sa",)}
+# Stage 2 hears the few recordings of many voices as often as the many of few: sources, and their share of the examples.
+MIX = {
+    ("LibriSpeech", "VCTK", "LJSpeech", "ARCTIC"): 0.35,
+    ("Kokoro",): 0.25,
+    ("hibari",): 0.15,
+    ("speechocean", "Asterisk"): 0.25,
+}
 # Of what has phones: the languages that metis_jax.text knows.
 SPOKEN = SPEECH | {"languages": ("en", "zh", "de", "fr", "ko", "ja")}
 NOISE = {"kinds": ("noise",), "exclude_licenses": ("by-sa", "freesound"), "split": "train", "held_out_share": 0.2}
@@ -167,11 +174,18 @@ def finetuning(
 
 def stage2(given: frozenset[str], steps: int, *, first_level: int, **sizes: int) -> ml_collections.ConfigDict:
     """An acoustic generator for the levels from `first_level` on."""
+    parts = tuple(dict(select=SPEECH | {"sources": sources}, weight=share) for sources, share in MIX.items())
     return experiment(
         given,
         stage="acoustic_generator",
         model=dict(generator=sized(AcousticGeneratorConfig, given, **sizes), first_level=first_level),
-        data=dict(stage="stage2", buckets=(150, 250, 400), example=dict(degraded_prompts=0.6)),
+        data=dict(
+            stage="stage2",
+            buckets=(150, 250, 400),
+            example=dict(degraded_prompts=0.6),
+            # Synthetic speech has one source.
+            parts=(dict(select=SPEECH),) if "quicktest" in given else parts,
+        ),
         optimizers=dict(acoustic_generator=optimizer(given, steps)),
         steps=steps,
         tokens_per_device=3000,

@@ -33,6 +33,7 @@ def manifest(tmp_path_factory):
                     "text": f"utterance {utterance}",
                     "language": "en",
                     "license": "CC BY-SA 3.0" if speaker == 0 else "CC BY 4.0",
+                    "source": "Telephone prompts" if speaker < 2 else "Books, read aloud",
                     "sample_rate": 16_000,
                     "seconds": len(wave) / 16_000,
                     "heldout": False,

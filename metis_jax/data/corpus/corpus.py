@@ -80,6 +80,7 @@ class Selection:
 
     Attributes:
       kinds, languages, conditions: allowed values; an empty tuple of languages allows all.
+      sources: a record takes part if its source contains one of these, in any case: "librispeech"; none allows all.
       exclude_licenses: a record is left out if its licence contains one of these, in any case: "by-sa", "-nc".
       split: "train", "validation" (speakers held out by hash, and records that the corpus holds out) or "all".
       held_out_share: share of the speakers held out.  A speaker's side depends on its name and `split_seed` alone, so
@@ -95,6 +96,7 @@ class Selection:
     kinds: tuple[str, ...] = ("speech",)
     languages: tuple[str, ...] = ()
     conditions: tuple[str, ...] = ("", "clean")
+    sources: tuple[str, ...] = ()
     exclude_licenses: tuple[str, ...] = ()
     split: str = "train"
     held_out_share: float = 0.05
@@ -115,6 +117,13 @@ class Selection:
             raise ValueError(f"selection.min_seconds is {self.min_seconds}, max_seconds {self.max_seconds}")
         if self.min_sample_rate < 0:
             raise ValueError(f"selection.min_sample_rate is {self.min_sample_rate}; it must not be negative")
+
+
+def _contains_any(texts: np.ndarray, parts: Sequence[str]) -> np.ndarray:
+    """Whether each text contains one of the parts, in any case; a column has few distinct texts."""
+    distinct, places = np.unique(texts, return_inverse=True)
+    found = [any(part.lower() in text.lower() for part in parts) for text in distinct.tolist()]
+    return np.asarray(found, bool)[places]
 
 
 def _place(name: str, seed: int | str) -> int:
@@ -278,12 +287,10 @@ class Corpus:
         keep = np.isin(column["kind"], selection.kinds) & np.isin(column["condition"], selection.conditions)
         if selection.languages:
             keep &= np.isin(column["language"], selection.languages)
+        if selection.sources:
+            keep &= _contains_any(column["source"], selection.sources)
         if selection.exclude_licenses:
-            allowed = {
-                text: not any(part.lower() in text.lower() for part in selection.exclude_licenses)
-                for text in set(column["license"].tolist())
-            }
-            keep &= np.asarray([allowed[text] for text in column["license"].tolist()])
+            keep &= ~_contains_any(column["license"], selection.exclude_licenses)
         keep &= column["sample_rate"] >= selection.min_sample_rate
         return keep & (self.seconds >= selection.min_seconds) & (self.seconds <= selection.max_seconds)
 

@@ -345,6 +345,19 @@ def test_held_out_speakers_and_licences_stay_out(audio_shards):
     assert speakers[0] | speakers[1] == {f"s{index}" for index in range(1, 10)}  # s0 is CC BY-SA
 
 
+def test_a_part_has_the_recordings_of_its_sources(audio_shards):
+    corpus = Corpus([audio_shards])
+
+    def speakers(*sources, **more):
+        found = corpus.select(Selection(sources=sources, split="all", **more))
+        return set(corpus.columns["speaker"][found])
+
+    prompts, books = {"s0", "s1"}, {f"s{index}" for index in range(2, 10)}
+    assert speakers("telephone") == prompts and speakers("BOOKS") == books
+    assert speakers() == speakers("prompts", "read aloud") == prompts | books
+    assert speakers("telephone", exclude_licenses=("by-sa",)) == {"s1"} and not speakers("radio")
+
+
 def test_validation_hears_other_noises_than_training(audio_shards):
     """The one room is that of both: no side goes without."""
     made = config(audio_shards, "finetune", "se", example=ExampleConfig(target="wave"))

@@ -23,10 +23,10 @@ from metis_jax.cli import command, extract_tokens, prepare, train  # here too, s
 from metis_jax.cli.experiment import shipped
 from metis_jax.cli.launch import run_together
 from metis_jax.config import SemanticGeneratorConfig
+from metis_jax.training.starts.base import GENERATOR, generator_for
 from metis_jax.weights.bundle import Bundle
 
 TASKS = ("se", "tse", "vc", "tts")
-_GENERATOR = "semantic_generator"
 # What two cores train in seconds; the experiments' own batches are for accelerators.
 _ON_CPU = {"data.buckets": "(150, 250, 400)", "data.example.max_phones": "112", "tokens_per_device": "1600"}
 
@@ -99,16 +99,20 @@ def _training(given: flags.FlagValues, task: str, shards: Sequence[str]) -> list
     experiment = f"finetune_{task}:{words}"
     rate = given.learning_rate
     if rate is None:
-        width = _width(Bundle(given.base), task)
-        rate = shipped(experiment).optimizers[_GENERATOR].learning_rate * SemanticGeneratorConfig().width / width
+        base = Bundle(given.base)
+        begun = generator_for(base, (task,))
+        if begun is None:
+            raise ValueError(f"{base.path} has no {GENERATOR} to begin from; give another --base")
+        width = base.components[begun].width
+        rate = shipped(experiment).optimizers[GENERATOR].learning_rate * SemanticGeneratorConfig().width / width
     values = {
         "base": given.base,
         "data.shards": f"({''.join(f'{json.dumps(path)},' for path in shards)})",  # as a shell quotes it least
         "steps": given.steps,
-        f"optimizers.{_GENERATOR}.learning_rate": f"{rate:.3g}",
-        f"optimizers.{_GENERATOR}.schedule": "cosine",
-        f"optimizers.{_GENERATOR}.warmup_steps": min(given.steps // 10, 2000),
-        f"optimizers.{_GENERATOR}.total_steps": given.steps,
+        f"optimizers.{GENERATOR}.learning_rate": f"{rate:.3g}",
+        f"optimizers.{GENERATOR}.schedule": "cosine",
+        f"optimizers.{GENERATOR}.warmup_steps": min(given.steps // 10, 2000),
+        f"optimizers.{GENERATOR}.total_steps": given.steps,
         "log_every": max(given.steps // 100, 1),
         "eval_every": max(given.steps // 4, 1),
         "sample_every": 0,
@@ -121,15 +125,6 @@ def _training(given: flags.FlagValues, task: str, shards: Sequence[str]) -> list
             raise ValueError(f"--set={pair}: expected KEY=VALUE")
         values[key] = value
     return [f"--config={experiment}", *(f"--config.{key}={value}" for key, value in values.items())]
-
-
-def _width(base: Bundle, task: str) -> int:
-    """Of the base's generator: of the one that serves the task, where there are several."""
-    names = base.names(_GENERATOR)
-    if not names:
-        raise ValueError(f"{base.path} has no {_GENERATOR}; give another --base")
-    served = base.tasks[task].generator if task in base.tasks else names[0]
-    return base.components[served].width
 
 
 if __name__ == "__main__":

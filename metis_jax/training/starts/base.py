@@ -1,5 +1,6 @@
 """`config.base`: a run begins from the models of one bundle, whatever their sizes."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from metis_jax.config import SemanticGeneratorConfig
@@ -36,14 +37,19 @@ def begun_from(base: Bundle, section: dict[str, Any]) -> dict[str, Any]:
 
 
 def _component(base: Bundle, name: str, trainer: Trainer, tasks: tuple[str, ...]) -> str | None:
-    """What a component of a trainer is called in `base`: of generators the one for the tasks, else the pre-trained."""
+    """What a component of a trainer is called in `base`."""
     if name == GENERATOR:
-        known = base.names(GENERATOR)
-        serving = [base.tasks[task].generator for task in tasks if task in base.tasks]
-        likely = (*serving, f"{GENERATOR}_base", GENERATOR, *(known if len(known) == 1 else ()))
-        return next((one for one in likely if one in known), None)
+        return generator_for(base, tasks)
     name = trainer.name_in_chain(name)
     return name if name in base.components else None
+
+
+def generator_for(base: Bundle, tasks: Sequence[str]) -> str | None:
+    """The semantic generator from which a run for `tasks` begins: one that serves them, else the pre-trained one."""
+    known = base.names(GENERATOR)
+    serving = [base.tasks[task].generator for task in tasks if task in base.tasks]
+    likely = (*serving, f"{GENERATOR}_base", GENERATOR, *(known if len(known) == 1 else ()))
+    return next((one for one in likely if one in known), None)
 
 
 def _generator(

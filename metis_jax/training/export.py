@@ -26,7 +26,7 @@ log = logging.getLogger(__name__)
 
 STATISTICS_BATCHES = 32  # over which mean and variance of a new SSL encoder's features are taken
 GENERATOR, STAGE_2 = "semantic_generator", "acoustic_generator"
-SPOKEN = tuple(name for name, made in ENCODERS.items() if "ssl_tokens" in made)  # whose tokens stage 1 speaks
+ACOUSTIC_CODEC = "acoustic_codec"  # whose tokens stage 2 alone speaks
 
 
 def export_bundle(config: TrainConfig, workdir: pathlib.Path, path: pathlib.Path, onto: str = "") -> None:
@@ -143,7 +143,9 @@ class _Export:
 
     def _write_trained(self, name: str, kept: set[str]) -> None:
         config, variables = self.configs[name], _on_host(self.params[name])
-        encoders = {encoder: one for encoder, one in self.run.encoders.items() if name == STAGE_2 or encoder in SPOKEN}
+        encoders = {
+            encoder: one for encoder, one in self.run.encoders.items() if name == STAGE_2 or encoder != ACOUSTIC_CODEC
+        }
         if name != GENERATOR:
             self.writer.add(self._name(name), config, variables, encoders=encoders if name == STAGE_2 else {})
             return

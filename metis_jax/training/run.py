@@ -45,6 +45,7 @@ log = logging.getLogger(__name__)
 
 CHECKPOINTS = "checkpoints"
 SYNTHETIC = "synthetic"
+SIGHT = "visual_encoder"
 
 
 @dataclasses.dataclass
@@ -180,6 +181,13 @@ def _newest_whole(checkpoints: Checkpoints, same: Mapping[str, Any], target: Tra
     return None
 
 
+def _read_by(config: TrainConfig, encoders: Mapping[str, str]) -> dict[str, str]:
+    """Of the encoders that made the shards' arrays, those whose arrays the run reads."""
+    example = config.pipeline().example
+    sees = "l2s" in config.tasks and example.lips == "features"
+    return {name: one for name, one in encoders.items() if (sees if name == SIGHT else example.target == "tokens")}
+
+
 def start_run(config: TrainConfig, workdir: pathlib.Path, encoders: Mapping[str, str] = MappingProxyType({})) -> Run:
     """Restores or begins a run; ValueError names what does not fit together.  `encoders` made the shards' tokens."""
     mesh = make_mesh(config.mesh)
@@ -196,8 +204,9 @@ def start_run(config: TrainConfig, workdir: pathlib.Path, encoders: Mapping[str,
     if {"semantic_generator", "acoustic_generator"}.isdisjoint(config.optimizers):
         encoders = {}
     else:
-        shards = encoders if config.pipeline().example.target == "tokens" else {}
-        encoders = known_encoders(config.initial, given, shards)
+        encoders = known_encoders(config.initial, given, _read_by(config, encoders))
+        # An encoder that is trained along is another one at every step.
+        encoders = {name: one for name, one in encoders.items() if name not in config.optimizers}
     layout = make_layout(trainer, config.optimizers, mesh)
     for name, missing in check_initial(layout, initial).items():
         log.info("%s: from %s, %d leaves drawn", name, config.initial[name], missing)

@@ -1,6 +1,6 @@
-"""Which weights made tokens, so that tokens of one codec are never taken for those of another.
+"""Which weights made tokens or lip features, so that those of one encoder are never taken for those of another.
 
-An identity is a hash of what an encoder computes with.  It travels with the tokens (`Record.encoders`) and with what
+An identity is a hash of what an encoder computes with.  It travels with what it made (`Record.encoders`) and with what
 learned from them (a bundle says it of its generators), and is checked wherever two of them meet.  "" or nothing is
 unknown, and fits everything: shards and bundles made by other means say nothing.
 """
@@ -15,13 +15,14 @@ ENCODERS = {
     "ssl_encoder": ("ssl_tokens", "ssl_features"),
     "semantic_codec": ("ssl_tokens",),
     "acoustic_codec": ("acoustic_tokens", "degraded_acoustic_tokens"),
+    "visual_encoder": ("visual_features",),
 }
 # A decoder can be trained further without changing a token; windows and unread tensors change none either.
 _LEFT_OUT = ("params/decoder/", "buffers/", "unused/")
 
 
 class OtherEncoder(ValueError):
-    """Two things that should speak of the same tokens do not; names both and the encoder."""
+    """Two things that should be of one encoder are not; names both and the encoder."""
 
 
 class Identity:
@@ -57,7 +58,7 @@ def joined(known: Mapping[str, str], more: Mapping[str, str], what: str, where: 
         one, other = known.get(name), more.get(name)
         if one and other and one != other:
             raise OtherEncoder(
-                f"{where} and {what} are of two {name}s, {one} and {other}, whose tokens mean different things; "
+                f"{where} and {what} are of two {name}s, {one} and {other}, whose outputs mean different things; "
                 "take both of one"
             )
     return {name: more.get(name) or known.get(name, "") for name in ENCODERS if more.get(name) or known.get(name)}

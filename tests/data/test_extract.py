@@ -65,7 +65,9 @@ def test_lip_features_take_the_place_of_the_mouths(tmp_path):
     (tmp_path / "in").mkdir()
     shards.write_shard(tmp_path / "in" / "a.array_record", both)
     encoder = FakeEncoder()
-    extract(tmp_path / "in", tmp_path / "out", encoder, ExtractConfig(arrays=("visual_features",)))
+    own = {"visual_encoder": "9"}
+    extract(tmp_path / "in", tmp_path / "out", encoder, ExtractConfig(arrays=("visual_features",)), encoders=own)
+    assert Corpus([tmp_path / "out"]).encoders == own
     found = by_id(tmp_path / "out")
     assert not found["unseen"].arrays and found["seen"].arrays.keys() == {"visual_features"}
     # Without the margin of training, and in windows of 30 s.

@@ -91,6 +91,21 @@ def test_a_generator_says_whose_tokens_it_speaks_and_goes_on_with_no_others(tmp_
         train(further, tmp_path / "further")
 
 
+def test_what_reads_lips_says_whose_features_it_saw(tmp_path):
+    made = {"semantic_codec": "2", "visual_encoder": "9"}
+
+    def known(name, **changes):
+        run = start_run(on_tokens(("unused",), **changes), tmp_path / name, made)
+        run.checkpoints.close()
+        return run.encoders
+
+    assert known("lips", tasks=("l2s",)) == made
+    # Who does not look, or sees through an encoder of its own, goes on from features of any.
+    assert known("text", tasks=("tts",)) == {"semantic_codec": "2"}
+    data = config().data | {"shards": ("unused",), "example": {"lips": "crops"}}
+    assert known("crops", tasks=("l2s",), data=data) == {"semantic_codec": "2"}
+
+
 def test_fine_tuning_refuses_a_generator_of_another_codec(base, tmp_path):
     with write_bundle(tmp_path / "other", license="MIT", provenance="a test") as writer:
         writer.add("semantic_generator", *base.load("semantic_generator"), encoders={"semantic_codec": "elsewhere"})

@@ -1,6 +1,7 @@
 """Whose tokens are whose: identities, and every place where two of them meet."""
 
 import dataclasses
+import json
 
 import numpy as np
 import pytest
@@ -66,14 +67,20 @@ def test_a_corpus_of_two_codecs_is_refused_by_name(tmp_path):
 
     one, other = folder("one", record("a", semantic_codec="1")), folder("other", record("b", semantic_codec="2"))
     unknown = folder("unknown", record("c"))
-    with pytest.raises(OtherEncoder, match="records a and b are of different semantic_codecs, 1 and 2"):
+    with pytest.raises(OtherEncoder, match="records a and b have arrays of different semantic_codecs, 1 and 2"):
         Corpus([one, other])
     assert Corpus([one, unknown]).encoders == {"semantic_codec": "1"} and Corpus([unknown]).encoders == {}
     # The same records with tokens of another codec are other data.
     same = folder("same", dataclasses.replace(record("b", semantic_codec="1")))
     assert Corpus([same]).fingerprint() != Corpus([other]).fingerprint()
+    # An index from before lip features had an identity is read.
+    index = shards.index_path(tmp_path / "one" / "x.array_record")
+    known = json.loads(index.read_text())
+    known["columns"].pop("identity_visual_encoder")
+    index.write_text(json.dumps(known))
+    assert Corpus([one]).encoders == {"semantic_codec": "1"}
     # An index that is rebuilt from the records knows it too.
-    shards.index_path(tmp_path / "one" / "x.array_record").unlink()
+    index.unlink()
     assert Corpus([one]).encoders == {"semantic_codec": "1"}
 
 

@@ -211,7 +211,7 @@ class Corpus:
             known = {str(one): self.name(int(index)) for one, index in zip(identities, first, strict=True) if one}
             if len(known) > 1:
                 raise OtherEncoder(
-                    f"tokens of records {' and '.join(known.values())} are of different {name}s, "
+                    f"records {' and '.join(known.values())} have arrays of different {name}s, "
                     f"{' and '.join(known)}; extract all of them with one bundle"
                 )
             if known:

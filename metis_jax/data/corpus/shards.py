@@ -42,8 +42,9 @@ class ShardError(ValueError):
 
 
 _LENGTHS = tuple(f"length_{name}" for name in ARRAYS)
-# Shards whose index was written before these arrays were known have none of them.
-_LATER = ("length_phone_bounds", "length_degraded_acoustic_tokens", "length_mouth_crops")
+# Shards whose index was written before these columns were known have nothing of them.
+_LATER = dict.fromkeys(("length_phone_bounds", "length_degraded_acoustic_tokens", "length_mouth_crops"), 0)
+_LATER |= {"identity_visual_encoder": ""}
 
 
 def shard_name(index: int, count: int) -> str:
@@ -145,7 +146,7 @@ def load_columns(path: pathlib.Path) -> dict[str, list]:
         raise ShardError(f"{path}: broken index ({error}); delete it and it is rebuilt") from error
     if version != INDEX_VERSION:
         raise ShardError(f"{path}: index version {version!r}; this program reads {INDEX_VERSION}")
-    columns |= {name: [0] * max(lengths, default=0) for name in _LATER if name not in columns}
+    columns |= {name: [value] * max(lengths, default=0) for name, value in _LATER.items() if name not in columns}
     missing = set(index_columns(())) - set(columns)
     if missing or len(lengths) != 1:
         problem = f"without {sorted(missing)}" if missing else f"with columns of {sorted(lengths)} entries"

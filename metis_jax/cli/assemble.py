@@ -20,6 +20,7 @@ from absl import flags
 from metis_jax.cli import command
 from metis_jax.files.inputs import parse_json
 from metis_jax.inference.settings import Settings
+from metis_jax.inference.windows import WindowPlan
 from metis_jax.tasks import TASKS
 from metis_jax.weights import lineage
 from metis_jax.weights.bundle import Bundle, TaskAdapterConfig, check_name
@@ -72,6 +73,7 @@ def assemble(
     decoding = _common_decoding(sources) if decoding is None else decoding
     for task in (*tasks, *TASKS):
         Settings.of(task, preferred=decoding)
+    WindowPlan.of(decoding)
     configs = {name: _config(path, there) for name, (path, there) in places.items()}
     _check_tasks(tasks, configs)
     about = {

@@ -130,7 +130,7 @@ class InferRun:
                 self._write(job, one or self._decode([item])[0])
 
     def _fits(self, job: Request) -> bool:
-        return self._metis.fits_one_window(files.seconds(job.source), self._prompt(job.prompt))
+        return self._metis.fits_one_window(files.seconds(job.source), self._prompt(job.prompt), self._settings)
 
     def _prepare(self, job: Request) -> _Ready:
         """A job, read and checked."""

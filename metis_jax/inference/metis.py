@@ -85,7 +85,7 @@ class Metis:
         durations: Durations | None = None,
     ):
         self.engine = engine
-        self._passes = Passes(engine, windows or WindowPlan())
+        self._passes = Passes(engine, windows or WindowPlan.of(engine.decoding))
         self._lexicon, self._durations = lexicon, durations
         self._reader = functools.cache(self._make_reader)
         self._turn = threading.RLock()
@@ -266,7 +266,7 @@ class Metis:
         waves = [wave.at(SSL_RATE) for wave in sources]
         seconds = [Fraction(len(wave.samples), wave.rate) for wave in sources]
         voices = self._voices(prompt, len(waves))
-        short = [i for i, wave in enumerate(waves) if len(wave) <= self._passes.room(voices[i])]
+        short = [i for i, wave in enumerate(waves) if len(wave) <= self._passes.room(voices[i], settings)]
         if texts is not None and len(short) < len(waves):
             raise ValueError(
                 f"a source with a text must fit one pass of {self._passes.windows.frames / FRAME_RATE:g} s"
@@ -332,7 +332,7 @@ class Metis:
     def plan(self, script: Script, prompt: Prompt) -> Plan:
         """What `speak` will do for a script: ValueError, before any decoding, for one that makes no sense."""
         frames = len(prompt.semantic)
-        return self._reader("tts").plan(script, frames, self._passes.windows.frames - frames)
+        return self._reader("tts").plan(script, frames, self._passes.windows.room(frames))
 
     def needs_prompt_words(self, task: str) -> bool:
         """Whether a text that guides a task has to begin with the words of the prompt.
@@ -411,15 +411,15 @@ class Metis:
 
     def planned_steps(self, seconds: float, prompt: Prompt | None, settings: Settings) -> int:
         """How many steps `progress` will hear of for a source of `seconds`."""
-        return self._passes.count(seconds, prompt or self.no_prompt) * self.steps_per_pass(settings)
+        return self._passes.count(seconds, prompt or self.no_prompt, settings) * self.steps_per_pass(settings)
 
     def steps_per_pass(self, settings: Settings) -> int:
         """How many steps `progress` will hear of for one pass: a source that fits a window, a part of a plan, lips."""
         return settings.total_steps(self.engine.num_levels)
 
-    def fits_one_window(self, seconds: float, prompt: Prompt | None) -> bool:
+    def fits_one_window(self, seconds: float, prompt: Prompt | None, settings: Settings) -> bool:
         """Whether a source is short enough to be decoded as a whole, and so in a batch with others."""
-        return seconds * SSL_RATE <= self._passes.room(prompt or self.no_prompt)
+        return seconds * SSL_RATE <= self._passes.room(prompt or self.no_prompt, settings)
 
     @property
     def no_prompt(self) -> Prompt:

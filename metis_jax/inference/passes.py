@@ -12,14 +12,13 @@ import numpy as np
 from metis_jax.audio.files import Stream, Wave
 from metis_jax.audio.waves import fit, resample
 from metis_jax.clock import CODEC_HOP, CODEC_RATE, FRAME_RATE, SSL_HOP, SSL_RATE, ssl_frames, ssl_samples
-from metis_jax.inference.buckets import FRAME_BUCKETS
 from metis_jax.inference.engine import Engine, Progress
 from metis_jax.inference.jobs import AcousticJob, Seed, SemanticJob
 from metis_jax.inference.settings import Prompt, Settings, Speech
 from metis_jax.inference.windows import Continuation, Window, WindowPlan, faded
 from metis_jax.types import Float, Int
 
-OWN_VOICE_FRAMES = 250  # of a source, in which its voice is heard
+OWN_VOICE_FRAMES = 150  # of a source, in which its voice is heard: 3 s, the longest prompt of training
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,13 +49,14 @@ class Passes:
         self._engine = engine
         self.windows = windows
 
-    def room(self, voice: Prompt) -> int:
-        """Samples of a source at 16 kHz that fit behind a prompt in one window."""
-        return ssl_samples(self.windows.frames) - len(voice.wave)
+    def room(self, voice: Prompt, settings: Settings) -> int:
+        """Samples of a source at 16 kHz that fit in one window, behind a prompt or its own voice."""
+        ahead = len(voice.wave) + (OWN_VOICE_FRAMES * SSL_HOP if settings.own_voice else 0)
+        return max(ssl_samples(self.windows.frames) - ahead, ssl_samples(self.windows.least))
 
-    def count(self, seconds: float, voice: Prompt) -> int:
+    def count(self, seconds: float, voice: Prompt, settings: Settings) -> int:
         """How many a source of `seconds` takes."""
-        return self.windows.count(int(seconds * SSL_RATE), samples=self.room(voice), hop=SSL_HOP)
+        return self.windows.count(int(seconds * SSL_RATE), samples=self.room(voice, settings), hop=SSL_HOP)
 
     def of_waves(
         self,
@@ -102,13 +102,13 @@ class Passes:
 
     def lip_windows(self, frames: int, voice: Prompt) -> int:
         """How many windows lip features of so many frames take."""
-        return self.windows.count(frames, samples=self.windows.frames - len(voice.semantic), hop=1)
+        return self.windows.count(frames, samples=self.windows.room(len(voice.semantic)), hop=1)
 
     def lips(
         self, seen: Float[np.ndarray, "t c"], voice: Prompt, settings: Settings, progress: Progress | None
     ) -> Speech:
         """Speech of lip features that are longer than a window."""
-        windows = self.windows.cut([seen], samples=self.windows.frames - len(voice.semantic), hop=1)
+        windows = self.windows.cut([seen], samples=self.windows.room(len(voice.semantic)), hop=1)
 
         def entered(window: Window, done: Continuation, index: int) -> Pass:
             return self.of_lips(window.samples, voice, settings, done=done, window=index)
@@ -160,7 +160,7 @@ class Passes:
         turn: AbstractContextManager[Any],
     ) -> Iterator[Speech]:
         """The pieces of a source of any length at 16 kHz, as `Metis.stream` gives them; `turn` is held within each."""
-        windows = self.windows.cut(heard, samples=self.room(voice), hop=SSL_HOP)
+        windows = self.windows.cut(heard, samples=self.room(voice, settings), hop=SSL_HOP)
 
         def entered(window: Window, done: Continuation, index: int) -> Pass:
             return self.of_waves([window.samples], [voice], settings, done=done, window=index)[0]
@@ -201,8 +201,7 @@ class Passes:
 
     def _own_voices(self, waves: Sequence[Float[np.ndarray, " _"]]) -> list[Int[np.ndarray, "_ q"]]:
         """Acoustic tokens of the first seconds of 16 kHz waves, as they are heard."""
-        most = [min(OWN_VOICE_FRAMES, FRAME_BUCKETS[-1] - ssl_frames(len(wave))) for wave in waves]
-        heard = [resample(wave[: n * SSL_HOP], SSL_RATE, CODEC_RATE) for wave, n in zip(waves, most, strict=True)]
+        heard = [resample(wave[: OWN_VOICE_FRAMES * SSL_HOP], SSL_RATE, CODEC_RATE) for wave in waves]
         tokens = self._engine.acoustic_tokens(heard)
         return [own[: ssl_frames(len(wave))] for own, wave in zip(tokens, waves, strict=True)]
 

@@ -58,7 +58,7 @@ class Settings:
         """The released settings of a task, changed as `changed` does.
 
         `preferred` changes them as a bundle may wish: {stage: {field: value}} for all tasks, then
-        {task: {stage: {field: value}}} for one, and "own_voice" for se.
+        {task: {stage: {field: value}}} for one, and "own_voice" for se.  "window" is for `WindowPlan.of`.
         """
         if task not in TASKS:
             raise ValueError(f"task is {task!r}; use one of {', '.join(TASKS)}")
@@ -66,6 +66,7 @@ class Settings:
         stages = {name: getattr(released, name) for name in ("semantic", "first_level", "other_levels")}
         preferred = dict(preferred)
         wants_own = _flag("own_voice", preferred.pop("own_voice", False))
+        preferred.pop("window", None)
         by_task = {name: preferred.pop(name) for name in TASKS if name in preferred}
         for where, wishes in (("decoding", preferred), (f"decoding.{task}", by_task.get(task, {}))):
             for name, fields in _by_name(wishes, where).items():

@@ -1,17 +1,21 @@
 """Long input in overlapping windows, cut from a stream so that memory does not grow with its length.
 
-Models of the published size are trained on up to 30 s.  A window starts `overlap` frames before the end of the one
-before; the tokens of those frames are known and continue the prompt.  The decoder turns overlap and new tokens into
-samples, and the halves of the overlap that lack context on one side are dropped: where the overlap is twice the
-decoder's receptive field, the joined wave equals the wave of all tokens decoded at once.  A decoder whose pulses begin
-anew with every window differs in phase alone, and a fade over one frame hides that.
+Models of the published size are trained on up to 30 s; a bundle whose models know less says so (`WindowPlan.of`).  A
+window starts `overlap` frames before the end of the one before; the tokens of those frames are known and continue the
+prompt.  The decoder turns overlap and new tokens into samples, and the halves of the overlap that lack context on one
+side are dropped: where the overlap is twice the decoder's receptive field, the joined wave equals the wave of all
+tokens decoded at once.  A decoder whose pulses begin anew with every window differs in phase alone, and a fade over one
+frame hides that.
 """
 
 import dataclasses
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
+from metis_jax.inference.buckets import FRAME_BUCKETS
+from metis_jax.sections import from_config_dict
 from metis_jax.types import Float, Int
 
 
@@ -38,10 +42,34 @@ class WindowPlan:
     Attributes:
       frames: longest sequence of the generators, prompt included; 30 s.
       overlap: frames that two windows share; the published decoder sees 95 frames to either side of one.
+      least: frames that are left for what is new behind any prompt, however long.
     """
 
     frames: int = 1500
     overlap: int = 200
+    least: int = 0
+
+    def __post_init__(self):
+        for name in ("frames", "overlap", "least"):
+            value = getattr(self, name)
+            if not 0 <= value <= FRAME_BUCKETS[-1]:
+                raise ValueError(f"{name} is {value}; use 0 to {FRAME_BUCKETS[-1]}")
+        if not self.overlap < self.frames or 0 < self.least <= self.overlap:
+            raise ValueError(
+                f"windows of {self.frames} frames, at least {self.least} of them new, share {self.overlap}"
+            )
+
+    @classmethod
+    def of(cls, decoding: Mapping[str, Any]) -> "WindowPlan":
+        """As a bundle's settings of decoding want it under "window"."""
+        wishes = decoding.get("window", {})
+        if not isinstance(wishes, Mapping):
+            raise ValueError(f"decoding.window is {wishes!r}; expected its settings by name")
+        return from_config_dict(cls, dataclasses.asdict(cls()) | wishes, where="decoding.window")
+
+    def room(self, ahead: int) -> int:
+        """Frames that a window has behind `ahead` frames of a prompt."""
+        return max(self.frames - ahead, self.least)
 
     def cut(self, chunks: Iterable[Float[np.ndarray, "_ ..."]], *, samples: int, hop: int) -> Iterator[Window]:
         """Windows of the source, the last one shorter.

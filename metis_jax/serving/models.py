@@ -37,7 +37,7 @@ class Models:
         if isinstance(order.source, Script):
             return task, settings
         seconds = sum(wave.seconds for wave in (order.source, order.voice) if wave)
-        return (task, settings) if self.metis.fits_one_window(seconds, None) else (task, settings, id(order))
+        return (task, settings) if self.metis.fits_one_window(seconds, None, settings) else (task, settings, id(order))
 
     def make(self, group: Hashable, orders: Sequence[Order]) -> list[Wave]:
         """The waves of orders of one group; ValueError where one of them makes no sense."""

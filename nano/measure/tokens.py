@@ -24,6 +24,7 @@ from metis_jax.inference.engine import Engine
 from metis_jax.inference.jobs import AcousticJob
 from metis_jax.inference.passes import OWN_VOICE_FRAMES
 from metis_jax.inference.settings import Settings
+from metis_jax.inference.windows import WindowPlan
 from metis_jax.types import Policy
 from metis_jax.weights.bundle import Bundle
 
@@ -77,15 +78,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
             found["ssl"] = usage(ssl, bundle.components["semantic_codec"].codebook_size)
         if flags.resynthesis:
             settings = Settings.of("se", preferred=bundle.decoding)
-            frames = OWN_VOICE_FRAMES if settings.own_voice else 0
-            voices = [tokens[:frames] for tokens in acoustic]
-            jobs = [
-                AcousticJob(np.concatenate([tokens[: len(voice)], tokens]), voice, (0, index))
-                for index, (tokens, voice) in enumerate(zip(ssl, voices, strict=True))
-            ]
+            ahead = OWN_VOICE_FRAMES if settings.own_voice else 0
+            room = WindowPlan.of(bundle.decoding).room(ahead)
+            jobs, owners = [], []
+            for index, (tokens, heard) in enumerate(zip(ssl, acoustic, strict=True)):
+                voice = heard[: min(ahead, len(tokens))]
+                for start in range(0, len(tokens), room):
+                    said = np.concatenate([tokens[: len(voice)], tokens[start : start + room]])
+                    jobs.append(AcousticJob(said, voice, (0, index, start)))
+                    owners.append(index)
             found_tokens = engine.acoustic_stage(jobs, settings.first_level, settings.other_levels)
-            new = [tokens[len(voice) :] for tokens, voice in zip(found_tokens, voices, strict=True)]
-            write_waves(flags.outputs / "ssl", place.names, engine.waves(new))
+            pieces = [[] for _ in ssl]
+            for owner, job, made in zip(owners, jobs, found_tokens, strict=True):
+                pieces[owner].append(made[len(job.known) :])
+            write_waves(flags.outputs / "ssl", place.names, engine.waves(list(map(np.concatenate, pieces))))
     except (ValueError, OSError) as error:
         print(f"tokens: {error}", file=sys.stderr)
         return 2

@@ -25,12 +25,14 @@ OWN_VOICE_FRAMES = 150  # of a source, in which its voice is heard: 3 s, the lon
 class Pass:
     """One example, or one window of it, ready for the two stages.
 
-    `own_voice` are acoustic tokens of its first frames as they are heard, where these are the prompt of stage 2.
+    `own_voice` are acoustic tokens of a source's first frames as they are heard, where these are the prompt of stage 2,
+    and `own_semantic` their SSL tokens, or None where they are this pass's first.
     """
 
     semantic: SemanticJob
     known_acoustic: Int[np.ndarray, "k q"]
     own_voice: Int[np.ndarray, "v q"]
+    own_semantic: Int[np.ndarray, " v"] | None = None
 
     @classmethod
     def behind(cls, voice: Prompt, job: SemanticJob) -> "Pass":
@@ -74,14 +76,14 @@ class Passes:
         whole = [np.concatenate([voice.wave, wave]) for voice, wave in zip(voices, waves, strict=True)]
         found = []
         conditions = self._engine.ssl_features(whole)
-        # Later windows go on with the voice of those before.
-        own_voices = self._own_voices(waves) if settings.own_voice and not window else [done.acoustic[:0]] * len(whole)
+        # Later windows have the voice of the first one.
+        own_voices = self._own_voices(waves) if settings.own_voice and not window else [done.own_voice] * len(whole)
         for condition, voice, own, phones in zip(
             conditions, voices, own_voices, texts or [None] * len(whole), strict=True
         ):
             known = np.concatenate([voice.semantic, done.semantic])
             job = SemanticJob(known, len(condition), seed_of(settings, window), phones=phones, condition=condition)
-            found.append(Pass(job, np.concatenate([voice.acoustic, done.acoustic]), own))
+            found.append(Pass(job, np.concatenate([voice.acoustic, done.acoustic]), own, done.own_semantic))
         return found
 
     def of_lips(
@@ -124,7 +126,7 @@ class Passes:
         semantic = self._engine.semantic_stage(task, [one.semantic for one in passes], settings.semantic, progress)
         jobs = [
             AcousticJob(
-                np.concatenate([tokens[: len(one.own_voice)], tokens]),
+                np.concatenate([_said_by_own_voice(one, tokens), tokens]),
                 np.concatenate([one.own_voice, one.known_acoustic]),
                 (*one.semantic.seed, 1),
             )
@@ -186,6 +188,7 @@ class Passes:
                 one = entered(window, done, index)
                 if one.is_new:
                     [(semantic, acoustic)] = self.tokens(task, [one], settings, progress)
+                    done.own_voice, done.own_semantic = one.own_voice, _said_by_own_voice(one, semantic)
                     semantic = semantic[len(one.semantic.known) :]
                 begin, end = done.extend(semantic, acoustic, is_last=window.is_last)
                 [wave] = self._engine.waves([done.acoustic])
@@ -204,6 +207,11 @@ class Passes:
         heard = [resample(wave[: OWN_VOICE_FRAMES * SSL_HOP], SSL_RATE, CODEC_RATE) for wave in waves]
         tokens = self._engine.acoustic_tokens(heard)
         return [own[: ssl_frames(len(wave))] for own, wave in zip(tokens, waves, strict=True)]
+
+
+def _said_by_own_voice(one: Pass, semantic: Int[np.ndarray, " _"]) -> Int[np.ndarray, " v"]:
+    """SSL tokens of a pass's own voice, where `semantic` are those of the pass."""
+    return semantic[: len(one.own_voice)] if one.own_semantic is None else one.own_semantic
 
 
 def seed_of(settings: Settings, window: int) -> Seed:

@@ -122,7 +122,8 @@ class Continuation:
     """The tokens that windows have given so far, of which the last ones are kept, and how much of the wave is out.
 
     Both lists count from the start of the source.  Where the prompt has an acoustic frame more than it has semantic
-    ones, as the release lets it, the acoustic list is one shorter.
+    ones, as the release lets it, the acoustic list is one shorter.  `own_voice` and `own_semantic` are what the first
+    window had as those of its pass.
     """
 
     def __init__(self, num_levels: int, overlap: int):
@@ -131,6 +132,8 @@ class Continuation:
         self._emitted = 0
         self.semantic = np.zeros((0,), np.int32)
         self.acoustic = np.zeros((0, num_levels), np.int32)
+        self.own_voice = self.acoustic
+        self.own_semantic: Int[np.ndarray, " v"] | None = None
 
     def enter(self, window: Window) -> None:
         """Drops the tokens before the window."""

@@ -11,7 +11,7 @@ from mini_chain import COMPONENTS, CountingEngine, write_mini_bundle
 
 from metis_jax.audio.files import Wave
 from metis_jax.audio.waves import AudioError
-from metis_jax.clock import CODEC_HOP, ssl_frames
+from metis_jax.clock import CODEC_HOP, SSL_HOP, ssl_frames, ssl_samples
 from metis_jax.inference.engine import Engine
 from metis_jax.inference.jobs import StageSettings
 from metis_jax.inference.lips import doubled
@@ -119,6 +119,26 @@ def test_stage_2_hears_the_voice_in_the_source_itself(engine, monkeypatch):
     assert Settings.of("se", preferred=wanted).own_voice and not Settings.of("vc", preferred=wanted).own_voice
     with pytest.raises(ValueError, match="decoding.own_voice is 1; use true or false"):
         Settings.of("se", preferred={"own_voice": 1})
+
+
+def test_every_window_has_the_voice_of_the_first(engine, monkeypatch):
+    """Of a bundle that says how long its windows are."""
+    monkeypatch.setattr(engine.bundle, "decoding", {"window": {"frames": 200, "overlap": 16}})
+    metis, source = Metis(engine), speech_like(1.5, 3)
+    settings = dataclasses.replace(QUICK, own_voice=True)
+    jobs = []
+    decode = engine.acoustic_stage
+    monkeypatch.setattr(engine, "acoustic_stage", lambda given, *rest: jobs.extend(given) or decode(given, *rest))
+    speech = metis.enhance(source, settings=settings)
+    assert len(speech.wave.samples) == 1.5 * 24000
+    first, second = jobs  # of 50 frames, behind 150 that a voice may take
+    window = source.at(16_000)[: ssl_samples(200) - 150 * SSL_HOP]
+    [heard] = engine.acoustic_tokens([Wave(window, 16_000).at(24_000)])
+    np.testing.assert_array_equal(first.known, heard[:50])
+    np.testing.assert_array_equal(second.known[:50], heard[:50])
+    np.testing.assert_array_equal(second.semantic[:50], first.semantic[:50])
+    assert len(second.known) == 50 + 16 and not metis.fits_one_window(1.1, None, settings)
+    assert metis.fits_one_window(1.1, None, QUICK)
 
 
 PROMPT = Prompt(np.zeros(0, np.float32), np.arange(50, dtype=np.int32), np.zeros((50, LEVELS), np.int32))

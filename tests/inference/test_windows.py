@@ -44,6 +44,28 @@ def test_prompts_that_fill_the_window_are_named():
         list(PLAN.cut([source(100)], samples=80, hop=HOP))
 
 
+def test_a_bundle_says_how_long_windows_are():
+    assert WindowPlan.of({}) == WindowPlan()
+    plan = WindowPlan.of({"own_voice": True, "window": {"frames": 384, "overlap": 64, "least": 224}})
+    assert plan == WindowPlan(384, 64, 224)
+    assert [plan.room(ahead) for ahead in (0, 100, 160, 1500)] == [384, 284, 224, 224]
+
+
+@pytest.mark.parametrize(
+    "wanted, message",
+    [
+        (384, "decoding.window is 384; expected its settings by name"),
+        ({"frame": 384}, "decoding.window"),
+        ({"frames": 9999}, "frames is 9999; use 0 to 1536"),
+        ({"frames": 100}, "windows of 100 frames, at least 0 of them new, share 200"),
+        ({"least": 200}, "windows of 1500 frames, at least 200 of them new, share 200"),
+    ],
+)
+def test_windows_that_can_not_be_are_named(wanted, message):
+    with pytest.raises(ValueError, match=message):
+        WindowPlan.of({"window": wanted})
+
+
 def test_a_continuation_emits_every_frame_once():
     windows = list(PLAN.cut([source(1000)], samples=300, hop=HOP))
     done = Continuation(num_levels=2, overlap=8)

@@ -7,7 +7,7 @@ Hardware:  two CPU cores.
 
 from nano.configs import common as nano
 
-STEPS = 5000
+STEPS = 7300
 
 
 def get_config(arg: str | None = None):

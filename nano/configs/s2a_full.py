@@ -7,7 +7,7 @@ Hardware:  two CPU cores.
 
 from nano.configs import common as nano
 
-STEPS = 4300
+STEPS = 6600
 
 
 def get_config(arg: str | None = None):

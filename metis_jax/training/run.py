@@ -39,13 +39,13 @@ from metis_jax.training.state import (
 from metis_jax.training.steps import TrainStep, make_eval_step, make_train_step
 from metis_jax.training.trainers.protocol import Params, Trainer
 from metis_jax.training.trainers.registry import make_trainer
+from metis_jax.training.trainers.semantic_generator import SIGHT
 from metis_jax.weights.identity import joined
 
 log = logging.getLogger(__name__)
 
 CHECKPOINTS = "checkpoints"
 SYNTHETIC = "synthetic"
-SIGHT = "visual_encoder"
 
 
 @dataclasses.dataclass

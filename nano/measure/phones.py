@@ -95,6 +95,12 @@ def errors(edits: Sequence[float], lengths: Sequence[int]) -> str:
     return f"{found.mean:.1%}" + ("" if found.low is None else f" [{found.low:.1%}, {found.high:.1%}]")
 
 
+def texts_of(sets: pathlib.Path) -> dict[str, str]:
+    """{file: what is said in it} of held-out sets (`sets.py`)."""
+    rows = map(json.loads, (sets / "texts.jsonl").read_text(encoding="utf-8").splitlines())
+    return {row["path"]: row["text"] for row in rows}
+
+
 def _sounds(best: Int[np.ndarray, " t"]) -> list[int]:
     """Greedy CTC."""
     changes = best[np.concatenate([[True], best[1:] != best[:-1]])]
@@ -108,10 +114,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--inputs", default="clean,se_10,se_5,se_0")
     parser.add_argument("--continuous", action="store_true", help="without codes, as the first part is trained")
     flags = parser.parse_args(arguments)
-    reader, sounds, texts = Reader(Bundle(flags.bundle), is_quantized=not flags.continuous), Sounds(), {}
-    for line in (flags.sets / "texts.jsonl").read_text(encoding="utf-8").splitlines():
-        row = json.loads(line)
-        texts[row["path"]] = sounds.of(row["text"])
+    reader, sounds = Reader(Bundle(flags.bundle), is_quantized=not flags.continuous), Sounds()
+    texts = {name: sounds.of(text) for name, text in texts_of(flags.sets).items()}
     clean: dict[str, np.ndarray] = {}
     for name in flags.inputs.split(","):
         edits, lengths, same = [], [], []

@@ -24,7 +24,7 @@ from metis_jax.inference.metis import Metis
 from metis_jax.inference.script import Script
 from metis_jax.inference.settings import StageSettings
 from metis_jax.weights.bundle import Bundle
-from nano.measure.phones import Reader, Sounds, errors
+from nano.measure.phones import Reader, Sounds, errors, texts_of
 from nano.measure.tasks import SETS
 
 _ONCE = StageSettings((1,), 0.0, 0.0, choice_temperature=0.0)  # of stage 2, whose waves nobody hears
@@ -60,10 +60,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         Sounds(),
     )
     changes = {"steps": flags.steps, "guidance": flags.guidance}
-    texts = {}
-    for line in (flags.sets / "texts.jsonl").read_text(encoding="utf-8").splitlines():
-        row = json.loads(line)
-        texts[row["path"]] = row["text"]
+    texts = texts_of(flags.sets)
     for name in flags.only.split(","):
         lines = (flags.sets / f"{name}.jsonl").read_text(encoding="utf-8").splitlines()
         jobs = [json.loads(line) for line in lines][: flags.items or None]

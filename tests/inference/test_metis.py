@@ -99,13 +99,18 @@ def test_windows_join_without_a_seam(engine):
     np.testing.assert_array_equal(again.acoustic, tokens)
 
 
-def test_stage_2_hears_the_voice_in_the_source_itself(engine, monkeypatch):
+@pytest.fixture
+def jobs(engine, monkeypatch):
+    """What stage 2 of the engine is given from now on."""
+    given, decode = [], engine.acoustic_stage
+    monkeypatch.setattr(engine, "acoustic_stage", lambda more, *rest: given.extend(more) or decode(more, *rest))
+    return given
+
+
+def test_stage_2_hears_the_voice_in_the_source_itself(engine, jobs):
     """As a prompt of the source's first seconds, at their tokens: for what is enhanced, and for nothing else."""
     metis, source = Metis(engine), speech_like(1.0, 3)
     settings = dataclasses.replace(QUICK, own_voice=True)
-    jobs = []
-    decode = engine.acoustic_stage
-    monkeypatch.setattr(engine, "acoustic_stage", lambda given, *rest: jobs.extend(given) or decode(given, *rest))
     speech = metis.enhance(source, settings=settings)
     [heard] = engine.acoustic_tokens([source.at(24000)])
     frames = len(speech.semantic)
@@ -121,14 +126,11 @@ def test_stage_2_hears_the_voice_in_the_source_itself(engine, monkeypatch):
         Settings.of("se", preferred={"own_voice": 1})
 
 
-def test_every_window_has_the_voice_of_the_first(engine, monkeypatch):
+def test_every_window_has_the_voice_of_the_first(engine, jobs, monkeypatch):
     """Of a bundle that says how long its windows are."""
     monkeypatch.setattr(engine.bundle, "decoding", {"window": {"frames": 200, "overlap": 16}})
     metis, source = Metis(engine), speech_like(1.5, 3)
     settings = dataclasses.replace(QUICK, own_voice=True)
-    jobs = []
-    decode = engine.acoustic_stage
-    monkeypatch.setattr(engine, "acoustic_stage", lambda given, *rest: jobs.extend(given) or decode(given, *rest))
     speech = metis.enhance(source, settings=settings)
     assert len(speech.wave.samples) == 1.5 * 24000
     first, second = jobs  # of 50 frames, behind 150 that a voice may take

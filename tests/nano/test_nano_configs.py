@@ -20,11 +20,13 @@ from metis_jax.config import (
     SemanticGeneratorConfig,
     WhisperEncoderConfig,
 )
+from metis_jax.inference.windows import WindowPlan
 from metis_jax.models.components import abstract_variables
 from metis_jax.sharding import make_mesh
 from metis_jax.training.experiment import read_config
 from metis_jax.training.state import count_params, make_layout
 from metis_jax.training.trainers.registry import make_trainer
+from metis_jax.weights.bundle import Bundle
 from nano import chain
 from nano.configs.common import NANO
 
@@ -49,6 +51,15 @@ def test_every_experiment_is_a_sound_config(name, word):
     for part in config.pipeline().parts:
         assert part.select.exclude_licenses == ("by-sa",)
         assert part.select.split == "train"
+
+
+@pytest.mark.parametrize("name", ["omni", "s2a_first", "s2a_full"])
+def test_windows_are_no_longer_than_what_generators_learn_from(name):
+    assert WindowPlan.of(chain.DECODING).frames <= experiment(name).pipeline().buckets[-1]
+
+
+def test_the_packaged_bundle_is_decoded_as_the_chain_says():
+    assert Bundle("nano").decoding == chain.DECODING
 
 
 @pytest.mark.parametrize("name", ["tasks", "omni"])

@@ -65,7 +65,7 @@ def assemble(
 
     `tasks`, {task: its adapter's component, if it has one}, are served by the semantic generator.  `decoding` changes
     released settings, as `Settings.of` takes them.  Licence, provenance and `decoding` are the sources' where they are
-    not given; sources that want different decoding are refused.
+    not given: of windows the shortest; sources that want other settings than each other are refused.
     """
     parts = {name: place.partition(":") for name, place in components.items()}
     places = {name: (path, there or name) for name, (path, _, there) in parts.items()}
@@ -91,12 +91,15 @@ def assemble(
 
 
 def _common_decoding(sources: Sequence[Bundle]) -> dict[str, Any]:
-    """The decoding settings of the sources that have any."""
-    having = [source for source in sources if source.decoding]
+    """The decoding settings of the sources that have any, and the shortest of their windows."""
+    settings = {source: {key: x for key, x in source.decoding.items() if key != "window"} for source in sources}
+    having = [source for source in sources if settings[source]]
     for source in having[1:]:
-        if source.decoding != having[0].decoding:
+        if settings[source] != settings[having[0]]:
             raise ValueError(f"{having[0].path} and {source.path} want different decoding; give it as --decoding")
-    return having[0].decoding if having else {}
+    wishes = [source.decoding["window"] for source in sources if "window" in source.decoding]
+    window = min(wishes, key=lambda wish: WindowPlan.of({"window": wish}).frames, default=None)
+    return (settings[having[0]] if having else {}) | ({} if window is None else {"window": window})
 
 
 def _config(path: str, name: str) -> Any:

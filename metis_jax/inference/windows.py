@@ -1,7 +1,7 @@
 """Long input in overlapping windows, cut from a stream so that memory does not grow with its length.
 
-Models of the published size are trained on up to 30 s; a bundle whose models know less says so (`WindowPlan.of`).  A
-window starts `overlap` frames before the end of the one before; the tokens of those frames are known and continue the
+Models of the published size are trained on up to 30 s; a bundle whose models know less says so (`WindowPlan.within`
+when it is exported, `WindowPlan.of` when it is read).  A window starts `overlap` frames before the end of the one before; the tokens of those frames are known and continue the
 prompt.  The decoder turns overlap and new tokens into samples, and the halves of the overlap that lack context on one
 side are dropped: where the overlap is twice the decoder's receptive field, the joined wave equals the wave of all
 tokens decoded at once.  A decoder whose pulses begin anew with every window differs in phase alone, and a fade over one
@@ -66,6 +66,12 @@ class WindowPlan:
         if not isinstance(wishes, Mapping):
             raise ValueError(f"decoding.window is {wishes!r}; expected its settings by name")
         return from_config_dict(cls, dataclasses.asdict(cls()) | wishes, where="decoding.window")
+
+    @classmethod
+    def within(cls, frames: int) -> "WindowPlan":
+        """For generators that have seen sequences of up to `frames`: a sixth is shared, half is left behind a prompt."""
+        longest = cls()
+        return longest if frames >= longest.frames else cls(frames, min(longest.overlap, frames // 6), frames // 2)
 
     def room(self, ahead: int) -> int:
         """Frames that a window has behind `ahead` frames of a prompt."""

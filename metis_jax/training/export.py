@@ -4,6 +4,7 @@ import dataclasses
 import logging
 import pathlib
 from collections.abc import Iterator, Mapping
+from typing import Any
 
 import flax
 import jax
@@ -11,6 +12,7 @@ import numpy as np
 
 from metis_jax.config import SemanticGeneratorConfig
 from metis_jax.data.batches.pipeline import PipelineConfig
+from metis_jax.inference.windows import WindowPlan
 from metis_jax.sharding import to_host
 from metis_jax.training.config import TrainConfig
 from metis_jax.training.run import Run, make_pipeline, pipeline_config, start_run
@@ -32,7 +34,8 @@ ACOUSTIC_CODEC = "acoustic_codec"  # whose tokens stage 2 alone speaks
 def export_bundle(config: TrainConfig, workdir: pathlib.Path, path: pathlib.Path, onto: str = "") -> None:
     """Writes every component that a bundle can hold: what was trained, averaged if the run averages, and what was not.
 
-    With LoRA the base stays as it was, and adapters and condition adapter become a task adapter on it.
+    With LoRA the base stays as it was, and adapters and condition adapter become a task adapter on it.  Generators that
+    have seen less than 30 s are decoded in windows as long as what they have seen.
 
     Args:
       onto: a bundle whose components, tasks and decoding settings the new one has too, with what was trained in place
@@ -62,7 +65,15 @@ def write_components(run: Run, path: pathlib.Path, step: int, onto: Bundle | Non
         "provenance": lineage.statements([own, *(provenance for _, provenance in origins)]),
     }
     with write_bundle(path, **about) as writer:
+        writer.decoding = onto.decoding if onto else _decoding(run, data)
         _Export(run, params, writer, onto).write()
+
+
+def _decoding(run: Run, data: PipelineConfig) -> dict[str, Any]:
+    """Settings of a bundle with a generator of this run alone."""
+    windows = WindowPlan.within(max(data.buckets))
+    is_short = windows != WindowPlan() and not {GENERATOR, STAGE_2}.isdisjoint(run.config.optimizers)
+    return {"window": dataclasses.asdict(windows)} if is_short else {}
 
 
 def _first_batches(data: PipelineConfig) -> Iterator[Mapping[str, np.ndarray]]:
@@ -95,7 +106,6 @@ class _Export:
             for name, _ in ordered:
                 if name in kept:
                     self.writer.copy(self.onto, name)
-            self.writer.decoding = self.onto.decoding
         for name in trained:
             self._write_trained(name, kept)
         for task, parts in self.served.items():

@@ -127,6 +127,17 @@ def test_licence_provenance_and_decoding_are_the_sources(tmp_path, capsys):
     assert "want different decoding; give it as --decoding" in capsys.readouterr().err
 
 
+def test_of_several_windows_the_shortest_is_kept(tmp_path):
+    parts = []
+    for kind, config, frames in (("semantic_generator", GENERATOR, 400), ("acoustic_codec", CODEC, 900)):
+        parts.append(f"{kind}={write(tmp_path / kind, **{kind: config})}")
+        wanted = f'{{"window": {{"frames": {frames}, "overlap": 60}}}}'
+        assert assemble.main(command(tmp_path, parts[-1], output=tmp_path / f"{kind}_in", decoding=wanted)) == 0
+        parts[-1] = f"{kind}={tmp_path / f'{kind}_in'}"
+    assert assemble.main(command(tmp_path, *parts)) == 0
+    assert Bundle(tmp_path / "all").decoding == {"window": {"frames": 400, "overlap": 60}}
+
+
 @pytest.mark.parametrize(
     ("decoding", "message"),
     [

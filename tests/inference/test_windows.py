@@ -51,6 +51,12 @@ def test_a_bundle_says_how_long_windows_are():
     assert [plan.room(ahead) for ahead in (0, 100, 160, 1500)] == [384, 284, 224, 224]
 
 
+def test_generators_that_saw_less_are_given_less():
+    assert WindowPlan.within(1500) == WindowPlan.within(9000) == WindowPlan()
+    short = WindowPlan.within(400)
+    assert short.frames == 400 and short.overlap < short.least == short.room(399) < short.room(100) == 300
+
+
 @pytest.mark.parametrize(
     "wanted, message",
     [

@@ -11,6 +11,7 @@ from training.test_loop import config
 from metis_jax.config import LoraConfig
 from metis_jax.data.corpus import shards
 from metis_jax.data.corpus.synthetic import synthetic_record
+from metis_jax.inference.windows import WindowPlan
 from metis_jax.sections import to_dict
 from metis_jax.training.config import TrainConfig
 from metis_jax.training.experiment import read_config
@@ -81,6 +82,9 @@ def test_a_generator_says_whose_tokens_it_speaks_and_goes_on_with_no_others(tmp_
     train(made, tmp_path / "run")
     export_bundle(made, tmp_path / "run", tmp_path / "bundle")
     assert Bundle(tmp_path / "bundle").encoders == {"semantic_generator": own}
+    # It is decoded in windows as long as what it has seen.
+    (longest,) = made.pipeline().buckets
+    assert WindowPlan.of(Bundle(tmp_path / "bundle").decoding).frames == longest
     # The same folder with tokens of another codec.
     again = on_tokens(tokens(tmp_path / "shards", **own | {"semantic_codec": "3"}), steps=2)
     with pytest.raises(OtherEncoder, match="step 1 and the tokens of this run are of two semantic_codecs, 2 and 3"):

@@ -1,11 +1,11 @@
 """Long input in overlapping windows, cut from a stream so that memory does not grow with its length.
 
 Models of the published size are trained on up to 30 s; a bundle whose models know less says so (`WindowPlan.within`
-when it is exported, `WindowPlan.of` when it is read).  A window starts `overlap` frames before the end of the one before; the tokens of those frames are known and continue the
-prompt.  The decoder turns overlap and new tokens into samples, and the halves of the overlap that lack context on one
-side are dropped: where the overlap is twice the decoder's receptive field, the joined wave equals the wave of all
-tokens decoded at once.  A decoder whose pulses begin anew with every window differs in phase alone, and a fade over one
-frame hides that.
+when it is exported, `WindowPlan.of` when it is read).  A window starts `overlap` frames before the end of the one
+before; the tokens of those frames are known and continue the prompt.  The decoder turns overlap and new tokens into
+samples, and the halves of the overlap that lack context on one side are dropped: where the overlap is twice the
+decoder's receptive field, the joined wave equals the wave of all tokens decoded at once.  A decoder whose pulses begin
+anew with every window differs in phase alone, and a fade over one frame hides that.
 """
 
 import dataclasses
@@ -69,7 +69,7 @@ class WindowPlan:
 
     @classmethod
     def within(cls, frames: int) -> "WindowPlan":
-        """For generators that have seen sequences of up to `frames`: a sixth is shared, half is left behind a prompt."""
+        """For generators that saw sequences of up to `frames`: a sixth is shared, half is left behind a prompt."""
         longest = cls()
         return longest if frames >= longest.frames else cls(frames, min(longest.overlap, frames // 6), frames // 2)
 

@@ -22,9 +22,7 @@ def get_config(arg: str | None = None):
         given,
         stage="semantic_generator",
         model=dict(
-            generator=nano.sized(
-                SemanticGeneratorConfig, given, condition="plain", condition_width=sight["width"]
-            ),
+            generator=nano.sized(SemanticGeneratorConfig, given, condition="plain", condition_width=sight["width"]),
             visual_encoder=sight,
         ),
         data=dict(

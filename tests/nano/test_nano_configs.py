@@ -33,7 +33,7 @@ from nano.configs.common import NANO
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 EXPERIMENTS = (
     *("semantic_codec", "acoustic_codec", "acoustic_decoder"),
-    *("pretrain", "tasks", "s2a_first", "s2a_full", "tts", "omni", "duration_predictor"),
+    *("pretrain", "tasks", "s2a_first", "s2a_full", "tts", "omni", "duration_predictor", "lips", "l2s"),
 )
 
 

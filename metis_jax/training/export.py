@@ -39,7 +39,8 @@ def export_bundle(config: TrainConfig, workdir: pathlib.Path, path: pathlib.Path
 
     Args:
       onto: a bundle whose components, tasks and decoding settings the new one has too, with what was trained in place
-        of its own: then it works wherever that bundle does.
+        of its own: then it works wherever that bundle does.  Frozen models that it lacks, as the visual encoder of a
+        bundle that has read no lips, come along.
     """
     run = start_run(config, workdir)
     try:
@@ -93,14 +94,14 @@ class _Export:
 
     def write(self) -> None:
         trained = [name for name in self.configs if name in self.run.config.optimizers]
-        if self.onto is None:
-            for name in self.configs:
-                if name not in trained:
-                    self._write_frozen(name)
-            kept = set()
-        else:
-            self._check_frozen([name for name in self.configs if name not in trained])
-            kept = self._kept(trained)
+        there = self.onto.components if self.onto else {}
+        frozen = [name for name in self.configs if name not in trained]
+        self._check_frozen([name for name in frozen if name in there])
+        for name in frozen:
+            if name not in there:
+                self._write_frozen(name)
+        kept = self._kept(trained) if self.onto else set()
+        if self.onto:
             # An adapter is checked against its base.
             ordered = sorted(self.onto.components.items(), key=lambda item: isinstance(item[1], TaskAdapterConfig))
             for name, _ in ordered:
@@ -121,14 +122,13 @@ class _Export:
             self.writer.add(name, self.configs[name], _on_host(self.params[name]))
 
     def _check_frozen(self, names: list[str]) -> None:
-        """What the run did not train has to be what `onto` has."""
+        """What the run did not train, and `onto` has, has to be the same there."""
         for name in names:
-            if name not in self.onto.components:
-                raise ValueError(f"{self.onto.path}: it has no {name}, which the run was trained with")
             known = self.run.encoders.get(name) if name in ENCODERS else None
             if known and known != self.onto.identity(name):
                 raise ValueError(f"{self.onto.path}: its {name} is not the one that the run was trained with")
-        codec, generator = self.onto.components.get("semantic_codec"), self.configs.get(GENERATOR)
+        generator = self.configs.get(GENERATOR)
+        codec = self.onto.components.get("semantic_codec") if self.onto else None
         if generator and codec and generator.codebook_size != codec.codebook_size:
             raise ValueError(
                 f"{self.onto.path}: its semantic codec has {codec.codebook_size} codes, the trained generator "

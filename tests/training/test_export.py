@@ -5,10 +5,10 @@ import json
 
 import numpy as np
 import pytest
-from mini_chain import COMPONENTS, write_mini_bundle
+from mini_chain import COMPONENTS, variables_of, write_mini_bundle
 from training.test_loop import config
 
-from metis_jax.config import LoraConfig
+from metis_jax.config import SIZES, LoraConfig, VisualEncoderConfig
 from metis_jax.data.corpus import shards
 from metis_jax.data.corpus.synthetic import synthetic_record
 from metis_jax.inference.windows import WindowPlan
@@ -185,6 +185,26 @@ def test_what_was_not_trained_has_to_be_what_the_base_has(base, tmp_path):
     with pytest.raises(ValueError, match="its semantic_codec is not the one that the run was trained with"):
         write_components(run, tmp_path / "bundle", 0, Bundle(tmp_path / "other"))
     assert not (tmp_path / "bundle").exists()
+
+
+def test_a_visual_encoder_comes_along_to_a_base_that_has_read_no_lips(base, tmp_path):
+    sight = SIZES["tiny"][VisualEncoderConfig]
+    with write_bundle(tmp_path / "sight", license="MIT", provenance="a test") as writer:
+        writer.add("visual_encoder", sight, variables_of(sight))
+    changed = dataclasses.replace(GENERATOR, condition="plain", condition_width=sight.width)
+    run = tuned(
+        base,
+        tmp_path / "run",
+        tasks=("l2s",),
+        model={"generator": to_dict(changed), "visual_encoder": to_dict(sight)},
+        data={"stage": "finetune", "shards": ("unused",), "example": {"lips": "crops"}, "parts": [{"task": "l2s"}]},
+        initial={"semantic_generator": "", "visual_encoder": str(tmp_path / "sight")},
+    )
+    write_components(run, tmp_path / "bundle", 0, base)
+    found = Bundle(tmp_path / "bundle")
+    assert set(found.components) == {*base.components, "visual_encoder", "semantic_generator_l2s"}
+    assert found.tasks["l2s"].generator == "semantic_generator_l2s" and set(found.tasks) == {*base.tasks, "l2s"}
+    assert found.identity("visual_encoder") == Bundle(tmp_path / "sight").identity("visual_encoder")
 
 
 @pytest.mark.parametrize(

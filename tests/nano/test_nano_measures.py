@@ -28,7 +28,7 @@ from metis_jax.models.phone_head import PhoneHead
 from metis_jax.ops.stft import log_mel_magnitude
 from metis_jax.weights.bundle import Bundle
 from metis_jax.weights.bundle_writer import write_bundle
-from nano.measure import phones, stage1, tasks, voices
+from nano.measure import lips, phones, stage1, tasks, voices
 from nano.measure import sets as nano_sets
 from nano.measure.tokens import usage
 
@@ -54,6 +54,25 @@ def recordings(tmp_path_factory):
             with write_wave(folder / kind / f"{name}.wav", 16_000) as writer:
                 writer.write(np.clip(wave, -1, 1).astype(np.float32))
     return folder
+
+
+@pytest.mark.parametrize("frames", [0, 3, -4])
+def test_a_delay_is_the_shift_of_what_is_loud(frames):
+    rng = np.random.default_rng(0)
+    loud = np.repeat(rng.uniform(0.01, 1, 100), 320)
+    early, late = (loud * rng.standard_normal(len(loud)) for _ in range(2))  # alike in loudness alone
+    assert lips.delay(np.roll(late, 320 * frames), early) == frames
+
+
+@pytest.mark.extra("eval", "whisper_normalizer")
+def test_what_is_heard_of_clips_is_pooled_over_their_words():
+    rows = [
+        {"text": "bin blue now", "heard": "Bin blue, now.", "heard_in_clip": "bin", "delay_frames": 0},
+        {"text": "at two", "heard": "at 3", "heard_in_clip": "at 2", "delay_frames": -1},
+    ]
+    found = lips.summary(rows)
+    assert found["clips"] == 2 and found["delay_frames"] == [0, -1]
+    assert found["wer_percent"]["heard"][0] == 20.0 and found["wer_percent"]["heard_in_clip"][0] == 40.0
 
 
 def test_usage_counts_codes():

@@ -13,6 +13,7 @@ from absl import flags
 
 import metis_jax
 from metis_jax.faults import in_one_line
+from metis_jax.files.places import check_is_local
 
 # What a flag or a file can be wrong with.
 REFUSALS = (ValueError, OSError, flags.Error)
@@ -22,6 +23,7 @@ VOICES_HELP = "Folder of kept voices, NAME.flac and NAME.txt each; by default un
 
 BEAM_HELP = "On many machines: options of an Apache Beam pipeline, as `--runner=FlinkRunner --flink_master=HOST:PORT`."
 
+_TEXTS = frozenset(("text", "prompt_text", "license", "provenance"))  # flags that name no place, whatever they say
 _AGAIN_SECONDS = 5
 
 # A flag belongs to the command that asked for it, not to this file.
@@ -67,11 +69,21 @@ def run(
         if values.version:
             print(f"metis_jax {metis_jax.__version__}")
             return None
+        _check_places(values)
         if len(rest) > 1 and not takes_words:
             raise ValueError(f"unexpected argument {rest[1]!r}; every input is a flag, see --help")
         return body(values, *rest[1:])
 
     return exit_status(name, parsed, refusals=refusals)
+
+
+def _check_places(values: flags.FlagValues) -> None:
+    """ValueError for a flag that names a bucket.  Of an experiment's keys its own config knows which are places."""
+    for name, value in values.flag_values_dict().items():
+        if name not in _TEXTS and not name.startswith("config."):
+            for place in value if isinstance(value, list) else [value]:
+                if isinstance(place, str):
+                    check_is_local(place)
 
 
 def exit_status(name: str, body: Callable[[], int | None], *, refusals: tuple[type[Exception], ...] = ()) -> int:

@@ -41,6 +41,7 @@ from metis_jax.cli.requests import (
 )
 from metis_jax.cli.runtime import compile_clock
 from metis_jax.evaluation.errors import MissingEvalExtra
+from metis_jax.files.places import check_is_local
 from metis_jax.inference.programs import kept_in
 from metis_jax.inference.script import LENGTH_RULES
 from metis_jax.reports import reports_of
@@ -149,6 +150,8 @@ def _said_without_flag(task: str, words: Sequence[str], asked: Mapping[str, Any]
     key = "text" if task == "tts" else KEYS_OF[task].needs[0]
     if not words:
         return {}
+    for word in () if key == "text" else words:
+        check_is_local(word)
     if key in asked:
         raise ValueError(f"{key} is given twice, as {words[0]!r} and with --{key}={asked[key]}; give one")
     if key == "text" and len(words) > 1:

@@ -15,6 +15,7 @@ from absl import flags
 
 from metis_jax.cli import command
 from metis_jax.files.outputs import new_file
+from metis_jax.files.places import check_is_local
 from metis_jax.video.errors import MissingVideoExtra
 from metis_jax.video.mouths import MouthVideo, find_mouth, read_landmarks, write_mouths
 from metis_jax.video.sheet import chosen, png, sheet_of
@@ -49,6 +50,7 @@ def _run(video: str | None, given: flags.FlagValues) -> None:
     if video is None:
         raise ValueError("give a video first, then flags; see --help")
     command.require(given, "output")
+    check_is_local(video)
     places = [Path(place).resolve() for place in (video, given.landmarks, given.output, given.sheet) if place]
     if len(set(places)) < len(places):
         raise ValueError(f"{given.output}: is another input or output too; name each file once")

@@ -24,7 +24,6 @@ from typing import Any
 from absl import flags
 
 from metis_jax.cli import command, experiment
-from metis_jax.data.corpus.shards import check_is_local
 from metis_jax.files.outputs import lock
 from metis_jax.reports import reports_of
 
@@ -87,8 +86,6 @@ def _run(given: flags.FlagValues) -> int | None:
         raise ValueError("give --coordinator, --processes and --process together")
     if given.processes is not None and not 0 <= given.process < given.processes:
         raise ValueError(f"--process={given.process} of --processes={given.processes}; they are counted from 0")
-    for path in (given.workdir, given.export or ""):
-        check_is_local(path)
     if not (given.distributed or given.coordinator):
         return _train(given)
     from metis_jax.cli import processes

@@ -23,6 +23,7 @@ from metis_jax.cli import command, extract_tokens, prepare, train  # here too, s
 from metis_jax.cli.experiment import shipped
 from metis_jax.cli.launch import run_together
 from metis_jax.config import SemanticGeneratorConfig
+from metis_jax.files.places import check_is_local
 from metis_jax.training.starts.base import GENERATOR, generator_for
 from metis_jax.weights.bundle import Bundle
 
@@ -60,6 +61,7 @@ def _run(given: flags.FlagValues, *words: str) -> int:
     task, recordings = words
     if task not in TASKS:
         raise ValueError(f"task is {task!r}; use one of {', '.join(TASKS)}")
+    check_is_local(recordings)
     command.require(given, "output")
     command.check_range("steps", given.steps, 1, 10**9)
     if given.noise and task not in ("se", "tse"):

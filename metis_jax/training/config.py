@@ -8,6 +8,7 @@ import flax
 
 from metis_jax.data.batches.pipeline import PipelineConfig
 from metis_jax.data.batches.plans import rows_of_buckets
+from metis_jax.files.places import check_is_local
 from metis_jax.sections import from_config_dict, to_dict
 from metis_jax.sharding import MeshConfig
 from metis_jax.tasks import TASKS
@@ -76,6 +77,8 @@ class TrainConfig:
                 raise ValueError(f"config.{name} is {getattr(self, name)}; expected {least} to {most}")
         if not 0 <= self.ema_decay < 1:
             raise ValueError(f"config.ema_decay is {self.ema_decay}; it must lie in [0, 1)")
+        for place in (self.resume, *self.initial.values()):
+            check_is_local(place)
         for task in self.tasks:
             if task not in TASKS:
                 raise ValueError(f"config.tasks has {task!r}; use some of {', '.join(TASKS)}")
@@ -164,7 +167,7 @@ def _as_json(value: Any) -> Any:
 def check_same_run(saved: Mapping[str, Any], current: Mapping[str, Any], where: str) -> None:
     """ValueError that names the first key in which a checkpoint's config differs from this one's."""
     saved, current = _in_full(saved), _in_full(current)
-    for key in sorted(set(saved) | set(current)):
+    for key in sorted(set(saved) | set(current), key=lambda key: (key != "stage", key)):  # which says most
         if saved.get(key) != current.get(key):
             raise ValueError(
                 f"{where} was written with config.{key} = {saved.get(key)!r}, this run has {current.get(key)!r}; "

@@ -17,7 +17,6 @@ from jax.sharding import Mesh
 
 from metis_jax.data.batches.pipeline import Pipeline, PipelineConfig
 from metis_jax.data.batches.plans import WHOLE, Share
-from metis_jax.data.corpus.shards import check_is_local
 from metis_jax.data.corpus.synthetic import write_synthetic_shards
 from metis_jax.sharding import activate, batch_parts, make_mesh, to_devices, to_host
 from metis_jax.text.frontend import TextFrontEnd
@@ -145,7 +144,6 @@ def _last_checkpoint(config: TrainConfig, own: Checkpoints, target: TrainState) 
         if not folder:
             continue
         if checkpoints is None:
-            check_is_local(folder)
             if not pathlib.Path(folder).is_dir():
                 raise ValueError(f"config.resume is {folder!r}: no such folder")
             checkpoints = Checkpoints(pathlib.Path(folder))

@@ -21,6 +21,7 @@ import numpy as np
 
 from metis_jax import config as configs
 from metis_jax.files.inputs import InputError, read_json
+from metis_jax.files.places import check_is_local
 from metis_jax.models.components import COMPONENTS, abstract_variables
 from metis_jax.sections import from_config_dict
 from metis_jax.types import Variables
@@ -124,6 +125,7 @@ def _found(place: str | os.PathLike) -> Path:
     """A folder, one of the hub (hub:OWNER/NAME), or a packaged bundle by its name unless a bundle lies there."""
     if str(place).startswith(hub.SCHEME):
         return hub.snapshot(str(place).removeprefix(hub.SCHEME), (CONFIG_FILE, "*.safetensors"))
+    check_is_local(place)
     path = Path(place)
     packaged = Path(str(resources.files("metis_jax"))) / "assets" / path.name
     return packaged if str(place) in PACKAGED and not (path / CONFIG_FILE).exists() else path

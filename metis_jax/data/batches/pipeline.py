@@ -36,6 +36,7 @@ from metis_jax.data.batches.plans import WHOLE, Batches, BatchPlan, Places, Row,
 from metis_jax.data.batches.recipes import GUIDED, NoExamples, Part, RecipeConfig
 from metis_jax.data.batches.tasks import Tasks
 from metis_jax.data.corpus.corpus import BadRecordGuard, BadRecordLimit, Corpus, Selection, Split, TooManyBadRecords
+from metis_jax.files.places import check_is_local
 from metis_jax.sections import from_config_dict, to_dict
 from metis_jax.tasks import TASKS
 
@@ -116,6 +117,8 @@ class PipelineConfig:
         for name in ("shards", "validation_shards"):
             if isinstance(value := getattr(self, name), str):
                 object.__setattr__(self, name, (value,))
+            for folder in getattr(self, name):
+                check_is_local(folder)
         _check(self.buckets, "buckets", least=1, most=10**6)
         if not self.buckets or list(self.buckets) != sorted(set(self.buckets)):
             raise ValueError(f"buckets is {self.buckets}; expected lengths that rise")

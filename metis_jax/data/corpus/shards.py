@@ -17,6 +17,7 @@ from array_record.python.array_record_module import ArrayRecordReader, ArrayReco
 from metis_jax.data.corpus.records import ARRAYS, Record, RecordError, decode_record, encode_record
 from metis_jax.files.inputs import InputError, read_json
 from metis_jax.files.outputs import new_file, write_text
+from metis_jax.files.places import check_is_local
 from metis_jax.weights.identity import ENCODERS
 
 SUFFIX = ".array_record"
@@ -166,12 +167,6 @@ def read_index(path: pathlib.Path) -> dict[str, list]:
     if len(columns["id"]) != count:
         raise ShardError(f"{beside}: index of {len(columns['id'])} records beside a shard of {count}; delete the index")
     return columns
-
-
-def check_is_local(path: str | os.PathLike) -> None:
-    """ValueError for the address of a bucket, which would be taken for a folder of a strange name."""
-    if "://" in os.fspath(path):
-        raise ValueError(f"{path}: only folders of this machine are read and written; mount the bucket and name that")
 
 
 def find_shards(folders: Sequence[str | os.PathLike]) -> list[pathlib.Path]:

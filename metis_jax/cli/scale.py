@@ -9,6 +9,7 @@ the commands of a grid of sizes and budgets and with --run runs them, both resum
 """
 
 import os
+import signal
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -16,12 +17,14 @@ from pathlib import Path
 from absl import flags
 
 from metis_jax.cli import command, experiment
+from metis_jax.cli.launch import run_together
 
 _FEWEST_DRAWS = 10
+_STOPPED = (128 + signal.SIGINT, 128 + signal.SIGTERM)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Exit status: 0, 1 if a run of a sweep failed or no plan fits, or 2 with one line on stderr."""
+    """Exit status: 0; 1 if a run of a sweep failed or no plan fits; that of a signal; or 2 with one line on stderr."""
     given = list(sys.argv[1:] if argv is None else argv)
     if not given or given[0] not in _COMMANDS:
         is_help = bool(given) and given[0] in ("--help", "-h", "--help=true")
@@ -103,11 +106,18 @@ def _sweep(given: flags.FlagValues) -> int:
     if not file:
         raise ValueError("give the experiment as --config=FILE, in one word")
     own = [flag.removeprefix("--config.") for flag in sys.argv if flag.startswith("--config.")]
-    commands = sweep.write_sweep(runs, file, Path(given.workdir), own)
+    workdir = Path(given.workdir)
+    commands = sweep.write_sweep(runs, file, workdir, own)
     for run in runs:
         print(f"{run.name}: {run.parameters / 1e6:.2f}M parameters, {run.tokens / 1e6:.2f}M tokens, {run.steps} steps")
     print(commands)
-    failed = sweep.run_all(runs, file, Path(given.workdir), own) if given.run else []
+    failed = []
+    for place, run in enumerate(runs if given.run else (), start=1):
+        print(f"{place} of {len(runs)}: {run.name}, {run.steps} steps", flush=True)
+        status = run_together([[sys.executable, *sweep.command_of(run, file, workdir, own)]])
+        if status in _STOPPED:
+            return status
+        failed += [run.name] if status else []
     for name in failed:
         print(f"scale sweep: {name} failed; the same command tries it again", file=sys.stderr)
     return 1 if failed else 0
@@ -127,7 +137,9 @@ def _fit(given: flags.FlagValues) -> None:
     command.check_range("draws", given.draws, _FEWEST_DRAWS, 100_000)
     from metis_jax.scaling import fit
 
-    points = fit.read_runs(Path(given.runs))
+    points, unfinished = fit.read_runs(Path(given.runs))
+    if unfinished:
+        print(f"scale fit: left out, for they have not ended: {', '.join(unfinished)}", file=sys.stderr)
     law = fit.fit_law(points)
     laws = fit.bootstrap(points, law, given.draws, seed=0)
     print(f"{len(points)} runs: loss = E + A / N^alpha + B / D^beta, with 95% of {given.draws} bootstrap draws")

@@ -55,20 +55,30 @@ class Law:
         return parameters, flops / 6 / parameters
 
 
-def read_runs(folder: Path) -> list[Point]:
-    """The runs of a sweep that have ended; ValueError where one is damaged, or they are too few."""
-    points = []
+def read_runs(folder: Path) -> tuple[list[Point], list[str]]:
+    """The runs of a sweep that have ended, and the names of the others.
+
+    ValueError where one is damaged or has no finite loss, or they are too few.
+    """
+    points, unfinished = [], []
     for file in sorted(folder.glob(f"*/{RUN_FILE}")):
-        run = read_json(file)
-        losses = _held_out(file.parent / "metrics.jsonl")
-        if losses and max(losses) >= run["steps"]:
-            points.append(Point(file.parent.name, run["parameters"], run["tokens"], losses[max(losses)]))
+        name, metrics = file.parent.name, file.parent / "metrics.jsonl"
+        try:
+            run, losses = read_json(file), _held_out(metrics)
+            if max(losses, default=0) < run["steps"]:
+                unfinished.append(name)
+                continue
+            points.append(Point(name, run["parameters"], run["tokens"], losses[max(losses)]))
+        except (KeyError, TypeError) as error:
+            raise ValueError(f"{file.parent}: no run of a sweep ({error}); remove the folder") from error
+        if not math.isfinite(points[-1].loss):
+            raise ValueError(f"{metrics}: the loss is {points[-1].loss}; remove the folder to fit without this run")
     if len(points) < FEWEST_RUNS:
         raise ValueError(f"{folder}: {len(points)} runs have ended; a law of five numbers wants {FEWEST_RUNS} or more")
     for what in ("parameters", "tokens"):
         if len({getattr(point, what) for point in points}) < 2:
             raise ValueError(f"{folder}: all runs have the same {what}; a sweep wants several sizes and budgets")
-    return points
+    return points, unfinished
 
 
 def _held_out(metrics: Path) -> dict[int, float]:

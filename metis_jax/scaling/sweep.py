@@ -7,14 +7,13 @@ import dataclasses
 import json
 import re
 import shlex
-import subprocess
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 import jax
 import ml_collections
 
+from metis_jax.files.inputs import read_json
 from metis_jax.files.outputs import write_text
 from metis_jax.scaling.program import abstract_batch
 from metis_jax.sharding import MeshConfig, make_mesh
@@ -102,28 +101,24 @@ def plan_runs(
 
 
 def command_of(run: SweptRun, experiment: str, workdir: Path, given: Sequence[str]) -> list[str]:
-    """The command line that trains it; `given` are overrides of all runs."""
+    """What trains it, behind the interpreter; `given` are overrides of all runs."""
     flags = (f"--config.{override}" for override in (*given, *run.overrides))
     return ["-m", "metis_jax.cli.train", f"--config={experiment}", f"--workdir={workdir / run.name}", *flags]
 
 
 def write_sweep(runs: Sequence[SweptRun], experiment: str, workdir: Path, given: Sequence[str]) -> Path:
-    """`commands.txt`, a line each for a cluster's array of jobs, and what each run is in its folder."""
-    workdir.mkdir(parents=True, exist_ok=True)
-    for run in runs:
-        (workdir / run.name).mkdir(exist_ok=True)
-        write_text(workdir / run.name / RUN_FILE, json.dumps(dataclasses.asdict(run), indent=1))
+    """`commands.txt`, a line each for a cluster's array of jobs, and what each run is in its folder.
+
+    ValueError, before anything is written, for a folder that holds another run of the same name.
+    """
+    files = {workdir / run.name / RUN_FILE: json.dumps(dataclasses.asdict(run), indent=1) for run in runs}
+    for path, text in files.items():
+        if path.exists() and read_json(path) != json.loads(text):
+            raise ValueError(f"{path.parent}: holds another run, of other flags; use a new --workdir")
+    for path, text in files.items():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_text(path, text)
     lines = [shlex.join(["python", *command_of(run, experiment, workdir, given)]) for run in runs]
     path = workdir / "commands.txt"
     write_text(path, "\n".join(lines) + "\n")
     return path
-
-
-def run_all(runs: Sequence[SweptRun], experiment: str, workdir: Path, given: Sequence[str]) -> list[str]:
-    """Runs them one after the other, those that have ended for a moment only; the names of those that failed."""
-    failed = []
-    for place, run in enumerate(runs, start=1):
-        print(f"{place} of {len(runs)}: {run.name}, {run.steps} steps", flush=True)
-        if subprocess.run([sys.executable, *command_of(run, experiment, workdir, given)], check=False).returncode:
-            failed.append(run.name)
-    return failed

@@ -67,6 +67,32 @@ def test_a_sweep_writes_the_commands_of_its_runs(tmp_path, capsys):
     assert f"--config.steps={run['steps']}" in commands[0] and run["parameters"] > 100_000
 
 
+def test_a_folder_of_another_sweep_is_refused(tmp_path, capsys):
+    arguments = ["sweep", PRETRAIN, f"--workdir={tmp_path}", "--budgets=1e12"]
+    assert main([*arguments, "--sizes=64x2"]) == 0
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*.*")}
+    assert main([*arguments, "--sizes=32x1,64x2", "--config.tokens_per_device=400"]) == 2
+    [said] = capsys.readouterr().err.splitlines()
+    assert said == f"scale sweep: {tmp_path}/64x2_1e+12: holds another run, of other flags; use a new --workdir"
+    assert before == {path: path.read_bytes() for path in tmp_path.rglob("*.*")}
+
+
+@pytest.mark.parametrize(
+    ("statuses", "status", "said"),
+    [
+        ([0, 2, 137, 0], 1, ["64x2_4e+12 failed; the same", "128x2_1e+12 failed; the same command tries it again"]),
+        ([0, 143], 143, []),
+    ],
+)
+def test_runs_that_fail_are_named_and_a_signal_ends_the_sweep(tmp_path, capsys, monkeypatch, statuses, status, said):
+    left = list(statuses)
+    monkeypatch.setattr("metis_jax.cli.scale.run_together", lambda commands: left.pop(0))
+    arguments = ["sweep", PRETRAIN, f"--workdir={tmp_path}", "--sizes=64x2,128x2", "--budgets=1e12,4e12", "--run"]
+    assert main(arguments) == status and not left
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == len(said) and all(part in line for part, line in zip(said, lines, strict=True))
+
+
 def test_a_law_and_its_picture(tmp_path, capsys):
     law = Law(e=3.0, a=40.0, b=300.0, alpha=0.35, beta=0.4)
     for parameters in (10**6, 10**7):
@@ -77,9 +103,13 @@ def test_a_law_and_its_picture(tmp_path, capsys):
             (folder / "sweep.json").write_text(json.dumps(run))
             row = {"step": 10, "split": "validation", "loss": law.loss(parameters, tokens)}
             (folder / "metrics.jsonl").write_text(json.dumps(row) + "\n")
+    left = tmp_path / "left"
+    left.mkdir()
+    (left / "sweep.json").write_text(json.dumps(run))
     plot = tmp_path / "law.png"
     assert main(["fit", f"--runs={tmp_path}", "--draws=10", "--budget=1e14,1e20", f"--plot={plot}"]) == 0
-    out = capsys.readouterr().out
+    out, error = capsys.readouterr()
+    assert error == "scale fit: left out, for they have not ended: left\n"
     assert "6 runs: loss = E" in out and out.count("EXTRAPOLATED") == 1 and plot.stat().st_size > 10_000
 
 

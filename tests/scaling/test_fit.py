@@ -53,7 +53,11 @@ def write_run(folder, point, *, steps=10, last=10):
     folder.mkdir()
     run = {"parameters": point.parameters, "tokens": point.tokens, "steps": steps}
     (folder / "sweep.json").write_text(json.dumps(run))
-    rows = [{"step": 5, "split": "validation", "loss": 9.0}, {"step": last, "split": "validation", "loss": point.loss}]
+    write_loss(folder, last, point.loss)
+
+
+def write_loss(folder, last, loss):
+    rows = [{"step": 5, "split": "validation", "loss": 9.0}, {"step": last, "split": "validation", "loss": loss}]
     (folder / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
 
 
@@ -61,7 +65,23 @@ def test_runs_that_have_ended_are_read(tmp_path):
     for point in points()[:-1]:
         write_run(tmp_path, point)
     write_run(tmp_path, points()[-1], last=9)  # which goes on yet
-    assert sorted(point.name for point in read_runs(tmp_path)) == sorted(point.name for point in points()[:-1])
+    found, unfinished = read_runs(tmp_path)
+    assert sorted(point.name for point in found) == sorted(point.name for point in points()[:-1])
+    assert unfinished == [points()[-1].name]
+
+
+def test_a_damaged_run_and_a_loss_that_is_none_are_named(tmp_path):
+    for point in points():
+        write_run(tmp_path, point)
+    name = points()[3].name
+    write_loss(tmp_path / name, 10, float("nan"))
+    with pytest.raises(ValueError, match="metrics.jsonl: the loss is nan; remove the folder to fit without"):
+        read_runs(tmp_path)
+    for text in ('{"steps": 10}', "[]"):
+        (tmp_path / name / "sweep.json").write_text(text)
+        write_loss(tmp_path / name, 10, 3.0)
+        with pytest.raises(ValueError, match=r": no run of a sweep \(.*\); remove the folder"):
+            read_runs(tmp_path)
 
 
 def test_too_few_runs_and_runs_alike_are_refused(tmp_path):

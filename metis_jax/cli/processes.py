@@ -8,6 +8,9 @@ calls abort() from a thread of its own; the handler of SIGABRT here makes the on
 """
 
 import ctypes
+import hashlib
+import importlib.metadata
+import json
 import os
 import re
 import signal
@@ -15,26 +18,31 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import NoReturn
 
 import jax
 from jax._src import distributed  # the one way to the key-value store that the processes share; Orbax takes it too
 from jax._src.lib import utils
 
+import metis_jax
 from metis_jax.cli import command
 
 LOST = 3  # exit status where another process ended this one
 HEARTBEAT_SECONDS = 30  # without a sign of life for so long, a process counts as lost
 GRACE_SECONDS = 5  # in which a process may find by itself what ended another one
-FAILED = "metis_jax/failed"
+FAILED, VERSIONS = "metis_jax/failed", "metis_jax/versions"  # keys in the store that the processes share
 SILENT = 4  # above FATAL, in Abseil's counting
 
 _AGAIN = "start all processes again, and the run goes on from its last checkpoint"
 # What the runtime says where a collective operation or a barrier misses a process.
 _STATUS = re.compile(
-    r"[A-Z_]+: .*(gloo|nccl|peer|barrier|coordination|heartbeat|connection)", re.IGNORECASE | re.DOTALL
+    r"[A-Z_]+: .*(gloo|nccl|peer|barrier|coordination|heartbeat|connection|timed out)", re.IGNORECASE | re.DOTALL
 )
+
+_PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain")  # that compute, save and feed alike
+_VERSIONS_SECONDS = 60
 
 _ending = threading.Lock()
 
@@ -69,12 +77,13 @@ def together(body: Callable[[], int | None], refusals: tuple[type[Exception], ..
 
     def told() -> int | None:
         try:
+            _check_versions()
             return body()
         except BaseException as error:
             if _misses_another(error):
                 time.sleep(GRACE_SECONDS)  # time for `_listen` to say why
                 _end(f"another process of this run was lost ({_first_line(error)}); {_AGAIN}")
-            _tell(f"process {jax.process_index()} failed: {_first_line(error)}")
+            _tell(f"process {distributed.global_state.process_id} failed: {_first_line(error)}")
             raise
 
     try:
@@ -88,6 +97,37 @@ def together(body: Callable[[], int | None], refusals: tuple[type[Exception], ..
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(status)
+
+
+def own_versions() -> dict[str, str]:
+    """{package: version} of what all processes must have alike; our own with its sources, for clones may differ."""
+    root, sources = Path(metis_jax.__file__).parent, hashlib.blake2b(digest_size=6)
+    for path in sorted(root.rglob("*.py")):
+        place = path.relative_to(root)
+        if place.parts[0] != "configs":  # in a clone a link, which is not followed
+            sources.update(place.as_posix().encode() + path.read_bytes())
+    own = f"{metis_jax.__version__} with sources {sources.hexdigest()}"
+    return {"metis_jax": own} | {name: importlib.metadata.version(name) for name in _PACKAGES}
+
+
+def check_same_versions(own: Mapping[str, str], first: Mapping[str, str], index: int) -> None:
+    """ValueError for a package of which process `index` has another version than process 0."""
+    for name, version in own.items():
+        if first.get(name) != version:
+            raise ValueError(
+                f"process {index} has {name} {version}, process 0 has {first.get(name, 'none')}; "
+                "install the same on all hosts"
+            )
+
+
+def _check_versions() -> None:
+    """Before any device is used: other versions may wait for each other in vain, or compute something else."""
+    state, own = distributed.global_state, own_versions()
+    if state.process_id == 0:
+        state.client.key_value_set(VERSIONS, json.dumps(own))
+    else:
+        first = json.loads(state.client.blocking_key_value_get(VERSIONS, _VERSIONS_SECONDS * 1000))
+        check_same_versions(own, first, state.process_id)
 
 
 def _misses_another(error: BaseException | None) -> bool:
@@ -107,7 +147,7 @@ def _tell(reason: str) -> None:
         distributed.global_state.client.key_value_set(FAILED, reason, allow_overwrite=True)
     except Exception:  # whoever can not be told notices by the heartbeat
         return
-    if jax.process_index() == 0:
+    if distributed.global_state.process_id == 0:
         time.sleep(1)  # the store ends with its process: let the others read it
 
 

@@ -3,6 +3,7 @@
 import json
 import os
 import pathlib
+import shutil
 import signal
 import socket
 import subprocess
@@ -25,12 +26,14 @@ def command(workdir: pathlib.Path, experiment: str, changes: dict) -> list[str]:
     values |= {"steps": STEPS, "log_every": 1, "checkpoint_every": 5, "eval_every": 10, "eval_batches": 1}
     values |= {"sample_every": 0, "data.block_batches": 2}
     flags = [f"--config.{key}={value}" for key, value in (values | changes).items()]
-    script = [sys.executable, str(ROOT / "train.py"), f"--config=configs/{experiment}.py:quicktest"]
-    return [*script, f"--workdir={workdir}", *flags]
+    return [f"--config=configs/{experiment}.py:quicktest", f"--workdir={workdir}", *flags]
 
 
 class Run:
-    """The processes of one run, each with `devices`, ended with the context.  `last`: flags of all but the first."""
+    """The processes of one run, each with `devices`, ended with the context.
+
+    `last` are flags of all but the first; each runs the code in its own one of `clones`.
+    """
 
     def __init__(
         self,
@@ -40,9 +43,11 @@ class Run:
         *flags: str,
         experiment: str = "pretrain",
         last: tuple[str, ...] = (),
+        clones: tuple[pathlib.Path, ...] = (),
         **changes,
     ):
         self.workdir, self.processes, self.devices, self.last = workdir, processes, devices, last
+        self.clones = clones or (ROOT,) * processes
         shared = {"mesh.data": -1, "tokens_per_device": TOKENS // (processes * devices)}
         self.command = [*command(workdir, experiment, shared | changes), *flags]
 
@@ -53,16 +58,17 @@ class Run:
         environment = os.environ | {
             "JAX_PLATFORMS": "cpu",
             "JAX_NUM_CPU_DEVICES": str(self.devices),
-            "PYTHONPATH": str(ROOT),
             "OMP_NUM_THREADS": "1",
         }
         self.all = []
-        for index in range(self.processes):
+        for index, clone in enumerate(self.clones):
             meeting = [f"--coordinator=localhost:{port}", f"--processes={self.processes}", f"--process={index}"]
+            meeting = meeting if self.processes > 1 else []
             self.all.append(
                 subprocess.Popen(
-                    [*self.command, *(meeting if self.processes > 1 else []), *(self.last if index else [])],
-                    cwd=ROOT, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                    [sys.executable, str(clone / "train.py"), *self.command, *meeting, *(self.last if index else [])],
+                    cwd=ROOT, env=environment | {"PYTHONPATH": str(clone)}, text=True,
+                    stdout=subprocess.PIPE, stderr=subprocess.PIPE,
                 )
             )  # fmt: skip
         return self
@@ -180,6 +186,22 @@ def test_a_killed_process_ends_all_and_the_run_goes_on_bit_for_bit(straight, tmp
     assert "Traceback" not in error and "***" not in error
     # On as many processes, or on one.
     assert finish(tmp_path, *((2, 1) if victim else (1, 2))) == lines(straight)
+
+
+@pytest.mark.slow
+def test_a_process_of_another_version_is_refused_before_it_computes(tmp_path):
+    """Its package is a copy with one more source."""
+    other = tmp_path / "other"
+    shutil.copytree(ROOT / "metis_jax", other / "metis_jax", ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(ROOT / "train.py", other)
+    (other / "metis_jax" / "new.py").write_text("x = 1\n")
+    with Run(tmp_path / "run", 2, clones=(ROOT, other)) as run:
+        results = run.results(timeout=90)
+    assert [code for code, _, _ in results] == [3, 2]
+    refusal = results[1][2].splitlines()[-1]
+    assert refusal.startswith("train: process 1 has metis_jax ") and refusal.endswith("install the same on all hosts")
+    assert "failed: process 1 has metis_jax " in results[0][2].splitlines()[-1]
+    assert not (tmp_path / "run" / "checkpoints").exists()
 
 
 @pytest.mark.slow

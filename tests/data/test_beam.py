@@ -1,5 +1,6 @@
 """Shards made by Apache Beam are those that one machine makes, whatever runs it and however often it is ended."""
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -57,13 +58,29 @@ def test_shards_are_those_of_one_machine(recordings, prepared, tmp_path, runner)
     assert contents(tmp_path / "out") == contents(prepared) and len(contents(prepared)) == 11
 
 
-def test_whoever_is_killed_the_same_command_does_the_rest(recordings, prepared, tmp_path):
+def workers_of(group):
+    """Beam's worker processes in a process group."""
+    found = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            own = int((folder / "stat").read_text().rpartition(")")[2].split()[2])
+            if own == group and b"sdk_worker" in (folder / "cmdline").read_bytes():
+                found.append(int(folder.name))
+    return found
+
+
+@pytest.mark.parametrize("victim", ["a worker", "all"])
+def test_whoever_is_killed_the_same_command_does_the_rest(recordings, prepared, tmp_path, victim):
+    """Without a worker the local runner waits for ever, so that its command has to be ended."""
     output = tmp_path / "out"
     line = [sys.executable, "-m", "metis_jax.cli.prepare", *flags(recordings, output, f"--beam={WORKERS}")]
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
     process = subprocess.Popen(line, env=environment, stderr=subprocess.DEVNULL, start_new_session=True)
     while process.poll() is None and not list(output.glob("*.array_record")):
         time.sleep(0.01)
+    if victim == "a worker":
+        os.kill(workers_of(process.pid)[0], signal.SIGKILL)
+        time.sleep(1.0)  # in which the other one writes on
     os.killpg(process.pid, signal.SIGKILL)
     process.wait()
     done = subprocess.run(line, env=environment, capture_output=True, text=True)
@@ -79,7 +96,9 @@ def test_tokens_are_those_of_one_machine(prepared, tmp_path):
     assert contents(tmp_path / "many") == contents(tmp_path / "one")
     for path in list((tmp_path / "many").glob("part-0000[13]*")):
         path.unlink()
-    assert extract_tokens.main([*given, f"--output={tmp_path / 'many'}", "--beam=--runner=DirectRunner"]) == 0
+    assert (
+        extract_tokens.main([*given, f"--output={tmp_path / 'many'}", "--beam=--runner=BundleBasedDirectRunner"]) == 0
+    )
     assert contents(tmp_path / "many") == contents(tmp_path / "one")
 
 

@@ -312,6 +312,18 @@ def test_a_shrunk_experiment_trains_and_exports(name, tmp_path):
 
 
 @pytest.mark.slow
+def test_a_folder_of_another_experiment_is_refused_and_stays(tmp_path, capsys):
+    run("ssl_encoder.py:quicktest", tmp_path, "--config.steps=1")
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    capsys.readouterr()
+    error = call(capsys, tmp_path)
+    saved, own = "config.stage = 'ssl_encoder'", "'semantic_generator'"
+    remedy = "use the old value or another --workdir"
+    assert error == f"train: checkpoint 1 was written with {saved}, this run has {own}; {remedy}"
+    assert before == {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+
+
+@pytest.mark.slow
 def test_one_stage_starts_from_the_bundle_of_another(tmp_path):
     """SSL encoder, then the semantic codec on it: the frozen weights are those of the bundle."""
     run("ssl_encoder.py:quicktest", tmp_path / "ssl", "--config.steps=1")

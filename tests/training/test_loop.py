@@ -317,6 +317,8 @@ def test_what_may_change_between_runs():
     with pytest.raises(ValueError, match="config.model.generator.width = 16, this run has 32"):
         wider = {"generator": config().model["generator"] | {"width": 32}}
         check_same_run(one, defining(config(model=wider)), "checkpoint 1")
+    with pytest.raises(ValueError, match="config.stage = 'acoustic_codec', this run has 'semantic_generator'; use"):
+        check_same_run(one | {"stage": "acoustic_codec", "accumulate": 3}, one, "checkpoint 1")
 
 
 def test_a_checkpoint_of_a_version_with_fewer_fields_goes_on_where_they_are_at_their_defaults():

@@ -25,7 +25,8 @@ from absl import flags
 from metis_jax.cli import command
 
 REFUSED = 2
-PATIENCE_SECONDS = 90  # for the others to notice that one is lost; their heartbeats take 30
+# For the others to notice that one is lost: heartbeats take 30 s, and who still waits for all to meet notices nothing.
+PATIENCE_SECONDS = 45
 FEWEST_SECONDS = 20  # a try that ends sooner came to nothing
 MOST_IN_VAIN = 3  # tries in a row
 _POLL_SECONDS = 0.2

@@ -145,7 +145,10 @@ def _fit(given: flags.FlagValues) -> None:
     print(f"{len(points)} runs: loss = E + A / N^alpha + B / D^beta, with 95% of {given.draws} bootstrap draws")
     for name in ("e", "a", "b", "alpha", "beta"):
         low, high = fit.interval([getattr(one, name) for one in laws])
-        print(f"  {name.upper() if len(name) == 1 else name:5} {getattr(law, name):10.4g}  [{low:.4g}, {high:.4g}]")
+        is_vague = name in ("alpha", "beta") and not fit.is_identified(low, high)
+        warning = "  NOT IDENTIFIED: run more sizes and budgets, farther apart" if is_vague else ""
+        label = name.upper() if len(name) == 1 else name
+        print(f"  {label:5} {getattr(law, name):10.4g}  [{low:.4g}, {high:.4g}]{warning}")
     for point in points:
         found = law.loss(point.parameters, point.tokens)
         print(f"  {point.name}: loss {point.loss:.4f}, by the law {found:.4f}")
@@ -154,10 +157,11 @@ def _fit(given: flags.FlagValues) -> None:
         parameters, tokens = law.best(flops)
         sizes = [one.best(flops)[0] for one in laws]
         low, high = fit.interval(sizes)
-        warning = "; EXTRAPOLATED: no run had such a budget" if fit.is_extrapolated(points, flops) else ""
+        beyond = fit.extrapolated(points, law, flops)
+        warning = f"; EXTRAPOLATED: no run had such a {beyond}" if beyond else ""
         print(
-            f"{flops:.3g} FLOP: {parameters / 1e6:.2f}M parameters [{low / 1e6:.2f}, {high / 1e6:.2f}], "
-            f"{tokens / 1e6:.1f}M tokens, loss {law.loss(parameters, tokens):.4f}{warning}"
+            f"{flops:.3g} FLOP: {parameters / 1e6:.3g}M parameters [{low / 1e6:.3g}, {high / 1e6:.3g}], "
+            f"{tokens / 1e6:.3g}M tokens, loss {law.loss(parameters, tokens):.4f}{warning}"
         )
     if given.plot:
         from metis_jax.scaling.picture import draw_law

@@ -22,6 +22,7 @@ _HUBER = 1e-3
 # Of E a share of the lowest loss; logarithms of A and B; both exponents.
 _STARTS = tuple(itertools.product((0.5, 0.9), (2.0, 8.0), (2.0, 8.0), (0.3, 0.5)))
 FEWEST_RUNS = 6  # of five numbers
+_WIDEST = 3.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -136,7 +137,18 @@ def interval(values: Sequence[float]) -> tuple[float, float]:
     return float(low), float(high)
 
 
-def is_extrapolated(points: Sequence[Point], flops: int | float) -> bool:
-    """Whether a budget lies outside of those that were run."""
-    budgets = [6 * point.parameters * point.tokens for point in points]
-    return not min(budgets) <= flops <= max(budgets)
+def is_outside(value: int | float, known: Sequence[int | float]) -> bool:
+    """Whether a value lies outside of those that were run."""
+    return not min(known) <= value <= max(known)
+
+
+def extrapolated(points: Sequence[Point], law: Law, flops: int | float) -> str:
+    """Of what was run nothing like it, where the best of a budget is an extrapolation; else empty."""
+    if is_outside(flops, [6 * point.parameters * point.tokens for point in points]):
+        return "budget"
+    return "size" if is_outside(law.best(flops)[0], [point.parameters for point in points]) else ""
+
+
+def is_identified(low: float, high: float) -> bool:
+    """Whether an exponent's interval says anything: it is positive, and wide by a factor of `_WIDEST` at most."""
+    return 0 < low and high <= _WIDEST * low

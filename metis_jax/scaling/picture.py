@@ -5,12 +5,13 @@ from collections.abc import Sequence
 
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
-from metis_jax.scaling.fit import Law, Point
+from metis_jax.scaling.fit import Law, Point, is_outside
 
 
 def draw_law(points: Sequence[Point], law: Law, path: str | os.PathLike) -> None:
-    """Loss over arithmetic: a line for every size, a cross for every run, and the lowest that the law allows."""
+    """Loss over arithmetic: a line for every size, a cross for every run, and the best among such sizes."""
     figure = Figure(figsize=(7, 5), layout="constrained")
     axes = figure.subplots()
     for parameters in sorted({point.parameters for point in points}):
@@ -20,8 +21,13 @@ def draw_law(points: Sequence[Point], law: Law, path: str | os.PathLike) -> None
         (line,) = axes.plot(6 * parameters * tokens, losses, label=f"{parameters / 1e6:.2f}M parameters")
         axes.plot([6 * parameters * p.tokens for p in own], [p.loss for p in own], "x", color=line.get_color())
     budgets = np.geomspace(*(f(6 * p.parameters * p.tokens for p in points) for f in (min, max)), 50)
-    axes.plot(budgets, [law.loss(*law.best(float(c))) for c in budgets], "k--", label="best size")
+    known = [float(c) for c in budgets if not is_outside(law.best(float(c))[0], [p.parameters for p in points])]
+    if known:
+        axes.plot(known, [law.loss(*law.best(c)) for c in known], "k--", label="best size")
     axes.set(xscale="log", xlabel="arithmetic, FLOP (6 N D)", ylabel="held-out loss, nats")
+    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda c, _: f"{c:.0e}"))
+    axes.xaxis.set_minor_locator(NullLocator())
     axes.grid(alpha=0.3)
     axes.legend()
     figure.savefig(path, dpi=120)

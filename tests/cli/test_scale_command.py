@@ -107,10 +107,14 @@ def test_a_law_and_its_picture(tmp_path, capsys):
     left.mkdir()
     (left / "sweep.json").write_text(json.dumps(run))
     plot = tmp_path / "law.png"
-    assert main(["fit", f"--runs={tmp_path}", "--draws=10", "--budget=1e14,1e20", f"--plot={plot}"]) == 0
+    assert main(["fit", f"--runs={tmp_path}", "--draws=10", "--budget=1e14,1e15,1e20", f"--plot={plot}"]) == 0
     out, error = capsys.readouterr()
     assert error == "scale fit: left out, for they have not ended: left\n"
-    assert "6 runs: loss = E" in out and out.count("EXTRAPOLATED") == 1 and plot.stat().st_size > 10_000
+    assert "6 runs: loss = E" in out and "NOT IDENTIFIED" not in out
+    assert [out.count(f"no run had such a {what}") for what in ("size", "budget")] == [
+        1,
+        1,
+    ] and plot.stat().st_size > 10_000
 
 
 @pytest.mark.slow

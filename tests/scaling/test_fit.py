@@ -1,11 +1,12 @@
 """A law is found again from losses that follow it, and runs from the folders that a sweep leaves."""
 
+import dataclasses
 import json
 
 import numpy as np
 import pytest
 
-from metis_jax.scaling.fit import Law, Point, bootstrap, fit_law, interval, is_extrapolated, read_runs
+from metis_jax.scaling.fit import Law, Point, bootstrap, extrapolated, fit_law, interval, is_identified, read_runs
 
 LAW = Law(e=3.0, a=40.0, b=300.0, alpha=0.35, beta=0.4)
 SIZES, TOKENS = (300_000, 1_000_000, 3_000_000, 10_000_000), (1_000_000, 5_000_000, 20_000_000)
@@ -44,8 +45,15 @@ def test_the_best_size_is_the_lowest_loss_of_a_budget():
     assert all(LAW.loss(n, d) < LAW.loss(n * factor, d / factor) for factor in (0.8, 1.25))
 
 
-def test_budgets_outside_of_those_run_are_extrapolated():
-    assert not is_extrapolated(points(), 6e12) and is_extrapolated(points(), 6e20)
+def test_budgets_and_sizes_outside_of_those_run_are_extrapolated():
+    assert extrapolated(points(), LAW, 1e14) == "" and extrapolated(points(), LAW, 6e20) == "budget"
+    flat = dataclasses.replace(LAW, a=1e-3)  # parameters are worth nothing
+    assert extrapolated(points(), flat, 1e14) == "size"
+
+
+def test_an_exponent_that_may_be_anything_is_not_identified():
+    assert is_identified(0.3, 0.4)
+    assert not is_identified(0.1, 17.0) and not is_identified(-0.1, 0.2)
 
 
 def write_run(folder, point, *, steps=10, last=10):

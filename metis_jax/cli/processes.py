@@ -80,9 +80,9 @@ def together(body: Callable[[], int | None], refusals: tuple[type[Exception], ..
             _check_versions()
             return body()
         except BaseException as error:
-            if _misses_another(error):
+            if lost := missing_another(error):
                 time.sleep(GRACE_SECONDS)  # time for `_listen` to say why
-                _end(f"another process of this run was lost ({_first_line(error)}); {_AGAIN}")
+                _end(f"another process of this run was lost ({_first_line(lost)}); {_AGAIN}")
             _tell(f"process {distributed.global_state.process_id} failed: {_first_line(error)}")
             raise
 
@@ -130,12 +130,14 @@ def _check_versions() -> None:
         check_same_versions(own, first, state.process_id)
 
 
-def _misses_another(error: BaseException | None) -> bool:
-    while error is not None:
-        if _STATUS.match(str(error)):
-            return True
+def missing_another(error: BaseException | None) -> BaseException | None:
+    """Of an error and what caused it the one that misses another process.
+
+    What comes of that one would mislead, as that a checkpoint is damaged which can not be read without the other.
+    """
+    while error is not None and not _STATUS.match(str(error)):
         error = error.__cause__ or error.__context__
-    return False
+    return error
 
 
 def _first_line(error: BaseException) -> str:

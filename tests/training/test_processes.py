@@ -13,6 +13,8 @@ import time
 import numpy as np
 import pytest
 
+from metis_jax.cli.processes import missing_another
+
 ROOT = pathlib.Path(__file__).parents[2]
 STEPS = 20
 TOKENS = 800  # of a batch, on however many devices
@@ -156,6 +158,15 @@ def bundles_are_the_same(workdir: pathlib.Path) -> None:
     files = {path.name: path.read_bytes() for path in (workdir / "from_1").iterdir()}
     assert files == {path.name: path.read_bytes() for path in (workdir / "from_2").iterdir()}
     assert "semantic_generator.safetensors" in files
+
+
+def test_what_comes_of_a_missing_process_is_not_taken_for_the_reason():
+    lost = RuntimeError("UNKNOWN: Gloo all-reduce failed: Connection reset by peer")
+    try:
+        raise ValueError("checkpoints/5: is damaged; remove it") from lost
+    except ValueError as error:
+        assert missing_another(error) is lost
+    assert missing_another(ValueError("nowhere: no such shard")) is None
 
 
 @pytest.mark.slow

@@ -45,6 +45,7 @@ _PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain")  # t
 _VERSIONS_SECONDS = 60
 
 _ending = threading.Lock()
+_heard: list[str] = []  # what another process has said of its failure; process 0 ends before all have acted upon it
 
 
 def join(coordinator: str | None, count: int | None, index: int | None) -> None:
@@ -161,13 +162,15 @@ def _listen(client: object) -> None:
         except Exception:  # nothing was said so far
             time.sleep(0.1)
             continue
+        _heard.append(reason)
         time.sleep(GRACE_SECONDS)
         _end(f"{reason}; {_AGAIN}")
 
 
 @ctypes.CFUNCTYPE(None, ctypes.c_int)
 def _aborted(_: int) -> None:
-    _end(f"another process of this run was lost (TF_CPP_MIN_LOG_LEVEL=0 shows what JAX's runtime says); {_AGAIN}")
+    unknown = "another process of this run was lost (TF_CPP_MIN_LOG_LEVEL=0 shows what JAX's runtime says)"
+    _end(f"{_heard[0] if _heard else unknown}; {_AGAIN}")
 
 
 def _end(reason: str) -> NoReturn:

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 from metis_jax.cli.processes import missing_another
+from metis_jax.files.outputs import lock
 
 ROOT = pathlib.Path(__file__).parents[2]
 STEPS = 20
@@ -197,6 +198,16 @@ def test_a_killed_process_ends_all_and_the_run_goes_on_bit_for_bit(straight, tmp
     assert "Traceback" not in error and "***" not in error
     # On as many processes, or on one.
     assert finish(tmp_path, *((2, 1) if victim else (1, 2))) == lines(straight)
+
+
+@pytest.mark.slow
+def test_a_folder_in_use_is_refused_to_all(tmp_path):
+    with lock(tmp_path / ".lock", "taken"), Run(tmp_path, 2) as run:
+        results = run.results(timeout=90)
+    assert [code for code, _, _ in results] == [2, 3]
+    refusal = f"{tmp_path}: another training runs in this folder; wait for its end, or use another --workdir"
+    assert results[0][2].splitlines()[-1] == f"train: {refusal}"
+    assert f"process 0 failed: {refusal}" in results[1][2].splitlines()[-1] and not list(tmp_path.iterdir())
 
 
 @pytest.mark.slow

@@ -21,6 +21,9 @@ from metis_jax.scaling.sweep import RUN_FILE
 _HUBER = 1e-3
 # Of E a share of the lowest loss; logarithms of A and B; both exponents.
 _STARTS = tuple(itertools.product((0.5, 0.9), (2.0, 8.0), (2.0, 8.0), (0.3, 0.5)))
+# Of logarithms of E, A and B, and of both exponents.  Runs that say nothing of one would else give a law without
+# a best size, or numbers beyond all bounds.
+_LEAST, _MOST = (-20.0,) * 3 + (1e-3,) * 2, (np.inf,) * 3 + (3.0,) * 2
 FEWEST_RUNS = 6  # of five numbers
 _WIDEST = 3.0
 
@@ -108,7 +111,8 @@ def fit_law(points: Sequence[Point], near: Law | None = None) -> Law:
     starts = [(loss.min() + math.log(share), a, b, power, power) for share, a, b, power in _STARTS]
     if near is not None:
         starts = [(*np.log((near.e, near.a, near.b)), near.alpha, near.beta)]
-    found = [least_squares(errors, start, jac=slopes, loss="huber", f_scale=_HUBER) for start in starts]
+    rules = {"jac": slopes, "bounds": (_LEAST, _MOST), "loss": "huber", "f_scale": _HUBER}
+    found = [least_squares(errors, np.clip(start, _LEAST, _MOST), **rules) for start in starts]
     e, a, b, alpha, beta = min(found, key=lambda result: result.cost).x
     return Law(*(float(value) for value in (np.exp(e), np.exp(a), np.exp(b), alpha, beta)))
 

@@ -51,6 +51,19 @@ def test_budgets_and_sizes_outside_of_those_run_are_extrapolated():
     assert extrapolated(points(), flat, 1e14) == "size"
 
 
+def test_runs_that_say_nothing_of_an_exponent_give_a_law_with_a_best_size_all_the_same():
+    """Of a sweep in which small models that saw more were better at every budget (docs/scaling.md)."""
+    seen = {1297024: (150, 45, 450), 40848: (5850, 1755, 17550), 94496: (2557, 767, 7670), 317120: (639, 192, 1917)}
+    losses = (4.45, 4.68, 4.36, 3.84, 4.1, 3.19, 3.73, 4.31, 3.38, 4.18, 4.59, 3.8)
+    pairs = [(n, 1000 * thousands) for n in seen for thousands in seen[n]]
+    runs = [Point("", n, d, loss) for (n, d), loss in zip(pairs, losses, strict=True)]
+    laws = bootstrap(runs, fit_law(runs), draws=20, seed=0)
+    assert min(law.alpha for law in laws) > 0
+    for law in laws:
+        parameters, tokens = law.best(1e12)
+        assert 0 < parameters < np.inf and 0 < tokens < np.inf and np.isfinite(law.loss(parameters, tokens))
+
+
 def test_an_exponent_that_may_be_anything_is_not_identified():
     assert is_identified(0.3, 0.4)
     assert not is_identified(0.1, 17.0) and not is_identified(-0.1, 0.2)

@@ -1,6 +1,6 @@
 """One bundle from components of several: the end of a chain of training runs.
 
-    python -m metis_jax.cli.assemble --output=BUNDLE --dtype=float16 --task=se,vc \\
+    metis-assemble --output=BUNDLE --dtype=float16 --task=se,vc \\
         --component=semantic_generator=RUN_1 --component=acoustic_generator_first=RUN_2:acoustic_generator ...
 
 A generator that was fine-tuned with LoRA comes in two components, the base and its adapter: `--task=se=se_adapter

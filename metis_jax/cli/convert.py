@@ -1,8 +1,8 @@
 """The authors' published weights to a bundle, and back; the encoder of Whisper to one.
 
-python convert.py --official=DIR[,DIR2,hub:amphion/MaskGCT] --output=BUNDLE
-python convert.py --bundle=BUNDLE --export=DIR
-python convert.py --whisper=DIR --output=BUNDLE
+metis-convert --official=DIR[,DIR2,hub:amphion/MaskGCT] --output=BUNDLE
+metis-convert --bundle=BUNDLE --export=DIR
+metis-convert --whisper=DIR --output=BUNDLE
 """
 
 import sys

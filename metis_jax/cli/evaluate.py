@@ -1,10 +1,10 @@
 """Outputs of one or more systems to one table of measures with bootstrap intervals.
 
-    python evaluate.py --references=clean/ --outputs=enhanced/ --texts=manifest.jsonl
-    python evaluate.py --references=clean/ --outputs=noisy=noisy/,ours=enhanced/,peer=other/ --report=se.md
-    python evaluate.py --outputs=converted.txt --prompts=prompts.txt --sources=sources.txt --metrics=similarity,dnsmos
-    python evaluate.py --suite=seedtts --suite_path=seedtts_testset/en --jobs=said.jsonl
-    python evaluate.py --suite=seedtts --suite_path=seedtts_testset/en --outputs=said
+    metis-evaluate --references=clean/ --outputs=enhanced/ --texts=manifest.jsonl
+    metis-evaluate --references=clean/ --outputs=noisy=noisy/,ours=enhanced/,peer=other/ --report=se.md
+    metis-evaluate --outputs=converted.txt --prompts=prompts.txt --sources=sources.txt --metrics=similarity,dnsmos
+    metis-evaluate --suite=seedtts --suite_path=seedtts_testset/en --jobs=said.jsonl
+    metis-evaluate --suite=seedtts --suite_path=seedtts_testset/en --outputs=said
 
 A place is a folder, an audio file, or a text file with one path per line.  Folders pair by name, lists line by line.
 Several systems are compared on the same files.  A suite is a published test set: its jobs are for `metis-infer --list`,

@@ -1,6 +1,6 @@
 """Shards of audio to shards with SSL tokens, acoustic tokens, SSL features and lip features.
 
-    python data/extract_tokens.py --bundle=BUNDLE --input=SHARDS --output=TOKEN_SHARDS --arrays=ssl_tokens
+    metis-extract-tokens --bundle=BUNDLE --input=SHARDS --output=TOKEN_SHARDS --arrays=ssl_tokens
 
 The same command resumes.
 """

@@ -1,7 +1,7 @@
 """A bundle to the Hugging Face hub.
 
-    python -m metis_jax.hub push BUNDLE OWNER/NAME [--private] [--figures=TABLE.md]
-    python -m metis_jax.hub card BUNDLE OWNER/NAME
+    metis-hub push BUNDLE OWNER/NAME [--private] [--figures=TABLE.md]
+    metis-hub card BUNDLE OWNER/NAME
 
 The first uploads the bundle with a card made from its own `config.json`; the second prints the card.  Log in before, by
 `hf auth login` or the variable HF_TOKEN.  Afterwards `Metis.from_pretrained("hub:OWNER/NAME")` reads it.  Needs the

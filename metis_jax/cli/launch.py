@@ -1,11 +1,11 @@
 """Processes of one training on this machine, started again together where one of them is lost.
 
-    python -m metis_jax.cli.launch --processes=2 [--restarts=100] -- --config=configs/X.py --workdir=DIR ...
+    metis-launch --processes=2 [--restarts=100] -- --config=X --workdir=DIR ...
 
-What stands behind `--` is given to `train.py` in every process, with who they are.  A process that is killed ends all
-(exit code 3 of the others); the run then goes on from its last checkpoint.  A refusal (exit code 2) ends the launch,
-as do three tries in a row that last less than twenty seconds.  Ctrl-C and SIGTERM stop all processes
-after the same step, with a checkpoint.
+What stands behind `--` is given to `metis-train` in every process, with who they are.  A process that is killed ends
+all (exit code 3 of the others); the run then goes on from its last checkpoint.  A refusal (exit code 2) ends the
+launch, as do three tries in a row that last less than twenty seconds.  Ctrl-C and SIGTERM stop all processes after the
+same step, with a checkpoint.
 
 On a cluster the same is the work of its scheduler.
 """
@@ -127,7 +127,7 @@ def _launch(given: flags.FlagValues, training: Sequence[str]) -> int:
     command.check_range("processes", given.processes, 1, 1024)
     command.check_range("restarts", given.restarts, 0, 10**6)
     if not training:
-        raise ValueError("give the training's flags behind --, as in: launch --processes=2 -- --config=… --workdir=…")
+        raise ValueError("give the training's flags behind --, as in: metis-launch -- --config=… --workdir=…")
 
     def commands() -> list[list[str]]:
         script = [sys.executable, "-m", "metis_jax.cli.train", *training]

@@ -1,6 +1,6 @@
 """The mouth in a video, as a lip reader sees it.
 
-    python -m metis_jax.video VIDEO --output=crops.npz [--sheet=sheet.png] [--face=2] [--landmarks=points.npz]
+    metis-mouths VIDEO --output=crops.npz [--sheet=sheet.png] [--face=2] [--landmarks=points.npz]
 
 Writes `crops` [t, 88, 88], grey pictures at 25 a second, and `mouth` [t, 2, 2], the corners of the mouth in pixels of
 the video.  Exit status: 0; 2 with one line on stderr when there is no such video, or no face in it.

@@ -1,6 +1,6 @@
 """Audio files, and videos of faces, to ArrayRecord shards.
 
-    python data/prepare.py --input=FOLDER_OR_MANIFEST --output=SHARDS
+    metis-prepare --input=FOLDER_OR_MANIFEST --output=SHARDS
 
 The same command resumes.
 """

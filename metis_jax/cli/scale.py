@@ -1,8 +1,8 @@
 """Plan, sweep and fit: what a run would cost on devices that are not here, and how the loss falls with size and data.
 
-    python scale.py plan --config=configs/pretrain.py --topology=v5e:16x16 [--search] [--hours=300000]
-    python scale.py sweep --config=FILE --workdir=DIR --sizes=192x4,256x6,384x8 --budgets=1e14,4e14 [--run]
-    python scale.py fit --runs=DIR [--budget=1e20] [--plot=law.png]
+    metis-scale plan --config=pretrain --topology=v5e:16x16 [--search] [--hours=300000]
+    metis-scale sweep --config=FILE --workdir=DIR --sizes=192x4,256x6,384x8 --budgets=1e14,4e14 [--run]
+    metis-scale fit --runs=DIR [--budget=1e20] [--plot=law.png]
 
 `plan` compiles the real training step for the mesh of the config (extra `tpu`; minutes at full size), `sweep` writes
 the commands of a grid of sizes and budgets and with --run runs them, both resumable, `fit` needs six runs that ended.

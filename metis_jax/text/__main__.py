@@ -1,4 +1,4 @@
-"""`python -m metis_jax.text --language=en "Some text."` prints `{"phonemes": "...", "ids": [...]}`."""
+"""`metis-text --language=en "Some text."` prints `{"phonemes": "...", "ids": [...]}`."""
 
 import argparse
 import json
@@ -19,7 +19,7 @@ class _Parser(argparse.ArgumentParser):
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(prog="python -m metis_jax.text", description="Phonemes and phone ids of a text.")
+    parser = _Parser(prog="metis-text", description="Phonemes and phone ids of a text.")
     parser.add_argument("text", nargs="?", help="the text; '-' reads standard input")
     parser.add_argument("--language", default=languages.AUTO, help=f"{', '.join(languages.LANGUAGES)} or auto")
     parser.add_argument("--han", default="zh", choices=("zh", "ja"), help="what auto takes Han characters alone for")

@@ -26,3 +26,9 @@ def test_a_missing_part_of_the_package_is_not_told_as_an_extra(monkeypatch):
     monkeypatch.setattr(doors.importlib, "import_module", without)
     with pytest.raises(ModuleNotFoundError):
         doors.train()
+
+
+def test_what_only_the_started_processes_import_is_missed_at_once(monkeypatch, capsys):
+    monkeypatch.setattr(doors.importlib.util, "find_spec", lambda package: None)
+    assert doors.launch() == 2
+    assert capsys.readouterr().err == "launch: ml_collections is not installed; pip install 'metis_jax[train]'\n"

@@ -82,7 +82,7 @@ def test_a_signal_reaches_all_and_starts_nothing(tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "line"),
     [
-        ([], "launch: give the training's flags behind --"),
+        ([], "launch: give the training's flags behind --, as in: metis-launch -- "),
         (["--processes=0", "--", "x"], "launch: --processes is 0; expected 1 to 1024"),
         (["--proceses=2", "--", "x"], "launch: Unknown command line flag 'proceses'"),
     ],

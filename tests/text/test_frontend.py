@@ -281,7 +281,7 @@ def test_an_interrupt_is_one_line(monkeypatch, capsys):
     monkeypatch.setattr(command, "_standard_input", interrupted)
     with pytest.raises(SystemExit) as ended:
         command.main(["-"])
-    assert ended.value.code == 130 and capsys.readouterr().err == "python -m metis_jax.text: stopped by SIGINT\n"
+    assert ended.value.code == 130 and capsys.readouterr().err == "metis-text: stopped by SIGINT\n"
 
 
 BLOCKED = "import sys; sys.modules.update(dict.fromkeys({packages!r}));"

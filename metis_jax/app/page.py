@@ -19,6 +19,7 @@ from metis_jax.app.spectrogram import figure
 from metis_jax.app.studio import MOST_CHARACTERS, MOST_SECONDS, Asked, Made, Studio
 from metis_jax.audio.files import Wave, write_wave
 from metis_jax.faults import in_one_line
+from metis_jax.inference.jobs import MOST_STEPS
 from metis_jax.inference.metis import MAXIMUM_PROMPT_SECONDS
 from metis_jax.tasks import TASKS
 from metis_jax.text.languages import AUTO, LANGUAGES
@@ -39,7 +40,7 @@ footer { display: none !important }
 .controls button, .timestamps { color: var(--body-text-color) !important }
 @media (max-width: 30rem) {
   .app { padding: 1rem !important }
-  .tab-container button { padding: 0 0.6rem !important }
+  .tab-container button { padding: 0 0.4rem !important }
 }
 """
 
@@ -195,7 +196,7 @@ _TABS = (
 
 
 def _asked(task: str, source: str | None, seed: int, steps: int | None, voice: str | None = None, **said: Any) -> Asked:
-    return Asked(task=task, source=source or "", voice=voice or "", seed=seed, steps=steps, **said)
+    return Asked(task=task, source=source or "", voice=voice or "", seed=seed, steps=steps or None, **said)
 
 
 def _recording(label: str) -> gr.Audio:
@@ -241,8 +242,9 @@ def _numbers() -> tuple[gr.Number, gr.Number]:
         seed = gr.Number(
             0, label="Seed: another one, another try", precision=0, minimum=0, maximum=2**31 - 1, min_width=200
         )
+        # Not empty: a number without a value becomes 0 once it is shown, and one that is not allowed.
         steps = gr.Number(
-            None, label="Steps: empty for what these models want", precision=0, minimum=1, maximum=128, min_width=200
+            0, label="Steps: 0 for what these models want", precision=0, minimum=0, maximum=MOST_STEPS, min_width=200
         )
     return seed, steps
 

@@ -62,7 +62,7 @@ def noise(tmp_path):
 
 
 def test_a_recording_is_enhanced_and_a_voice_converted(client, noise):
-    after, picture, before, _ = client.predict(noise, 0, None, api_name="/enhance")
+    after, picture, before, _ = client.predict(noise, api_name="/enhance")  # 0 steps, as the page comes
     assert Path(after).name == "noise.se.wav" and soundfile.info(after).frames == 24000
     assert soundfile.info(before).frames == 16000 and "Spectrogram, After: 1.0 s" in picture
     base64.b64decode(picture.partition("base64,")[2].partition('"')[0], validate=True)

@@ -10,6 +10,7 @@ from typing import Any
 import flax.struct
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from metis_jax.decoding.guidance import guide
 from metis_jax.decoding.masked_decode import Decoder, DecodeState, decode_steps
@@ -156,12 +157,12 @@ def run_stage(
     stride: int = 5,
 ) -> Int[Array, "b t q"]:
     """Decodes a whole stage: in one call, or in calls of `stride` steps after which `progress` hears of them."""
-    state = DecodeState(tokens, jnp.zeros(tokens.shape[:2], bool))
+    state = DecodeState(tokens, jnp.asarray(np.zeros(tokens.shape[:2], bool)))  # no program, as jnp.zeros is
     count = int(decoder.schedule.count)
     stride = stride if progress else count
     for begin in range(0, count, stride):
         end = min(begin + stride, count)
-        state = steps(model, variables, decoder, inputs, state, jnp.int32(begin), jnp.int32(end))
+        state = steps(model, variables, decoder, inputs, state, np.int32(begin), np.int32(end))
         if progress:
             jax.block_until_ready(state.tokens)
             progress(end - begin)

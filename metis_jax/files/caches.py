@@ -3,11 +3,20 @@
 What lies in a cache is believed: programs are run, pickles are opened.  So nobody else may be able to write there.
 """
 
+import contextlib
+import functools
+import hashlib
+import json
 import os
 import stat
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
+
+from metis_jax.files.outputs import write_text
 
 MOST_BYTES = 4 << 30
+_MOST_ANSWER_BYTES = 16 << 20
 
 
 def cache_folder(name: str) -> Path:
@@ -33,6 +42,36 @@ def private_cache(name: str) -> Path | None:
     except (OSError, ValueError, RuntimeError):
         return None
     return path
+
+
+@functools.cache
+def state_of_package() -> str:
+    """What the package's own files are: where they lie, how large they are and when they were written.
+
+    It is another one after every change, so that it can name what was made by their code.
+    """
+    root = Path(__file__).parents[1]
+    found = sorted((str(path), path.stat().st_size, path.stat().st_mtime_ns) for path in root.rglob("*.py"))
+    return hashlib.sha256(repr(found).encode()).hexdigest()
+
+
+def answer_of(name: str, question: object, answer: Callable[[], Any]) -> Any:
+    """`answer()`, something that JSON can hold; kept in the cache `name` until the package changes.
+
+    `question` is what it depends on besides the package's code, and is known by its `repr`.
+    """
+    folder = private_cache(name)
+    if folder is None:
+        return answer()
+    asked = hashlib.sha256(repr((question, state_of_package())).encode()).hexdigest()
+    path = folder / f"{asked}.json"
+    with contextlib.suppress(OSError, ValueError):
+        return json.loads(path.read_bytes())
+    found = answer()
+    with contextlib.suppress(OSError):
+        trim(folder, _MOST_ANSWER_BYTES)
+        write_text(path, json.dumps(found))
+    return found
 
 
 def trim(path: Path, most_bytes: int = MOST_BYTES) -> None:

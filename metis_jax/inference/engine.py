@@ -16,11 +16,12 @@ import numpy as np
 from metis_jax.clock import CODEC_HOP, ssl_frames, ssl_samples
 from metis_jax.config import SemanticGeneratorConfig
 from metis_jax.decoding import generators
-from metis_jax.decoding.masked_decode import Decoder, make_schedule
+from metis_jax.decoding.masked_decode import Decoder, Sampling, make_schedule
 from metis_jax.inference.buckets import PHONE_BUCKETS, bucket, plan_batches
 from metis_jax.inference.durations import COMPONENT as DURATIONS
 from metis_jax.inference.durations import Durations
 from metis_jax.inference.jobs import AcousticJob, SemanticJob, StageSettings
+from metis_jax.inference.traced import Traced
 from metis_jax.layers.dense import merge_lora
 from metis_jax.models.acoustic_codec import AcousticCodec
 from metis_jax.models.components import make_model
@@ -30,47 +31,57 @@ from metis_jax.models.ssl_features import AnySslEncoder, wave_features
 from metis_jax.models.visual_encoder import VisualEncoder, standardized
 from metis_jax.models.wave_encoder import code_frames
 from metis_jax.sharding import MeshConfig, batch_parts, batch_sharding, make_mesh, replicated
-from metis_jax.types import Array, Float, Int, Policy, UInt8, Variables
+from metis_jax.types import Array, Float, Int, Key, Policy, UInt8, Variables
 from metis_jax.weights.bundle import Bundle
 from metis_jax.weights.compatibility import CHAIN, check_generator, check_models
 from metis_jax.weights.tensor_files import WeightsError
 
 Progress = Callable[[int], None]
 
+_semantic_steps, _acoustic_steps = map(Traced, (generators.semantic_steps, generators.acoustic_steps))
 
-@functools.partial(jax.jit, static_argnames="model")
+
+@Traced
 def _ssl_features(
     model: AnySslEncoder, variables: Variables, wave: Float[Array, "b l"], samples: Int[Array, " b"]
 ) -> Float[Array, "b t c"]:
     return wave_features(model, variables, wave, samples)
 
 
-@functools.partial(jax.jit, static_argnames="model")
+@Traced
 def _semantic_tokens(
     model: SemanticCodec, variables: Variables, features: Float[Array, "b t c"], lengths: Int[Array, " b"]
 ) -> Int[Array, "b t"]:
     return model.apply(variables, features, lengths, method="encode")
 
 
-@functools.partial(jax.jit, static_argnames="model")
+@Traced
 def _acoustic_tokens(
     model: AcousticCodec, variables: Variables, wave: Float[Array, "b l"], samples: Int[Array, " b"]
 ) -> Int[Array, "b t q"]:
     return model.apply(variables, wave, samples, method="encode")[0]
 
 
-@functools.partial(jax.jit, static_argnames="model")
+@Traced
 def _wave(
     model: AcousticCodec, variables: Variables, tokens: Int[Array, "b t q"], lengths: Int[Array, " b"]
 ) -> Float[Array, "b l"]:
     return model.apply(variables, tokens, lengths, method="decode")
 
 
-@functools.partial(jax.jit, static_argnames="model")
+@Traced
 def _visual_features(
     model: VisualEncoder, variables: Variables, crops: UInt8[Array, "b t h w"], lengths: Int[Array, " b"]
 ) -> Float[Array, "b t c"]:
     return model.apply(variables, standardized(crops), lengths, train=False).astype(jnp.float32)
+
+
+@jax.jit
+def _keys_of(seeds: Int[Array, "b n"]) -> Key[Array, " b"]:
+    keys = jax.vmap(jax.random.key)(seeds[:, 0])
+    for column in seeds.T[1:]:
+        keys = jax.vmap(jax.random.fold_in)(keys, column)
+    return keys
 
 
 class Engine:
@@ -176,10 +187,10 @@ class Engine:
         """24 kHz waves of acoustic tokens."""
         model, variables = self._component("acoustic_codec")
 
-        def run(members: list[int], t: int) -> Array:
+        def run(members: list[int], t: int) -> np.ndarray:
             own = [tokens[i] for i in members]
             wave = _wave(model, variables, self._stack(own, t), self._lengths(own))
-            return wave.reshape(len(members), t, CODEC_HOP)
+            return np.asarray(wave).reshape(len(members), t, CODEC_HOP)
 
         return [wave.reshape(-1) for wave in self._in_batches([len(x) for x in tokens], run)]
 
@@ -212,11 +223,12 @@ class Engine:
         model, variables = self._generator(task)
         schedule = make_schedule(settings.steps)
 
-        def run(members: list[int], t: int) -> Array:
+        def run(members: list[int], t: int) -> np.ndarray:
             own = [jobs[i] for i in members]
             has_phones = own[0].phones is not None
             if has_phones:
                 p = bucket(max(len(job.phones) for job in own), PHONE_BUCKETS)
+            sampling = settings.sampling(has_phones or any(len(job.known) for job in own))
             inputs = generators.SemanticInputs(
                 prompt_lengths=self._lengths([job.known for job in own]),
                 lengths=self._put(np.array([job.length for job in own], np.int32)),
@@ -224,19 +236,18 @@ class Engine:
                 phone_lengths=self._lengths([job.phones for job in own]) if has_phones else None,
                 phone_positions=self._positions(own, p) if has_phones else None,
                 condition=self._stack([job.condition for job in own], t) if own[0].condition is not None else None,
-                target_frames=bucket(max(job.length - len(job.known) for job in own)),
+                target_frames=_guided_frames([job.length - len(job.known) for job in own], t, sampling),
             )
-            is_droppable = has_phones or any(len(job.known) for job in own)
             tokens = generators.run_stage(
-                generators.jitted_semantic_steps,
+                _semantic_steps,
                 model,
                 variables,
-                Decoder(schedule, self._keys([job.seed for job in own]), settings.sampling(is_droppable)),
+                Decoder(schedule, self._keys([job.seed for job in own]), sampling),
                 inputs,
                 self._stack([job.known[:, None] for job in own], t),
                 _per_example(progress, members),
             )
-            return tokens[:, :, 0]
+            return np.asarray(tokens)[:, :, 0]
 
         return self._in_batches([job.length for job in jobs], run)
 
@@ -254,34 +265,37 @@ class Engine:
             if levels:
                 parts.append((*self._component(name), settings, levels))
 
-        def run(members: list[int], t: int) -> Array:
+        def run(members: list[int], t: int) -> np.ndarray:
             own = [jobs[i] for i in members]
             inputs = generators.AcousticInputs(
                 prompt_lengths=self._lengths([job.known for job in own]),
                 lengths=self._lengths([job.semantic for job in own]),
                 semantic_tokens=self._stack([job.semantic for job in own], t),
-                target_frames=bucket(max(len(job.semantic) - len(job.known) for job in own)),
             )
+            targets = [len(job.semantic) - len(job.known) for job in own]
             is_droppable = any(len(job.known) for job in own)
-            tokens = self._stack([job.known for job in own], t)
+            tokens = _padded([job.known for job in own], t)
             keys = self._keys([job.seed for job in own])
             for model, variables, settings, levels in parts:
                 schedule = make_schedule(settings.steps_of(len(levels)), first_level=levels.start)
+                sampling = settings.sampling(is_droppable)
                 decoded = generators.run_stage(
-                    generators.jitted_acoustic_steps,
+                    _acoustic_steps,
                     model,
                     variables,
-                    Decoder(schedule, keys, settings.sampling(is_droppable)),
-                    inputs,
-                    tokens[:, :, : levels.stop],
+                    Decoder(schedule, keys, sampling),
+                    inputs.replace(target_frames=_guided_frames(targets, t, sampling)),
+                    self._put(tokens[:, :, : levels.stop]),
                     _per_example(progress, members),
                 )
-                tokens = jnp.concatenate([decoded, tokens[:, :, levels.stop :]], axis=-1)
+                tokens = np.concatenate([decoded, tokens[:, :, levels.stop :]], axis=-1)
             return tokens
 
         return self._in_batches([len(job.semantic) for job in jobs], run)
 
-    def _in_batches(self, lengths: Sequence[int], run: Callable[[list[int], int], Array]) -> list[np.ndarray]:
+    def _in_batches(
+        self, lengths: Sequence[int], run: Callable[[list[int], int], Array | np.ndarray]
+    ) -> list[np.ndarray]:
         """`run` over all examples: it gets the members of a batch and the padded length, and gives [rows, length, …].
 
         Rows that no example takes repeat the last member.
@@ -307,19 +321,14 @@ class Engine:
         return jax.device_put(x, batch_sharding(self._mesh) if is_split else replicated(self._mesh))
 
     def _stack(self, arrays: Sequence[np.ndarray], length: int) -> Array:
-        """[rows, length, …], padded with zeros."""
-        stacked = np.zeros((len(arrays), length, *arrays[0].shape[1:]), arrays[0].dtype)
-        for row, array in zip(stacked, arrays, strict=True):
-            row[: len(array)] = array
-        return self._put(stacked)
+        return self._put(_padded(arrays, length))
 
     def _lengths(self, arrays: Sequence[np.ndarray]) -> Array:
         return self._put(np.array([len(array) for array in arrays], np.int32))
 
     def _keys(self, seeds: Sequence[tuple[int, ...]]) -> Array:
         """One key per example, made from the numbers of its seed."""
-        keys = [functools.reduce(jax.random.fold_in, seed[1:], jax.random.key(seed[0])) for seed in seeds]
-        return self._put(jnp.stack(keys))
+        return self._put(_keys_of(np.array(seeds, np.int32)))
 
     def _load_component(self, name: str):
         is_codec = name.endswith("codec")
@@ -338,6 +347,19 @@ class Engine:
 
     def _replicate(self, variables: Variables) -> Variables:
         return jax.device_put(variables, replicated(self._mesh))
+
+
+def _padded(arrays: Sequence[np.ndarray], length: int) -> np.ndarray:
+    """[rows, length, …], padded with zeros."""
+    stacked = np.zeros((len(arrays), length, *arrays[0].shape[1:]), arrays[0].dtype)
+    for row, array in zip(stacked, arrays, strict=True):
+        row[: len(array)] = array
+    return stacked
+
+
+def _guided_frames(targets: Sequence[int], t: int, sampling: Sampling) -> int | None:
+    """How many frames a pass without prompt has, where there is one; each number is a program of its own."""
+    return None if sampling.guidance is None else min(t, bucket(max(targets)))
 
 
 def _per_example(progress: Progress | None, members: Sequence[int]) -> Progress | None:

@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 
 from metis_jax import config as configs
+from metis_jax.files.caches import answer_of
 from metis_jax.models.acoustic_codec import AcousticCodec
 from metis_jax.models.acoustic_generator import AcousticGenerator
 from metis_jax.models.duration_predictor import DurationPredictor
@@ -119,13 +120,21 @@ def model_init(module: Any) -> ModelInit:
 
 def abstract_variables(config: Any, lora: configs.LoraConfig | None = None) -> FlatShapes:
     """{variable path joined by "/": shape and dtype} of the model of `config`; nothing is computed or allocated."""
-    return dict(_traced(config, lora))
+    return dict(_abstract_variables(config, lora))
 
 
 @functools.cache
-def _traced(config: Any, lora: configs.LoraConfig | None) -> FlatShapes:
+def _abstract_variables(config: Any, lora: configs.LoraConfig | None) -> FlatShapes:
+    # Tracing all models of a bundle takes as long as reading it.
+    question = (config, lora, jax.__version__, flax.__version__)
+    found = answer_of("shapes", question, lambda: _traced_shapes(config, lora))
+    return {path: jax.ShapeDtypeStruct(tuple(shape), jnp.dtype(dtype)) for path, (shape, dtype) in found.items()}
+
+
+def _traced_shapes(config: Any, lora: configs.LoraConfig | None) -> dict[str, tuple[list[int], str]]:
     module = make_model(config)
     if lora is not None:
         module = module.clone(lora=lora)
     variables = jax.eval_shape(lambda: nn.unbox(model_init(module).init(jax.random.key(0))))
-    return flax.traverse_util.flatten_dict(variables, sep="/")
+    flat = flax.traverse_util.flatten_dict(variables, sep="/")
+    return {path: (list(leaf.shape), leaf.dtype.name) for path, leaf in flat.items()}

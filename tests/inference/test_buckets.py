@@ -3,7 +3,7 @@ import pytest
 from metis_jax.inference.buckets import BATCH_SIZES, FRAME_BUCKETS, bucket, plan_batches
 
 
-@pytest.mark.parametrize("length, expected", [(1, 128), (128, 128), (129, 256), (1500, 1536)])
+@pytest.mark.parametrize("length, expected", [(1, 256), (256, 256), (257, 384), (1500, 1536)])
 def test_smallest_bucket_that_holds(length, expected):
     assert bucket(length) == expected
 

@@ -3,7 +3,8 @@
     python benchmarks/server.py --requests=16 --clients=8 --rows=1,8
 
 A server is started in this process for each number of rows, warmed up, and asked for the enhancement of the same few
-seconds: by one client, one request after the other, then by several at once.  Needs the extra `serve`, and httpx.
+seconds: by one client, one request after the other, then by several at once.  Last it is told to end while several
+wait, of which none may be lost.  Needs the extra `serve`, and httpx.
 """
 
 import logging
@@ -45,13 +46,25 @@ def ask(address: str, recording: bytes, clients: int) -> tuple[float, np.ndarray
         return _REQUESTS.value / (time.perf_counter() - start), np.array(waited)
 
 
+def ask_at_the_end(address: str, recording: bytes, clients: int, server: uvicorn.Server) -> int:
+    """Ends the server while all but one of `clients` requests wait; how many are answered with sound."""
+    with httpx.Client(timeout=600) as client, ThreadPoolExecutor(clients) as pool:
+        answers = [pool.submit(client.post, f"{address}/enhance", files={"source": recording}) for _ in range(clients)]
+        while client.get(f"{address}/health").json()["waiting"] < clients - 1:
+            if any(answer.done() for answer in answers):
+                raise RuntimeError("a request was answered before all had arrived; ask with longer --seconds")
+            time.sleep(0.01)
+        server.should_exit = True
+        return sum(answer.exception() is None and answer.result().status_code == 200 for answer in answers)
+
+
 def main(_) -> None:
     logging.getLogger("httpx").setLevel(logging.WARNING)
     noisy = read_wave(resources.files("metis_jax") / "assets" / "noisy.flac")
     recording = encoded(Wave(noisy.samples[: int(_SECONDS.value * noisy.rate)], noisy.rate), ".flac")
     print(f"{measure.environment()}; {_SECONDS.value:g} s of sound, {_REQUESTS.value} requests a run\n")
-    print("| rows | clients | requests/s | median s | 90 % s | longest s | mean batch |")
-    print("|---|---|---|---|---|---|---|")
+    print("| rows | clients | requests/s | median s | 90 % s | longest s | mean batch | answered at the end |")
+    print("|---|---|---|---|---|---|---|---|")
     for rows in map(int, _ROWS.value):
         metis = Metis.from_pretrained(_BUNDLE.value, rows=rows)
         for count in {1, rows}:  # the programs of a batch alone, and of a full one
@@ -64,14 +77,16 @@ def main(_) -> None:
             time.sleep(0.05)
         address = f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
         answered, decoded = 0.0, 0.0
-        for clients in (1, _CLIENTS.value):
+        for clients, is_last in ((1, False), (_CLIENTS.value, True)):
             rate, waited = ask(address, recording, clients)
             figures = httpx.get(f"{address}/metrics").text
             now = [_figure(figures, f"metis_batch_size_{what}") for what in ("sum", "count")]
             mean, answered, decoded = (now[0] - answered) / (now[1] - decoded), *now
             late = np.quantile(waited, [0.5, 0.9, 1])
-            print(f"| {rows} | {clients} | {rate:.2f} | " + " | ".join(f"{x:.2f}" for x in late) + f" | {mean:.1f} |")
-        server.should_exit = True
+            cells = [f"{rate:.2f}", *(f"{x:.2f}" for x in late), f"{mean:.1f}"]
+            if is_last:
+                cells.append(f"{ask_at_the_end(address, recording, clients, server)} of {clients}")
+            print(f"| {rows} | {clients} | {' | '.join(cells)} |", flush=True)
         thread.join()
 
 

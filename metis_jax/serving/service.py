@@ -212,6 +212,8 @@ def make_service(metis: Metis, voices: Voices, limits: Limits = Limits(), *, lar
     @service.exception_handler(RequestValidationError)
     async def misshapen(_: Request, error: RequestValidationError) -> JSONResponse:
         first = error.errors()[0]
+        if first["type"] == "json_invalid":
+            return _fault(422, f"the body is no JSON ({first['ctx']['error']}); send an object")
         where = ".".join(str(part) for part in first["loc"][1:]) or "body"
         return _fault(422, f"{where}: {first['msg'][:1].lower()}{first['msg'][1:]}")
 

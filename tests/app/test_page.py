@@ -130,3 +130,22 @@ def test_the_page_is_told_to_load_nothing_from_elsewhere(address):
     answer = httpx.get(address)
     assert answer.headers["content-security-policy"].startswith("default-src 'self' ")
     assert "fonts.googleapis" not in answer.text and address.startswith("http://127.0.0.1:")
+
+
+def test_an_upload_that_is_too_large_is_refused_and_not_kept(engine, tmp_path, monkeypatch):
+    import httpx
+
+    from metis_jax.app import page
+
+    monkeypatch.setattr(page, "LARGEST_UPLOAD", 100_000)
+    small = page.make_page(Studio(Metis(engine), Voices(tmp_path / "voices")))
+    address = page.launch(small)
+
+    def upload(name, size):
+        return httpx.post(f"{address}gradio_api/upload", files={"files": (name, bytes(size))})
+
+    [kept] = map(Path, upload(f"{tmp_path.name}.flac", 50_000).json())
+    assert kept.stat().st_size == 50_000
+    assert upload(f"{tmp_path.name}_long.flac", 1 << 20).status_code == 413
+    assert not list(kept.parents[1].rglob(f"{tmp_path.name}_long.flac"))
+    small.close()

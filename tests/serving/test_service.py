@@ -55,9 +55,9 @@ class _Metis(Metis):
         ]
 
 
-def sound(seconds=1, rate=16000):
+def sound(seconds=1, rate=16000, kind="FLAC"):
     file = io.BytesIO()
-    soundfile.write(file, np.tile(NOISE, seconds), rate, format="FLAC")
+    soundfile.write(file, np.tile(NOISE, seconds), rate, format=kind)
     return file.getvalue()
 
 
@@ -150,6 +150,34 @@ def test_what_can_not_be_done_is_one_line(running, path, files, fields, status, 
     answer = running.post(path, files, **fields)
     message = answer.json()["error"]["message"]
     assert (answer.status_code, message[: len(reason)]) == (status, reason) and "\n" not in message
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "reason"),
+    [
+        ("/enhance", b"", "source: field required"),
+        ("/speak", b"", "text: field required"),
+        ("/v1/audio/speech", b"", "body: field required"),
+        ("/v1/audio/speech", b'{"input": ', "the body is no JSON (Expecting value); send an object"),
+    ],
+)
+def test_a_request_without_a_body_is_one_line(running, path, body, reason):
+    kind = {"Content-Type": "application/json"} if body else {}
+    answer = running.client.post(path, content=body, headers=kind)
+    assert (answer.status_code, answer.json()["error"]["message"]) == (422, reason)
+
+
+def test_a_recording_with_a_wrong_rate_is_one_line(running):
+    slow = sound(rate=100)
+    told = bytearray(sound(kind="WAV"))
+    told[24:28] = bytes(4)  # samples per second in the header
+    for source, reason in (
+        (slow, "source: has 100 samples per second; 1000 to 1000000 are read"),
+        (bytes(told), "source: is not audio that libsndfile can read"),
+    ):
+        answer = running.post(files={"source": source})
+        message = answer.json()["error"]["message"]
+        assert (answer.status_code, message[: len(reason)]) == (400, reason) and "\n" not in message
 
 
 def test_requests_that_arrive_together_are_decoded_together(running):

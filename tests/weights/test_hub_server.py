@@ -58,6 +58,9 @@ def test_a_new_push_is_a_new_revision_and_the_old_one_stays(hub, bundle, tmp_pat
     first, second = hub.repositories["somebody/voices"]
     assert Bundle("hub:somebody/voices").tasks.keys() == {"se", "vc"}
     assert Bundle(f"hub:somebody/voices@{first}").tasks.keys() == {"se"}
+    with pytest.raises(WeightsError, match="^hub:somebody/voices@gone: download failed") as raised:
+        Bundle("hub:somebody/voices@gone")
+    assert "\n" not in str(raised.value)
 
 
 def test_a_download_that_broke_off_goes_on_where_it_was(hub, bundle, monkeypatch):

@@ -184,7 +184,8 @@ class Pipeline:
         ]
         split = config.parts[0].select.split
         for part in self.parts:
-            log.info("%s, %s: %d records, %d left out", part.task or config.stage, split, len(part), part.left_out)
+            said = f"{part.task or config.stage}, {split}: {len(part)} records, {part.left_out} left out"
+            log.info(f"{said}, of {part.lacks}" if part.left_out else said)
         order = mixed_order([len(part) for part in self.parts], [part.weight for part in config.parts], config.seed)
         self.plans = Batches(
             order,

@@ -7,6 +7,7 @@ import dataclasses
 
 import numpy as np
 
+from metis_jax.clock import FRAME_RATE
 from metis_jax.data.corpus.corpus import Corpus
 from metis_jax.tasks import TASKS
 
@@ -92,9 +93,12 @@ class Part:
         column = corpus.columns
         self._frames = frames
         keep = frames[selected] >= config.min_frames
+        lacks = f"under {config.min_frames / FRAME_RATE:g} s"
         if self.whole:
-            reserve = config.prompt_frames[0] if task in PROMPTED else 0
-            keep &= frames[selected] <= max_frames - reserve
+            longest = max_frames - (config.prompt_frames[0] if task in PROMPTED else 0)
+            keep &= frames[selected] <= longest
+            lacks += f", over {longest / FRAME_RATE:g} s"
+        self.lacks = f"{lacks}, or without text, arrays or second utterance"
         if text:
             phones = column["length_phones"][selected] > 0
             keep &= phones | column["has_text"][selected] if can_phonemize else phones

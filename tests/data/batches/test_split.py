@@ -157,3 +157,11 @@ def test_noise_that_is_not_recorded_is_said_to_be_so(tmp_path, caplog):
     corpus(tmp_path / "b", [*recordings(5, [KEPT[0]]), noise])
     Pipeline(config(tmp_path / "b", "finetune", "se"))
     assert line not in caplog.messages
+
+
+def test_what_was_left_out_is_said_with_the_bounds(tmp_path, caplog):
+    caplog.set_level(logging.INFO)
+    corpus(tmp_path / "a", [*recordings(5, [KEPT[0]]), *recordings(2, [KEPT[1]], samples=800)])
+    Pipeline(config(tmp_path / "a", "finetune", "se"))
+    [line] = [line for line in caplog.messages if line.startswith("se, train")]
+    assert line == "se, train: 4 records, 2 left out, of under 0.4 s, or without text, arrays or second utterance"

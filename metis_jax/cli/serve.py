@@ -28,7 +28,14 @@ def _flags() -> flags.FlagValues:
     flags.DEFINE_string("bundle", None, "The models; by default the small ones of the package.", flag_values=values)
     flags.DEFINE_string("host", "127.0.0.1", "The address it listens on.", flag_values=values)
     flags.DEFINE_integer("port", 8000, "Of the server.", 0, 65535, flag_values=values)
-    flags.DEFINE_integer("rows", 8, "Requests that are decoded together, on each device.", 1, 256, flag_values=values)
+    flags.DEFINE_integer(
+        "rows",
+        None,
+        "Requests that are decoded together; by default 8 on accelerators, and 1 on a CPU, where batches gain nothing.",
+        1,
+        256,
+        flag_values=values,
+    )
     flags.DEFINE_string("voices", None, command.VOICES_HELP, flag_values=values)
     flags.DEFINE_integer("most_megabytes", _DEFAULT.most_bytes // _MEGABYTE, "Of a request.", 1, flag_values=values)
     flags.DEFINE_float("most_seconds", _DEFAULT.most_seconds, "Of a recording.", 0.1, flag_values=values)
@@ -52,7 +59,7 @@ def _run(given: flags.FlagValues) -> None:
         most_waiting=given.most_waiting,
         patience=given.patience,
     )
-    service = make_service(metis, Voices(given.voices or default_folder()), limits, largest_batch=given.rows)
+    service = make_service(metis, Voices(given.voices or default_folder()), limits, largest_batch=metis.largest_batch)
     if given.warm_up:
         print("loading and compiling …", flush=True)
         metis.warm_up()

@@ -180,6 +180,28 @@ def test_a_recording_with_a_wrong_rate_is_one_line(running):
         assert (answer.status_code, message[: len(reason)]) == (400, reason) and "\n" not in message
 
 
+def test_the_command_decodes_as_many_together_as_pay(monkeypatch, tmp_path):
+    from metis_jax.cli import serve
+
+    class Server:
+        started = True
+
+        def __init__(self, config):
+            pass
+
+        def run(self):
+            pass
+
+    asked = []
+    monkeypatch.setattr(serve.uvicorn, "Server", Server)
+    monkeypatch.setattr(serve.uvicorn, "Config", lambda *_, **__: None)
+    monkeypatch.setattr(serve, "make_service", lambda *_, largest_batch: asked.append(largest_batch))
+    monkeypatch.setattr(serve, "use_compilation_cache", lambda folder: None)
+    for flags in ([], ["--rows=4"]):
+        assert serve.main([*flags, "--nowarm_up", f"--voices={tmp_path}"]) == 0
+    assert asked == [1, 4]
+
+
 def test_requests_that_arrive_together_are_decoded_together(running):
     running.engine.hold()
     with ThreadPoolExecutor(8) as pool:

@@ -96,8 +96,7 @@ def main(_) -> None:
             mean, answered, decoded = (now[0] - answered) / (now[1] - decoded), *now
             late = np.quantile(waited, [0.5, 0.9, 1])
             cells = [f"{rate:.2f}", *(f"{x:.2f}" for x in (*late, spent)), f"{mean:.1f}"]
-            if is_last:
-                cells.append(lost_at_the_end(address, recording, clients, server))
+            cells.append(lost_at_the_end(address, recording, clients, server) if is_last else "")
             print(f"| {rows} | {clients} | {' | '.join(cells)} |", flush=True)
         thread.join()
 

@@ -1,6 +1,9 @@
 """The page as a program sees it, through Gradio's own client."""
 
 import base64
+import re
+import shutil
+import subprocess
 import threading
 from pathlib import Path
 
@@ -149,3 +152,16 @@ def test_an_upload_that_is_too_large_is_refused_and_not_kept(engine, tmp_path, m
     assert upload(f"{tmp_path.name}_long.flac", 1 << 20).status_code == 413
     assert not list(kept.parents[1].rglob(f"{tmp_path.name}_long.flac"))
     small.close()
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("chromium") is None, reason="needs a browser, chromium")
+def test_a_browser_shows_a_tab_for_each_task_and_loads_nothing_from_elsewhere(address, tmp_path):
+    """What the scripts of the page have made of it, under what it is told to load."""
+    browser = ["chromium", "--headless=new", "--no-sandbox", "--disable-gpu", f"--user-data-dir={tmp_path}"]
+    asked = [*browser, "--virtual-time-budget=30000", "--dump-dom", address]
+    shown = subprocess.run(asked, capture_output=True, text=True, timeout=300).stdout
+    tabs = re.findall(r'<button role="tab"[^>]*>\s*(\w+)', shown)
+    assert tabs == ["Enhance", "Extract", "Convert", "Speak", "Lips"]
+    loaded = re.findall(r'(?:src|href)="(https?://[^"]+)', shown)
+    assert loaded and all(place.startswith(address) for place in loaded)

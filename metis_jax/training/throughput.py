@@ -21,7 +21,7 @@ from metis_jax.training.trainers.protocol import Batch, Params, Trainer
 
 def count_flops(function: Callable[..., Any], *args: Any) -> float:
     """Floating-point operations of one call; arguments may be shapes."""
-    return _count(jax.make_jaxpr(function)(*args).jaxpr)
+    return flops_of(jax.make_jaxpr(function)(*args).jaxpr)
 
 
 def _inner(params: Mapping[str, Any]) -> Iterator[Any]:
@@ -32,7 +32,8 @@ def _inner(params: Mapping[str, Any]) -> Iterator[Any]:
                 yield item
 
 
-def _count(jaxpr: Any) -> float:
+def flops_of(jaxpr: Any) -> float:
+    """Floating-point operations of a traced program, on all of its devices together."""
     total = 0.0
     for equation in jaxpr.eqns:
         name, params = equation.primitive.name, equation.params
@@ -46,11 +47,17 @@ def _count(jaxpr: Any) -> float:
             # Every output value is a product over the kernel's window and its group's inputs.
             total += 2.0 * math.prod(equation.outvars[0].aval.shape) * math.prod(kernel) / features
         elif name == "cond":
-            total += max((_count(branch) for branch in _inner(params)), default=0.0)
+            total += max((flops_of(branch) for branch in _inner(params)), default=0.0)
         else:
-            repeats = params["length"] if name == "scan" else 1
-            total += repeats * sum(_count(inner) for inner in _inner(params))
+            total += _repeats(name, params) * sum(flops_of(inner) for inner in _inner(params))
     return total
+
+
+def _repeats(name: str, params: Mapping[str, Any]) -> int:
+    """How often a primitive runs the program inside of it: over steps, over the blocks of a kernel, or on devices."""
+    if name == "pallas_call":
+        return math.prod(params["grid_mapping"].grid)
+    return params["length"] if name == "scan" else params["mesh"].size if name == "shard_map" else 1
 
 
 def step_flops(trainer: Trainer, trainable: Params, frozen: Params, batch: Mapping[str, Any]) -> float:

@@ -5,7 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 from training import mini
 
-from metis_jax.sharding import MeshConfig, make_mesh
+from metis_jax.layers.splash import splash_attention
+from metis_jax.sharding import MeshConfig, activate, make_mesh
 from metis_jax.training.state import make_layout
 from metis_jax.training.throughput import count_flops, step_flops, valid_share
 
@@ -26,6 +27,19 @@ def test_products_convolutions_and_loops():
 
     # 8 outputs in time, 6 channels, each from a window of 3 over 4 / 2 inputs.
     assert count_flops(convolved, jnp.ones((1, 10, 4)), jnp.ones((3, 2, 6))) == 2 * 8 * 6 * 3 * 2
+
+
+def test_kernels_count_for_every_block_and_device():
+    q = jnp.ones((2, 1280, 2, 16))  # two blocks of queries, and two of keys
+    lengths = jnp.full((2,), 1280, jnp.int32)
+
+    def attend(q, lengths):
+        return splash_attention(q, q, q, lengths, interpret=True)
+
+    products = 2 * (2 * 2) * 2 * 1280 * 1280 * 16  # of queries with keys, and of weights with values
+    assert count_flops(attend, q, lengths) == products
+    with activate(make_mesh(MeshConfig(), jax.devices()[:2])):
+        assert count_flops(attend, q, lengths) == products
 
 
 def test_a_step_is_about_three_forward_passes():

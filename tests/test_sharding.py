@@ -202,6 +202,12 @@ def test_the_lowered_step_holds_its_sharding_constraints():
     assert lowered(active=False).as_text().count("sharding_constraint") == 0
 
 
+def test_gradients_are_summed_into_the_parts_that_devices_store():
+    # A block uses its kernels whole along `fsdp`: parts of them are gradients alone, of five projections and of two.
+    parts = re.findall(r"sharding_constraint .* <@mesh, \[(.*)\]>", lowered(active=True).as_text())
+    assert parts.count('{"fsdp"}, {"tensor"}') == 5 and parts.count('{"tensor"}, {"fsdp"}') >= 2
+
+
 @pytest.mark.slow
 def test_weights_move_between_devices_and_activations_do_not():
     program = lowered(active=True).compile().as_text()

@@ -4,7 +4,7 @@ from commands import ROOT
 
 SKIPS = "importor" + "skip("
 # What the gate installs no packages for.
-BY_HAND = {"models/test_ssl_encoder_torch.py", "scaling/test_program.py"}
+BY_HAND = {"models/test_ssl_encoder_torch.py"}
 
 
 def test_tests_of_extras_have_the_marker():

@@ -8,7 +8,6 @@
 the commands of a grid of sizes and budgets and with --run runs them, both resumable, `fit` needs six runs that ended.
 """
 
-import os
 import signal
 import sys
 from collections.abc import Callable, Sequence
@@ -24,7 +23,7 @@ _STOPPED = (128 + signal.SIGINT, 128 + signal.SIGTERM)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Exit status: 0; 1 if a run of a sweep failed or no plan fits; that of a signal; or 2 with one line on stderr."""
+    """Exit status: 0; 1 if a run of a sweep failed; that of a signal; or 2 with one line on stderr."""
     given = list(sys.argv[1:] if argv is None else argv)
     if not given or given[0] not in _COMMANDS:
         is_help = bool(given) and given[0] in ("--help", "-h", "--help=true")
@@ -50,12 +49,14 @@ def _plan_flags() -> flags.FlagValues:
     return values
 
 
-def _plan(given: flags.FlagValues) -> int:
+def _plan(given: flags.FlagValues) -> None:
     command.require(given, "config", "topology")
-    os.environ.setdefault("JAX_PLATFORMS", "cpu")  # the described devices are not for computing
+    import jax
+
     from metis_jax.scaling import plan, topologies
     from metis_jax.training.experiment import read_config
 
+    jax.config.update("jax_platforms", "cpu")  # the described devices are not for computing, nor looked for
     config = read_config(given.config.to_dict())
     buckets = config.pipeline().buckets
     bucket = given.bucket or buckets[-1]
@@ -69,20 +70,19 @@ def _plan(given: flags.FlagValues) -> int:
         print(f"compiling for {given.topology}, {mesh} ...", file=sys.stderr, flush=True)
         try:
             found = plan.make_plan(config, devices, chip, mesh, bucket)
+            print(*plan.lines(found, config, given.hours), sep="\n", flush=True)
+            plan.check_fits(found, config)
         except ValueError as error:
             if not given.search:
                 raise
-            print(f"{mesh}: {error}", file=sys.stderr)
+            print(error, file=sys.stderr)
             continue
         plans.append(found)
-        print(*plan.lines(found, config, given.hours), sep="\n", flush=True)
-        if not found.fits:
-            print(f"  advice       {plan.advice(found)}")
-    fitting = [found for found in plans if found.fits]
-    if given.search and fitting:
-        best = min(fitting, key=lambda found: found.step_seconds / found.compiled.frames)
+    if not plans:
+        raise ValueError(f"none of {len(meshes)} meshes fits; lower config.tokens_per_device, or take more devices")
+    if given.search:
+        best = min(plans, key=lambda found: found.step_seconds / found.compiled.frames)
         print(f"best of {len(plans)}: {best.mesh}, MFU at most {best.mfu:.2f}")
-    return 0 if fitting else 1
 
 
 def _sweep_flags() -> flags.FlagValues:

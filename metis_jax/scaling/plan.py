@@ -4,13 +4,14 @@ The roofline is a bound, not a measurement: arithmetic, memory and links each at
 """
 
 import dataclasses
-from collections import Counter
+import math
 from collections.abc import Iterator, Sequence
 
 import jax
 
 from metis_jax.clock import FRAME_RATE
-from metis_jax.scaling.program import Compiled, compile_step
+from metis_jax.scaling.hlo import Collective, arrays_of, bytes_of
+from metis_jax.scaling.program import Compiled, DoesNotFit, compile_step
 from metis_jax.scaling.topologies import Chip
 from metis_jax.sharding import MeshConfig, make_mesh
 from metis_jax.training.config import TrainConfig
@@ -38,12 +39,13 @@ class Plan:
 
     @property
     def seconds(self) -> dict[str, float]:
-        """Of a step, for each of the three that may hold it up."""
-        exchanged = sum(one.bytes for one in self.compiled.program.collectives)
+        """Of a step, for each of the four that may hold it up."""
+        collectives = self.compiled.program.collectives
         return {
-            "arithmetic": self.compiled.flops / self.devices / self.chip.flops,
+            "arithmetic": self.compiled.executed / self.devices / self.chip.flops,
             "memory": self.compiled.program.traffic / self.chip.bandwidth,
-            "links": exchanged / self.chip.links,
+            "links": sum(one.moved - one.networked for one in collectives) / self.chip.links,
+            "network": sum(one.networked for one in collectives) / self.chip.network,
         }
 
     @property
@@ -53,7 +55,7 @@ class Plan:
     @property
     def mfu(self) -> float:
         """The largest share of the devices' arithmetic that can go into the model."""
-        return self.seconds["arithmetic"] / self.step_seconds
+        return self.compiled.flops / self.devices / self.chip.flops / self.step_seconds
 
     def hours(self, steps: int) -> float:
         """Of a run of so many steps."""
@@ -61,9 +63,15 @@ class Plan:
 
 
 def make_plan(config: TrainConfig, devices: Sequence[jax.Device], chip: Chip, mesh: MeshConfig, bucket: int) -> Plan:
-    """The plan of one mesh; ValueError where it does not fit the devices."""
+    """The plan of one mesh; ValueError where the mesh does not fit the devices, or the step their memory.
+
+    The compiler for GPUs says nothing of memory: their plans may not fit either (`check_fits`).
+    """
     sizes = MeshConfig(**make_mesh(mesh, devices).shape)  # without a -1
-    return Plan(sizes, len(devices), chip, compile_step(config, devices, sizes, bucket))
+    try:
+        return Plan(sizes, len(devices), chip, compile_step(config, devices, sizes, bucket))
+    except DoesNotFit as error:
+        raise ValueError(misfit(sizes, chip, config, error.state, error.needed)) from error
 
 
 def meshes(devices: int, *, most_tensor: int = 4) -> Iterator[MeshConfig]:
@@ -87,14 +95,16 @@ def lines(plan: Plan, config: TrainConfig, hours_of_audio: float) -> Iterator[st
     )
     verdict = "fits" if plan.fits else "DOES NOT FIT"
     yield f"  memory       {plan.memory / GIB:.2f} of {chip.memory / GIB:.0f} GiB a device ({parts}): {verdict}"
-    teraflops = compiled.flops / 1e12
-    yield f"  arithmetic   {teraflops:.2f} TFLOP a step, {teraflops / plan.devices:.2f} a device"
+    model, executed = (flops / plan.devices / 1e12 for flops in (compiled.flops, compiled.executed))
+    yield f"  arithmetic   {model:.2f} TFLOP of the model a device and step, {executed:.2f} executed"
     yield f"  traffic      {compiled.program.traffic / 1e9:.1f} GB of memory a device and step, at most"
-    for kind, (number, size) in _by_kind(compiled).items():
-        yield f"  {kind:12} {number} a step, {size / 1e9:.2f} GB a device"
+    for kind, group in _by_kind(compiled).items():
+        number, size = sum(one.times for one in group), sum(one.bytes for one in group)
+        largest = max((array for one in group for array in arrays_of(one.type)), key=bytes_of)
+        yield f"  {kind:12} {number} a step, {size / 1e9:.2f} GB a device, at once at most {largest}"
     kernels = ", ".join(f"{count} {name}" for name, count in sorted(compiled.program.kernels.items())) or "none"
     yield f"  kernels      {kernels}"
-    held_up = ", ".join(f"{name} {seconds:.4f}" for name, seconds in plan.seconds.items())
+    held_up = ", ".join(f"{name} {seconds:.4f}" for name, seconds in plan.seconds.items() if seconds)
     yield f"  roofline     {plan.step_seconds:.4f} s a step ({held_up}): MFU at most {plan.mfu:.2f}"
     whole = plan.hours(config.steps)
     yield f"  the run      {config.steps} steps: at least {whole:.1f} hours, {whole * plan.devices:.0f} device-hours"
@@ -104,19 +114,34 @@ def lines(plan: Plan, config: TrainConfig, hours_of_audio: float) -> Iterator[st
         yield f"  the data     {hours_of_audio:.0f} hours once: {steps:.0f} steps, at least {once:.1f} hours"
 
 
-def _by_kind(compiled: Compiled) -> dict[str, tuple[int, int]]:
-    number, size = Counter(), Counter()
-    for one in compiled.program.collectives:
-        number[one.kind] += one.times
-        size[one.kind] += one.bytes
-    return {kind: (number[kind], size[kind]) for kind in sorted(number)}
+def _by_kind(compiled: Compiled) -> dict[str, list[Collective]]:
+    found: dict[str, list[Collective]] = {}
+    for one in sorted(compiled.program.collectives, key=lambda one: one.kind):
+        found.setdefault(one.kind, []).append(one)
+    return found
 
 
-def advice(plan: Plan) -> str:
-    """What would make a plan fit that does not."""
-    state, temporary = plan.compiled.state, plan.compiled.temporary
-    if state > temporary:
-        return "its state is the larger part: split parameters over more devices (config.mesh.fsdp)"
+def check_fits(plan: Plan, config: TrainConfig) -> None:
+    """ValueError for a plan that does not fit, with what would."""
+    if not plan.fits:
+        raise ValueError(misfit(plan.mesh, plan.chip, config, plan.compiled.state, plan.memory))
+
+
+def misfit(mesh: MeshConfig, chip: Chip, config: TrainConfig, state: int, needed: int | float) -> str:
+    """That a step does not fit, and what would: of `needed` bytes of a device its state takes `state`."""
+    devices = mesh.data * mesh.fsdp * mesh.tensor
+    free = chip.memory - state
+    if free > chip.memory / 4:
+        tokens = max(1, int(config.tokens_per_device * free / (needed - state)))
+        advice = f"lower config.tokens_per_device from {config.tokens_per_device} to {tokens} or less"
+        if config.model.get("policy", {}).get("remat", "full") != "full":
+            advice += ", or set config.model.policy.remat=full"
+    elif (parts := 2 ** math.ceil(math.log2(2 * mesh.fsdp * state / chip.memory))) * mesh.tensor <= devices:
+        advice = f"split parameters over more devices, config.mesh.fsdp={parts} or more"
+    else:
+        advice = f"take {parts * mesh.tensor} devices or more, and split parameters over all of them (config.mesh.fsdp)"
+    size = f"{needed / GIB:.1f}" if needed < math.inf else "more"
     return (
-        "what it makes meanwhile is the larger part: lower config.tokens_per_device, or config.model.policy.remat=full"
+        f"mesh (data, fsdp, tensor) = {(mesh.data, mesh.fsdp, mesh.tensor)}: a step needs {size} of "
+        f"{chip.memory / GIB:.0f} GiB a device, {state / GIB:.1f} of it for its state; {advice}"
     )

@@ -1,9 +1,13 @@
 """The real training step of an experiment, compiled for devices that are not here."""
 
 import dataclasses
+import math
 import pathlib
+import re
 import tempfile
+import warnings
 from collections.abc import Sequence
+from typing import Any
 
 import jax
 import numpy as np
@@ -16,11 +20,27 @@ from metis_jax.training.config import TrainConfig
 from metis_jax.training.run import make_pipeline
 from metis_jax.training.state import StateMaker, count_params, make_layout
 from metis_jax.training.steps import make_train_step
-from metis_jax.training.throughput import step_flops
+from metis_jax.training.throughput import flops_of, step_flops
 from metis_jax.training.trainers.registry import make_trainer
 
 _RECORDS = 16  # of which every kind of batch can be made
 _LARGEST = {"levels": 16, "visual_width": 512}
+
+
+# GPUs that are not there can not be tried out for the fastest kernels, which their compiler would.
+_GPU_OPTIONS = {"xla_gpu_enable_triton_gemm": False, "xla_gpu_autotune_level": 0}
+_NEEDED = re.compile(r"([\d.]+)G\)? (?:exceeds available HBM|of [\d.]+G hbm)")
+
+
+class DoesNotFit(ValueError):
+    """The compiler finds no way to keep a step in a device's memory: of `needed` bytes, its state alone takes `state`.
+
+    `needed` is infinite where the compiler does not say it.
+    """
+
+    def __init__(self, state: int, needed: int | float):
+        super().__init__(f"a step that needs {needed / 2**30:.1f} GiB of a device")
+        self.state, self.needed = state, needed
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,6 +52,7 @@ class Compiled:
       parameters: that are trained, and that are not.
       state, batch, temporary: bytes of parameters and moments, of the batch, and of what the step makes meanwhile.
       flops: of the model, forward and backward, of all devices together; what is made again is not counted.
+      executed: the same with what is made again, and what kernels do for it.
       program: what it moves.
     """
 
@@ -41,11 +62,15 @@ class Compiled:
     batch: int
     temporary: int
     flops: float
+    executed: float
     program: Program
 
 
 def compile_step(config: TrainConfig, devices: Sequence[jax.Device], mesh: MeshConfig, bucket: int) -> Compiled:
-    """The step of an experiment for batches of one bucket; ValueError where the mesh does not fit the devices."""
+    """The step of an experiment for batches of one bucket; ValueError where the mesh does not fit the devices.
+
+    `DoesNotFit` where the compiler says that a device's memory is too small; those of GPUs never do.
+    """
     built = make_mesh(mesh, devices)
     trainer = make_trainer(config.stage, config.model)
     layout = make_layout(trainer, config.optimizers, built)
@@ -62,10 +87,24 @@ def compile_step(config: TrainConfig, devices: Sequence[jax.Device], mesh: MeshC
         trainer, config.optimizers, maker.shardings, accumulate=config.accumulate, ema_decay=config.ema_decay
     )
     with activate(built):
-        compiled = step.lower(maker.target(), frozen, batch, key).compile()
+        traced = step.trace(maker.target(), frozen, batch, key)
+        lowered = traced.lower()
+    held, kept = (_bytes_per_device(tree) for tree in (batch, (maker.target(), frozen)))
+    is_gpu = devices[0].platform == "gpu"
+    try:
+        with warnings.catch_warnings():
+            # JAX may keep a program for devices that are not here, and warns that it can not read it again.
+            warnings.simplefilter("ignore", UserWarning)
+            compiled = lowered.compile(compiler_options=_GPU_OPTIONS if is_gpu else None)
+    except jax.errors.JaxRuntimeError as error:
+        reason = str(error).partition("\n")[0]
+        if not reason.startswith("RESOURCE_EXHAUSTED"):
+            raise ValueError(f"the compiler for {devices[0].device_kind} failed: {reason}") from error
+        found = _NEEDED.search(str(error))
+        raise DoesNotFit(kept, float(found[1]) * 2**30 if found else math.inf) from error
     memory = compiled.memory_analysis()
     rows = next(iter(batch.values())).shape[0]
-    held = _bytes_per_device(batch)
+    places = [device.process_index if is_gpu else getattr(device, "slice_index", 0) for device in built.devices.flat]
     return Compiled(
         frames=rows * bucket,
         parameters=(count_params(layout.trainable), count_params(layout.frozen)),
@@ -73,7 +112,8 @@ def compile_step(config: TrainConfig, devices: Sequence[jax.Device], mesh: MeshC
         batch=held,
         temporary=memory.temp_size_in_bytes,
         flops=step_flops(trainer, layout.trainable, layout.frozen, batch),
-        program=read(compiled.as_text()),
+        executed=flops_of(traced.jaxpr.jaxpr),
+        program=read(compiled.as_text(), places),
     )
 
 
@@ -95,5 +135,6 @@ def abstract_batch(config: TrainConfig, mesh: Mesh, bucket: int) -> dict[str, ja
     }
 
 
-def _bytes_per_device(batch: dict[str, jax.ShapeDtypeStruct]) -> int:
-    return sum(int(np.prod(leaf.sharding.shard_shape(leaf.shape))) * leaf.dtype.itemsize for leaf in batch.values())
+def _bytes_per_device(tree: Any) -> int:
+    leaves = jax.tree.leaves(tree)
+    return sum(math.prod(leaf.sharding.shard_shape(leaf.shape)) * leaf.dtype.itemsize for leaf in leaves)

@@ -3,10 +3,13 @@
 import json
 from pathlib import Path
 
+import jax
 import pytest
 
 from metis_jax.cli.scale import main
+from metis_jax.scaling import plan, topologies
 from metis_jax.scaling.fit import Law
+from metis_jax.scaling.program import DoesNotFit
 
 PRETRAIN = "--config=configs/pretrain.py:tiny"
 SWEEP = ["sweep", PRETRAIN, "--workdir=x"]
@@ -45,6 +48,34 @@ def test_what_is_refused(capsys, arguments, line):
     [said] = capsys.readouterr().err.splitlines()
     assert said.startswith(line)
     assert not Path("x").exists()
+
+
+def test_plans_that_can_not_be_made(monkeypatch, capsys):
+    monkeypatch.setattr(topologies, "devices_of", lambda _: jax.devices())
+    arguments = ["plan", PRETRAIN, "--topology=v5e:2x4"]
+    assert main([*arguments, "--config.mesh.fsdp=3"]) == 2
+    said = capsys.readouterr().err.splitlines()[-1]
+    assert said.startswith("scale plan: mesh (data, fsdp, tensor) = (-1, 3, 1) does not divide 8 devices; choose")
+    monkeypatch.setattr(plan, "compile_step", too_large)
+    line = "a step needs 31.0 of 16 GiB a device, 1.0 of it for its state; lower config.tokens_per_device from 1600 to"
+    assert main(arguments) == 2
+    said = capsys.readouterr().err.splitlines()[-1]
+    assert said.startswith(f"scale plan: mesh (data, fsdp, tensor) = (8, 1, 1): {line}")
+    assert main([*arguments, "--search"]) == 2
+    *each, said = capsys.readouterr().err.splitlines()
+    assert sum(line in one for one in each) == len(list(plan.meshes(8)))
+    assert "meshes fits; lower config.tokens_per_device, or take more devices" in said
+
+
+def too_large(*_):
+    raise DoesNotFit(2**30, 31 * 2**30)
+
+
+@pytest.mark.extra("tpu", "libtpu")
+def test_a_topology_that_does_not_exist(capsys):
+    assert main(["plan", PRETRAIN, "--topology=v5e:3x5"]) == 2
+    [said] = capsys.readouterr().err.splitlines()
+    assert said.startswith("scale plan: topology 'v5e:3x5': no slice of v5e has this shape (")
 
 
 def test_help(capsys):

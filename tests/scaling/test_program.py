@@ -1,12 +1,19 @@
 """The real step, compiled for devices: here the eight of a test, on a pod those of its slice."""
 
 import dataclasses
+import importlib.metadata
+import math
+import re
+import sys
+import types
 
 import jax
 import pytest
+from jax.experimental import topologies
 
 from configs import pretrain
-from metis_jax.scaling.plan import Plan, advice, lines, meshes
+from metis_jax.scaling.hlo import arrays_of
+from metis_jax.scaling.plan import Plan, check_fits, lines, meshes, misfit
 from metis_jax.scaling.program import compile_step
 from metis_jax.scaling.sweep import parse_sizes, plan_runs
 from metis_jax.scaling.topologies import CHIPS, devices_of, parse
@@ -38,10 +45,32 @@ def test_a_plan_says_whether_it_fits_and_what_would(config, compiled):
     text = "\n".join(lines(plan, config, hours_of_audio=1000.0))
     assert plan.fits and ": fits" in text and "mesh data=2 fsdp=4 tensor=1: 8 devices" in text
     assert 0 < plan.mfu <= 1 and plan.step_seconds == max(plan.seconds.values())
+    check_fits(plan, config)
     small = dataclasses.replace(plan, chip=dataclasses.replace(plan.chip, memory=plan.memory - 1))
     assert not small.fits and "DOES NOT FIT" in "\n".join(lines(small, config, 0.0))
-    heavy = dataclasses.replace(plan, compiled=dataclasses.replace(compiled, state=compiled.temporary + 1))
-    assert "config.mesh.fsdp" in advice(heavy) and "tokens_per_device" in advice(plan)
+    with pytest.raises(ValueError, match=r"mesh \(data, fsdp, tensor\) = \(2, 4, 1\): a step needs .* GiB a device"):
+        check_fits(small, config)
+
+
+@pytest.mark.parametrize(
+    ("state", "needed", "said"),
+    [
+        (
+            1,
+            31,
+            r"needs 31.0 of 16 GiB a device, 1.0 of it for its state; lower .* from 1600 to 800 or less, or set",
+        ),
+        (1, math.inf, r"needs more of 16 GiB .* from 1600 to 1 or less"),
+        (15, 20, r"split parameters over more devices, config.mesh.fsdp=4 or more"),
+        (60, 90, r"take 16 devices or more, and split parameters over all of them"),
+    ],
+)
+def test_what_would_fit(config, state, needed, said):
+    """Eight devices of 16 GiB, two of which share the parameters."""
+    model = {**config.model, "policy": {"remat": "dots"}}
+    config = dataclasses.replace(config, model=model)
+    mesh = MeshConfig(data=4, fsdp=2)
+    assert re.search(said, misfit(mesh, CHIPS["v5e"], config, state * 2**30, needed * 2**30))
 
 
 def test_meshes_use_every_device():
@@ -64,10 +93,58 @@ def test_what_is_no_topology_is_refused(name):
         parse(name)
 
 
+@pytest.mark.parametrize("name", ["h100:8", "2xh100:8x8", "h100:2x2x2", "h100:0x8"])
+def test_gpus_have_hosts(name):
+    with pytest.raises(ValueError, match="is not known; give CHIP:AxB|give h100:HOSTSxGPUS, as h100:8x8"):
+        parse(name)
+
+
+def test_compilers_that_are_missing_are_asked_for(monkeypatch):
+    monkeypatch.setitem(sys.modules, "libtpu", None)
+    with pytest.raises(ValueError, match=r'not there \(libtpu\); pip install "metis_jax\[tpu\]"'):
+        devices_of("v5e:2x2")
+    monkeypatch.setattr(topologies, "get_topology_desc", missing)
+    with pytest.raises(ValueError, match=r"pip install --no-deps jax-cuda13-plugin==\S+ jax-cuda13-pjrt=="):
+        devices_of("h100:1x8")
+
+
+def missing(**_):
+    raise NotImplementedError("topology not implemented for cuda")
+
+
+def test_a_compiler_of_another_version_is_refused(monkeypatch):
+    monkeypatch.setitem(sys.modules, "libtpu", types.SimpleNamespace(__spec__=object()))
+    monkeypatch.setattr(importlib.metadata, "requires", lambda _: ["numpy", 'libtpu==0.0.42.*; extra == "tpu"'])
+    monkeypatch.setattr(importlib.metadata, "version", lambda _: "0.0.52")
+    with pytest.raises(ValueError, match=r'is libtpu 0.0.52, .* goes with 0.0.42; pip install "libtpu==0.0.42.\*"'):
+        devices_of("v5e:2x2")
+
+
+@pytest.mark.extra("tpu", "libtpu")
 def test_slices_that_do_not_exist_are_refused():
-    pytest.importorskip("libtpu")
     with pytest.raises(ValueError, match="no slice of v5e has this shape"):
         devices_of("v5e:3x5")
+
+
+@pytest.mark.slow
+@pytest.mark.extra("tpu", "libtpu")
+def test_the_step_of_a_slice(config):
+    """Layers exchange weights and parts of gradients, nothing that has frames, and attend by the kernel."""
+    compiled = compile_step(config, devices_of("v5e:4x4"), MeshConfig(data=4, fsdp=4), 200)
+    generator = config.model["generator"]
+    layers, width, kernels = generator["num_layers"], generator["width"], 9  # a block's projections and norms
+    assert compiled.program.kernels == {"tpu_custom_call": 3 * layers}  # forward, and two backward
+    exchanged = [(one, shapes(one.type)) for one in compiled.program.collectives]
+    assert not any(200 in shape for _, found in exchanged for shape in found)
+    cut = sum(one.times * len(found) for one, found in exchanged if one.kind == "reduce-scatter")
+    assert cut >= kernels * layers
+    summed = [shape for one, found in exchanged if one.kind == "all-reduce" and one.times == layers for shape in found]
+    assert summed and all(len(shape) == 1 or width // 4 in shape for shape in summed)
+
+
+def shapes(type_):
+    """The dimensions of the arrays in a type."""
+    return [tuple(map(int, re.findall(r"\d+", array.partition("[")[2]))) for array in arrays_of(type_)]
 
 
 def test_a_sweep_has_the_steps_that_its_budget_allows():

@@ -21,6 +21,7 @@ _CALLED = re.compile(r"(?:body|condition|to_apply|calls|true_computation|false_c
 _BRANCHES = re.compile(r"branch_computations=\{([^}]*)\}")
 _TRIPS = re.compile(r'"known_trip_count":\{"n":"(\d+)"')
 _NAMES = re.compile(r"%([\w.\-]+)")
+_CYCLES = re.compile(r'"estimated_cycles":"(\d+)"')
 _CHANNEL = re.compile(r"channel_id=(\d+)")
 _MESH_GROUPS = re.compile(
     r"replica_groups=mesh\[([^\]]*)\](?:, device_ids=\(\[([\d,]+)\](?:T\(([\d,]+)\))?\))? \{([^}]*)\}"
@@ -97,11 +98,13 @@ class Program:
         caches is counted too.
       collectives: all of them.
       kernels: custom calls, as those of Pallas, by target.
+      cycles: of the device's clock, which a TPU's compiler expects for everything but kernels and exchanges.
     """
 
     traffic: int
     collectives: tuple[Collective, ...]
     kernels: dict[str, int]
+    cycles: int
 
 
 def bytes_of(type_: str) -> int:
@@ -127,7 +130,7 @@ def _bytes(arrays: Sequence[tuple[str, str, str]]) -> int:
 def read(text: str, places: Sequence[int] = ()) -> Program:
     """The program of a compiled executable's `as_text()`; `places` is the slice or host of every device."""
     computations, entry = _computations(text)
-    traffic, collectives, kernels = 0, [], {}
+    traffic, collectives, kernels, cycles = 0, [], {}, 0
     for name, times in _times(computations, entry).items():
         made = {one.name: one for one in computations[name]}
         for one in computations[name]:
@@ -135,12 +138,13 @@ def read(text: str, places: Sequence[int] = ()) -> Program:
             if target and target[1] not in _BOOKKEEPING:
                 kernels[target[1]] = kernels.get(target[1], 0) + times
             traffic += times * _moved(one, made, computations)
+            cycles += times * sum(int(count) for count in _CYCLES.findall(one.rest))
         for kind, one, given in _exchanges(name, computations):
             result = _result(one)
             held = given if kind == "reduce-scatter" else result
             collectives.append(Collective(kind, held, times, _together(kind, one, places)))
             traffic += times * (_in_memory(given) + _in_memory(result))
-    return Program(traffic, tuple(collectives), kernels)
+    return Program(traffic, tuple(collectives), kernels, cycles)
 
 
 def _exchanges(name: str, computations: _Computations) -> Iterator[tuple[str, Instruction, str]]:

@@ -104,6 +104,8 @@ def lines(plan: Plan, config: TrainConfig, hours_of_audio: float) -> Iterator[st
         yield f"  {kind:12} {number} a step, {size / 1e9:.2f} GB a device, at once at most {largest}"
     kernels = ", ".join(f"{count} {name}" for name, count in sorted(compiled.program.kernels.items())) or "none"
     yield f"  kernels      {kernels}"
+    if compiled.program.cycles:
+        yield f"  cycles       {compiled.program.cycles / 1e6:.0f} million a step, kernels and exchanges apart"
     held_up = ", ".join(f"{name} {seconds:.4f}" for name, seconds in plan.seconds.items() if seconds)
     yield f"  roofline     {plan.step_seconds:.4f} s a step ({held_up}): MFU at most {plan.mfu:.2f}"
     whole = plan.hours(config.steps)

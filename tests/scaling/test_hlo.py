@@ -54,6 +54,7 @@ TPU = """HloModule jit_step, is_scheduled=true
   %all-gather-start.1 = (bf16[2,128]{1,0}, bf16[8,128]{1,0}) all-gather-start(%x), dimensions={0}
   %all-gather-done.1 = bf16[8,128]{1,0} all-gather-done(%all-gather-start.1)
   %custom-call.1 = bf16[8,128]{1,0} custom-call(%all-gather-done.1), custom_call_target="tpu_custom_call"
+  %copy = s32[]{:T(128)S(1)} copy(%g), backend_config={"window_config":{"estimated_cycles":"5"}}
   ROOT %t = (s32[], bf16[8,128]{1,0}) tuple(%x, %custom-call.1)
 }
 
@@ -76,7 +77,7 @@ def test_what_a_tpu_compiler_writes_is_read():
     found = read(TPU)
     [one] = found.collectives
     assert (one.kind, one.times, one.bytes) == ("all-gather", 16, 16 * 8 * 128 * 2)
-    assert found.kernels == {"tpu_custom_call": 16}
+    assert found.kernels == {"tpu_custom_call": 16} and found.cycles == 16 * 5
     # Exchange and kernel read and write an array each, the comparison two numbers and a truth value.
     assert found.traffic == 16 * 4 * 8 * 128 * 2 + 16 * 9
 

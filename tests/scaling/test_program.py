@@ -142,6 +142,17 @@ def test_the_step_of_a_slice(config):
     assert summed and all(len(shape) == 1 or width // 4 in shape for shape in summed)
 
 
+@pytest.mark.slow
+@pytest.mark.extra("cuda", "jax_cuda13_plugin")
+def test_the_step_of_two_hosts_of_gpus(config):
+    """Weights move within a host, each of which keeps all of them in parts; only sums of parts go over the network."""
+    compiled = compile_step(config, devices_of("h100:2x4"), MeshConfig(data=2, fsdp=4), 200)
+    exchanged = compiled.program.collectives
+    assert not any(200 in shape for one in exchanged for shape in shapes(one.type))
+    assert {one.kind for one in exchanged if not one.networked} == {"all-gather", "reduce-scatter", "all-reduce"}
+    assert {one.kind for one in exchanged if one.networked} == {"all-reduce"}
+
+
 def shapes(type_):
     """The dimensions of the arrays in a type."""
     return [tuple(map(int, re.findall(r"\d+", array.partition("[")[2]))) for array in arrays_of(type_)]

@@ -69,7 +69,7 @@ def make_plan(config: TrainConfig, devices: Sequence[jax.Device], chip: Chip, me
     """
     sizes = MeshConfig(**make_mesh(mesh, devices).shape)  # without a -1
     try:
-        return Plan(sizes, len(devices), chip, compile_step(config, devices, sizes, bucket))
+        return Plan(sizes, len(devices), chip, compile_step(config, devices, sizes, bucket, memory=chip.memory))
     except DoesNotFit as error:
         raise ValueError(misfit(sizes, chip, config, error.state, error.needed)) from error
 

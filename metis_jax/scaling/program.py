@@ -25,18 +25,12 @@ from metis_jax.training.trainers.registry import make_trainer
 
 _RECORDS = 16  # of which every kind of batch can be made
 _LARGEST = {"levels": 16, "visual_width": 512}
-
-
 # GPUs that are not there can not be tried out for the fastest kernels, which their compiler would.
 _GPU_OPTIONS = {"xla_gpu_enable_triton_gemm": False, "xla_gpu_autotune_level": 0}
-_NEEDED = re.compile(r"([\d.]+)G\)? (?:exceeds available HBM|of [\d.]+G hbm)")
 
 
 class DoesNotFit(ValueError):
-    """The compiler finds no way to keep a step in a device's memory: of `needed` bytes, its state alone takes `state`.
-
-    `needed` is infinite where the compiler does not say it.
-    """
+    """A step that is too large for a device: of `needed` bytes, infinite where they are not known, for its `state`."""
 
     def __init__(self, state: int, needed: int | float):
         super().__init__(f"a step that needs {needed / 2**30:.1f} GiB of a device")
@@ -66,10 +60,13 @@ class Compiled:
     program: Program
 
 
-def compile_step(config: TrainConfig, devices: Sequence[jax.Device], mesh: MeshConfig, bucket: int) -> Compiled:
+def compile_step(
+    config: TrainConfig, devices: Sequence[jax.Device], mesh: MeshConfig, bucket: int, *, memory: int | float = math.inf
+) -> Compiled:
     """The step of an experiment for batches of one bucket; ValueError where the mesh does not fit the devices.
 
-    `DoesNotFit` where the compiler says that a device's memory is too small; those of GPUs never do.
+    `DoesNotFit` where the state alone is larger than a device's `memory` (bytes), or the compiler says that this is too
+    small; that for GPUs never does.
     """
     built = make_mesh(mesh, devices)
     trainer = make_trainer(config.stage, config.model)
@@ -83,13 +80,15 @@ def compile_step(config: TrainConfig, devices: Sequence[jax.Device], mesh: MeshC
     )
     key = jax.eval_shape(lambda: jax.random.key(0))
     key = jax.ShapeDtypeStruct(key.shape, key.dtype, sharding=replicated(built))
+    held, kept = (_bytes_per_device(tree) for tree in (batch, (maker.target(), frozen)))
+    if kept > memory:
+        raise DoesNotFit(kept, math.inf)
     step = make_train_step(
         trainer, config.optimizers, maker.shardings, accumulate=config.accumulate, ema_decay=config.ema_decay
     )
     with activate(built):
         traced = step.trace(maker.target(), frozen, batch, key)
         lowered = traced.lower()
-    held, kept = (_bytes_per_device(tree) for tree in (batch, (maker.target(), frozen)))
     is_gpu = devices[0].platform == "gpu"
     try:
         with warnings.catch_warnings():
@@ -97,24 +96,31 @@ def compile_step(config: TrainConfig, devices: Sequence[jax.Device], mesh: MeshC
             warnings.simplefilter("ignore", UserWarning)
             compiled = lowered.compile(compiler_options=_GPU_OPTIONS if is_gpu else None)
     except jax.errors.JaxRuntimeError as error:
-        reason = str(error).partition("\n")[0]
-        if not reason.startswith("RESOURCE_EXHAUSTED"):
-            raise ValueError(f"the compiler for {devices[0].device_kind} failed: {reason}") from error
-        found = _NEEDED.search(str(error))
-        raise DoesNotFit(kept, float(found[1]) * 2**30 if found else math.inf) from error
-    memory = compiled.memory_analysis()
+        raise refusal(str(error), devices[0].device_kind, kept) from error
+    sizes = compiled.memory_analysis()
     rows = next(iter(batch.values())).shape[0]
     places = [device.process_index if is_gpu else getattr(device, "slice_index", 0) for device in built.devices.flat]
     return Compiled(
         frames=rows * bucket,
         parameters=(count_params(layout.trainable), count_params(layout.frozen)),
-        state=memory.argument_size_in_bytes - held,
+        state=sizes.argument_size_in_bytes - held,
         batch=held,
-        temporary=memory.temp_size_in_bytes,
+        temporary=sizes.temp_size_in_bytes,
         flops=step_flops(trainer, layout.trainable, layout.frozen, batch),
         executed=flops_of(traced.jaxpr.jaxpr),
         program=read(compiled.as_text(), places),
     )
+
+
+def refusal(said: str, device: str, state: int) -> ValueError:
+    """What a compiler's error is for the user: `DoesNotFit` where it says that memory is short."""
+    if not said.startswith("RESOURCE_EXHAUSTED"):
+        reason = said.partition("\n")[0]
+        return ValueError(f"the compiler for {device} failed: {reason}")
+    if found := re.search(r"temporaries \(([\d.]+)G\) exceeds", said):
+        return DoesNotFit(state, float(found[1]) * 2**30 + state)
+    found = re.search(r"Used ([\d.]+)G of [\d.]+G hbm", said)
+    return DoesNotFit(state, float(found[1]) * 2**30 if found else math.inf)
 
 
 def abstract_batch(config: TrainConfig, mesh: Mesh, bucket: int) -> dict[str, jax.ShapeDtypeStruct]:

@@ -67,7 +67,7 @@ def test_plans_that_can_not_be_made(monkeypatch, capsys):
     assert "meshes fits; lower config.tokens_per_device, or take more devices" in said
 
 
-def too_large(*_):
+def too_large(*_, **__):
     raise DoesNotFit(2**30, 31 * 2**30)
 
 

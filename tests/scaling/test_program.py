@@ -14,7 +14,7 @@ from jax.experimental import topologies
 from configs import pretrain
 from metis_jax.scaling.hlo import arrays_of
 from metis_jax.scaling.plan import Plan, check_fits, lines, meshes, misfit
-from metis_jax.scaling.program import compile_step
+from metis_jax.scaling.program import DoesNotFit, compile_step, refusal
 from metis_jax.scaling.sweep import parse_sizes, plan_runs
 from metis_jax.scaling.topologies import CHIPS, devices_of, parse
 from metis_jax.sharding import MeshConfig
@@ -71,6 +71,30 @@ def test_what_would_fit(config, state, needed, said):
     config = dataclasses.replace(config, model=model)
     mesh = MeshConfig(data=4, fsdp=2)
     assert re.search(said, misfit(mesh, CHIPS["v5e"], config, state * 2**30, needed * 2**30))
+
+
+def test_a_state_that_does_not_fit_is_not_compiled_for(config):
+    with pytest.raises(DoesNotFit) as found:
+        compile_step(config, jax.devices(), MeshConfig(), 200, memory=1)
+    assert found.value.state > 1 and found.value.needed == math.inf
+
+
+@pytest.mark.parametrize(
+    ("said", "needed"),
+    [
+        ("Ran out of memory on HBM, the total memory for HLO temporaries (2.5G) exceeds available HBM (1.75G).", 3.5),
+        ("Ran out of memory in memory space hbm. Used 25.11G of 15.75G hbm. Exceeded hbm capacity.", 25.11),
+        ("No.", math.inf),
+    ],
+)
+def test_compilers_say_what_a_step_needs(said, needed):
+    found = refusal(f"RESOURCE_EXHAUSTED: {said}", "TPU v5 lite", 2**30)
+    assert isinstance(found, DoesNotFit) and found.needed == pytest.approx(needed * 2**30)
+
+
+def test_other_errors_of_compilers_are_one_line():
+    found = refusal("INTERNAL: Trouble.\nMuch of it.", "TPU v5 lite", 1)
+    assert str(found) == "the compiler for TPU v5 lite failed: INTERNAL: Trouble."
 
 
 def test_meshes_use_every_device():

@@ -21,6 +21,7 @@ _CALLED = re.compile(r"(?:body|condition|to_apply|calls|true_computation|false_c
 _BRANCHES = re.compile(r"branch_computations=\{([^}]*)\}")
 _TRIPS = re.compile(r'"known_trip_count":\{"n":"(\d+)"')
 _NAMES = re.compile(r"%([\w.\-]+)")
+_UNKNOWN = 2**62  # cycles; the compiler writes the largest number that it has
 _CYCLES = re.compile(r'"estimated_cycles":"(\d+)"')
 _CHANNEL = re.compile(r"channel_id=(\d+)")
 _MESH_GROUPS = re.compile(
@@ -138,7 +139,7 @@ def read(text: str, places: Sequence[int] = ()) -> Program:
             if target and target[1] not in _BOOKKEEPING:
                 kernels[target[1]] = kernels.get(target[1], 0) + times
             traffic += times * _moved(one, made, computations)
-            cycles += times * sum(int(count) for count in _CYCLES.findall(one.rest))
+            cycles += times * sum(int(count) for count in _CYCLES.findall(one.rest) if int(count) < _UNKNOWN)
         for kind, one, given in _exchanges(name, computations):
             result = _result(one)
             held = given if kind == "reduce-scatter" else result

@@ -142,7 +142,7 @@ def misfit(mesh: MeshConfig, chip: Chip, config: TrainConfig, state: int, needed
         advice = f"split parameters over more devices, config.mesh.fsdp={parts} or more"
     else:
         advice = f"take {parts * mesh.tensor} devices or more, and split parameters over all of them (config.mesh.fsdp)"
-    size = f"{needed / GIB:.1f}" if needed < math.inf else "more"
+    size = f"{needed / GIB:.1f}" if needed < math.inf else f"over {max(state, chip.memory) / GIB:.1f}"
     return (
         f"mesh (data, fsdp, tensor) = {(mesh.data, mesh.fsdp, mesh.tensor)}: a step needs {size} of "
         f"{chip.memory / GIB:.0f} GiB a device, {state / GIB:.1f} of it for its state; {advice}"

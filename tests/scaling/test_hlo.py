@@ -55,6 +55,7 @@ TPU = """HloModule jit_step, is_scheduled=true
   %all-gather-done.1 = bf16[8,128]{1,0} all-gather-done(%all-gather-start.1)
   %custom-call.1 = bf16[8,128]{1,0} custom-call(%all-gather-done.1), custom_call_target="tpu_custom_call"
   %copy = s32[]{:T(128)S(1)} copy(%g), backend_config={"window_config":{"estimated_cycles":"5"}}
+  %copy.1 = s32[]{:T(128)S(1)} copy(%g), backend_config={"window_config":{"estimated_cycles":"9223372036854775807"}}
   ROOT %t = (s32[], bf16[8,128]{1,0}) tuple(%x, %custom-call.1)
 }
 

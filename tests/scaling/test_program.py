@@ -60,7 +60,7 @@ def test_a_plan_says_whether_it_fits_and_what_would(config, compiled):
             31,
             r"needs 31.0 of 16 GiB a device, 1.0 of it for its state; lower .* from 1600 to 800 or less, or set",
         ),
-        (1, math.inf, r"needs more of 16 GiB .* from 1600 to 1 or less"),
+        (1, math.inf, r"needs over 16.0 of 16 GiB .* from 1600 to 1 or less"),
         (15, 20, r"split parameters over more devices, config.mesh.fsdp=4 or more"),
         (60, 90, r"take 16 devices or more, and split parameters over all of them"),
     ],

@@ -79,7 +79,7 @@ def test_a_topology_that_does_not_exist(capsys):
 
 
 def test_help(capsys):
-    assert main(["--help"]) == 0 and "scale.py plan" in capsys.readouterr().out
+    assert main(["--help"]) == 0 and "metis-scale plan" in capsys.readouterr().out
 
 
 def test_a_sweep_writes_the_commands_of_its_runs(tmp_path, capsys):

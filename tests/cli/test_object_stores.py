@@ -44,8 +44,13 @@ COMMANDS = {
 BEHIND = {"hub": ["owner/name"]}  # words behind a place that is one
 FIT = ("scale", ["fit", "--runs=x"], ["--runs", "--plot"])
 TEXTS_ALONE = {"metis-text"}  # reads texts, and no file
+EXTRAS = {"metis-app": ("app", "gradio"), "metis-serve": ("serve", "uvicorn")}  # what a module imports first of all
 CASES = [
-    (name, module, given, place)
+    pytest.param(
+        *(module, given, place),
+        id=f"{name} {place}",
+        marks=[pytest.mark.extra(*EXTRAS[name])] if name in EXTRAS else [],
+    )
     for name, (module, given, places) in [*COMMANDS.items(), ("metis-scale fit", FIT)]
     for place in places
 ]
@@ -56,8 +61,8 @@ def test_every_command_is_here():
     assert set(scripts) == set(COMMANDS) | TEXTS_ALONE
 
 
-@pytest.mark.parametrize(("name", "module", "given", "place"), CASES, ids=[f"{one[0]} {one[3]}" for one in CASES])
-def test_a_bucket_is_refused_by_name(name, module, given, place, tmp_path, monkeypatch, capfd):
+@pytest.mark.parametrize(("module", "given", "place"), CASES)
+def test_a_bucket_is_refused_by_name(module, given, place, tmp_path, monkeypatch, capfd):
     command = importlib.import_module(f"metis_jax.cli.{module}")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("PYTHONPATH", str(ROOT))  # of processes that a command starts

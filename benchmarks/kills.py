@@ -35,7 +35,7 @@ CHECKPOINT_EVERY = 20
 AGAIN, START_SECONDS = 0.25, 15.0  # the probability of a kill while all start again, and in how much of that it falls
 _POLL_SECONDS = 0.01
 # What differs between two tries of the same steps.
-TIMES = frozenset(("step_seconds", "audio_seconds_per_second", "data_wait_share", "mfu"))
+TIMES = frozenset(("step_seconds", "audio_seconds_per_second", "data_wait_share", "goodput", "mfu"))
 
 
 def launched(workdir: pathlib.Path, steps: int, processes: int) -> list[str]:

@@ -60,15 +60,20 @@ class _Pending:
 
 
 class _Clock:
-    """Times of a window of steps, and what fraction of it the host waited for data."""
+    """Times of a window of steps, what fraction of it the host waited for data, and the call's goodput.
+
+    Goodput is the share of all time since the call began in which steps were computed: neither compiling, waiting for
+    data, validating nor saving.
+    """
 
     def __init__(self, now: Callable[[], float]):
         self._now = now
+        self._begun, self._useful = now(), 0.0
         self.restart()
 
     @contextlib.contextmanager
     def paused(self) -> Iterator[None]:
-        """Time that is no step's: compiling, measuring the device."""
+        """Time that is no step's: compiling, validating, saving, measuring the device."""
         before = self._now()
         yield
         self.start += self._now() - before
@@ -83,11 +88,14 @@ class _Clock:
         return batch
 
     def summary(self, peak: float) -> dict[str, float]:
-        elapsed = max(self._now() - self.start, 1e-9)
+        now = self._now()
+        elapsed = max(now - self.start, 1e-9)
+        self._useful += elapsed - self.waiting
         values = {
             "step_seconds": elapsed / max(self.steps, 1),
             "audio_seconds_per_second": self.seconds / elapsed,
             "data_wait_share": self.waiting / elapsed,
+            "goodput": self._useful / max(now - self._begun, 1e-9),
         }
         if peak:
             values["mfu"] = self.flops / elapsed / peak
@@ -233,7 +241,8 @@ class Loop:
     def save(self, data_state: dict[str, Any]) -> None:
         """A checkpoint of the step just taken, once it is known to be sound."""
         self.read(keep=0)
-        self.run.checkpoints.save(self.step, self.run.state, data_state, self.run.about)
+        with self.clock.paused():
+            self.run.checkpoints.save(self.step, self.run.state, data_state, self.run.about)
 
     def held_out(self) -> list[HostBatch]:
         """The same held-out batches every time; made once.  Without validation, of what is trained on."""
@@ -247,23 +256,24 @@ class Loop:
         self.read(keep=0)
         sums: collections.Counter[str] = collections.Counter()
         total = 0.0
-        for index, batch in enumerate(self.held_out()):
-            fed = feed(batch, self.run.mesh)
-            loss = self._eval_step(self.run.averaged, self.run.frozen, fed, np.int32(index))
-            count, scalars = jax.device_get((loss.count, loss.scalars))
-            sums.update({name: float(count * value) for name, value in scalars.items()})
-            total += float(count)
+        with self.clock.paused():
+            for index, batch in enumerate(self.held_out()):
+                fed = feed(batch, self.run.mesh)
+                loss = self._eval_step(self.run.averaged, self.run.frozen, fed, np.int32(index))
+                count, scalars = jax.device_get((loss.count, loss.scalars))
+                sums.update({name: float(count * value) for name, value in scalars.items()})
+                total += float(count)
         means = {name: value / max(total, 1.0) for name, value in sums.items()}
         self.writer.scalars(self.step, means, split="validation")
         log.info("step %d  validation loss %.4f", self.step, means["loss"])
-        self.clock.restart()
         return means
 
     def show_samples(self) -> None:
-        batch = feed(self.held_out()[0], self.run.mesh)
-        samples = self.run.trainer.samples(all_params(self.run.averaged, self.run.frozen), batch, jax.random.key(0))
-        self.writer.samples(self.step, samples)
-        self.clock.restart()
+        self.read(keep=0)
+        with self.clock.paused():
+            batch = feed(self.held_out()[0], self.run.mesh)
+            samples = self.run.trainer.samples(all_params(self.run.averaged, self.run.frozen), batch, jax.random.key(0))
+            self.writer.samples(self.step, samples)
 
 
 def train(config: TrainConfig, workdir: pathlib.Path, profile: Profile | None = None) -> Outcome:

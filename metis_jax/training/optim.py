@@ -15,6 +15,7 @@ import jax.numpy as jnp
 import optax
 
 SCHEDULES = ("inverse_sqrt", "cosine", "exponential", "constant")
+MOMENT_DTYPES = ("float32", "bfloat16")
 
 # Matrices decay; norms, biases, gates and embeddings of a single vector do not.
 DECAY_RULES = ((r".*/(kernel|direction|table|token_tables|logits_kernel|down|up)", True), (r".*", False))
@@ -56,6 +57,8 @@ class OptimizerConfig:
         one where this is small / large (maximal update parametrization, arXiv 2203.03466, table 8); 1 in the paper.
       matrices: rules for the leaves that it applies to.
       b1, b2: AdamW's usual ones, as the authors' trainers of generators leave them.
+      first_moment: dtype in which AdamW's first moment is kept; "bfloat16" saves 2 of 12 bytes a parameter.  The second
+        stays float32: with b2 = 0.999 a step changes it by less than bfloat16 can tell.
       clip_norm: the gradient of the whole component is scaled down to this norm; 0 leaves it alone.
       trainable: rules for the leaves that move.  The others get neither gradient nor moments.
       decay: rules for the leaves that `weight_decay` applies to.
@@ -71,6 +74,7 @@ class OptimizerConfig:
     b1: float = 0.9
     b2: float = 0.999
     epsilon: float = 1e-8
+    first_moment: str = "float32"
     weight_decay: float = 0.01
     clip_norm: float = 1.0
     trainable: Rules = TRAIN_EVERYTHING
@@ -79,6 +83,8 @@ class OptimizerConfig:
     def __post_init__(self):
         if self.schedule not in SCHEDULES:
             raise ValueError(f"optimizer.schedule is {self.schedule!r}; use one of {', '.join(SCHEDULES)}")
+        if self.first_moment not in MOMENT_DTYPES:
+            raise ValueError(f"optimizer.first_moment is {self.first_moment!r}; use one of {', '.join(MOMENT_DTYPES)}")
         for name, (least, most) in _RANGES.items():
             if not least <= getattr(self, name) <= most:
                 raise ValueError(f"optimizer.{name} is {getattr(self, name)}; expected {least:g} to {most:g}")
@@ -131,6 +137,7 @@ def make_optimizer(config: OptimizerConfig) -> optax.GradientTransformation:
         b1=config.b1,
         b2=config.b2,
         eps=config.epsilon,
+        mu_dtype=config.first_moment,
         weight_decay=config.weight_decay,
         mask=lambda params: by_rules(params, config.decay, "optimizer.decay"),
     )

@@ -77,7 +77,7 @@ def straight(one_device, tmp_path_factory):
 def test_a_run_writes_what_it_promises(straight):
     assert sorted(losses(straight)) == list(range(1, 9))
     lines = [json.loads(line) for line in (straight / "metrics.jsonl").read_text().splitlines()]
-    assert {"step_seconds", "audio_seconds_per_second", "mfu", "data_wait_share"} <= lines[0].keys()
+    assert {"step_seconds", "audio_seconds_per_second", "mfu", "data_wait_share", "goodput"} <= lines[0].keys()
     assert [line["step"] for line in lines if line["split"] == "validation"] == [4, 8]
     assert any((straight / "tensorboard").iterdir())
     checkpoints = Checkpoints(straight / "checkpoints")
@@ -348,7 +348,7 @@ def test_a_kill_between_checkpoints_loses_only_the_lines_after(tmp_path):
 
 
 def test_the_loop_reads_no_clock_but_the_one_given():
-    times = iter([0.0, 0.0, 1.0, 4.0])
+    times = iter([0.0, 0.0, 0.0, 1.0, 4.0])
     clock = loop._Clock(lambda: next(times))
     clock.wait(lambda: {})
     clock.steps, clock.seconds, clock.flops = 2, 30.0, 8.0
@@ -356,16 +356,18 @@ def test_the_loop_reads_no_clock_but_the_one_given():
         "step_seconds": 2.0,
         "audio_seconds_per_second": 7.5,
         "data_wait_share": 0.25,
+        "goodput": 0.75,
         "mfu": 0.2,
     }
 
 
 def test_compiling_is_no_time_of_a_step():
-    times = iter([0.0, 1.0, 91.0, 95.0])
+    times = iter([0.0, 0.0, 1.0, 91.0, 95.0])
     clock = loop._Clock(lambda: next(times))
     with clock.paused():
         clock.steps = 1
-    assert clock.summary(peak=0.0)["step_seconds"] == 5.0
+    found = clock.summary(peak=0.0)
+    assert found["step_seconds"] == 5.0 and found["goodput"] == pytest.approx(5 / 95)
 
 
 def test_the_log_says_that_the_step_is_compiled(tmp_path, caplog):

@@ -54,6 +54,24 @@ def test_bad_optimizers_are_refused():
         OptimizerConfig(schedule="linear")
     with pytest.raises(ValueError, match="total_steps is 10"):
         OptimizerConfig(schedule="cosine", warmup_steps=10, total_steps=10)
+    with pytest.raises(ValueError, match="first_moment is 'float16'; use one of float32, bfloat16"):
+        OptimizerConfig(first_moment="float16")
+
+
+def test_a_first_moment_in_half_the_bytes_moves_parameters_nearly_alike():
+    params = {"params": {"a": jnp.linspace(-1, 1, 64).reshape(8, 8)}}
+    moved, kept = {}, {}
+    for dtype in ("float32", "bfloat16"):
+        optimizer = make_optimizer(OptimizerConfig(learning_rate=1e-2, warmup_steps=1, first_moment=dtype))
+        state, own = optimizer.init(params), params
+        for step in range(20):
+            gradients = jax.tree.map(lambda x: jnp.sin(7 * x + jnp.float32(step)), own)  # noqa: B023
+            updates, state = optimizer.update(gradients, state, own)
+            own = jax.tree.map(jnp.add, own, updates)
+        moved[dtype] = own["params"]["a"] - params["params"]["a"]
+        kept[dtype] = sum(leaf.nbytes for leaf in jax.tree.leaves(state) if leaf.ndim)
+    np.testing.assert_allclose(moved["bfloat16"], moved["float32"], atol=2e-3)
+    assert kept["bfloat16"] == 0.75 * kept["float32"]
 
 
 def test_the_first_matching_rule_wins():

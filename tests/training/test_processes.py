@@ -20,7 +20,7 @@ ROOT = pathlib.Path(__file__).parents[2]
 STEPS = 20
 TOKENS = 800  # of a batch, on however many devices
 # What differs between two tries of the same run.
-TIMES = {"step_seconds", "audio_seconds_per_second", "data_wait_share", "mfu"}
+TIMES = {"step_seconds", "audio_seconds_per_second", "data_wait_share", "goodput", "mfu"}
 
 
 def command(workdir: pathlib.Path, experiment: str, changes: dict) -> list[str]:

@@ -19,7 +19,7 @@ from collections.abc import Iterator, Sequence
 from metis_jax.cli import evaluate, infer
 
 _OWN = "nano"
-_TABLES = "tables"
+TABLES = "tables"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -95,14 +95,14 @@ def measured(name: str, flags: argparse.Namespace) -> list[str]:
         *(f"--{role}={flags.sets / place}" for role, place in places.items()),
         f"--texts={flags.sets / 'texts.jsonl'}",
         f"--metrics={asked.metrics}",
-        f"--report={flags.output / _TABLES / name}",  # .md, .csv and last .json
+        f"--report={flags.output / TABLES / name}",  # .md, .csv and last .json
         *([f"--recognizer={flags.recognizer}"] if flags.recognizer else []),
     ]
 
 
 def tables(output: pathlib.Path) -> Iterator[str]:
     for name in SETS:
-        table = output / _TABLES / f"{name}.md"
+        table = output / TABLES / f"{name}.md"
         if table.exists():
             yield f"## {name}\n\n{table.read_text(encoding='utf-8')}"
 
@@ -120,11 +120,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--seed", type=int, help="of the noise")
     flags = parser.parse_args(arguments)
     flags.sets, flags.output = flags.sets.resolve(), flags.output.resolve()
-    (flags.output / _TABLES).mkdir(parents=True, exist_ok=True)
+    (flags.output / TABLES).mkdir(parents=True, exist_ok=True)
     for name in filter(None, flags.only.split(",")):
         if name not in SETS:
             parser.error(f"there is no set {name!r}; there are {', '.join(SETS)}")
-        if not (flags.sets / f"{name}.jsonl").exists() or (flags.output / _TABLES / f"{name}.json").exists():
+        if not (flags.sets / f"{name}.jsonl").exists() or (flags.output / TABLES / f"{name}.json").exists():
             continue
         for command, line in ((infer, decoded(name, flags)), (evaluate, measured(name, flags))):
             print("$", command.__name__.rpartition(".")[2], *line, flush=True)

@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 
 from metis_jax.files.outputs import write_text
+from nano.measure.tasks import TABLES
 from nano.studies.plan import BESIDE, Arm, Study
 from nano.studies.work import run_name, runs
 
@@ -70,8 +71,8 @@ def _of_run(study: str, arm: Arm, seed: int, folder: pathlib.Path) -> Iterator[R
         if arm.learns and (trained := _TRAINED.findall((folder / f"{run}.log").read_text(encoding="utf-8"))):
             yield Result(**about, task=arm.task, measure="trained", value=float(trained[-1]))
     if (folder / f"{run}.speech.done").exists():
-        for table in sorted((folder / f"{run}.speech").glob("*.json")):
-            yield from _of_table(about, table)
+        for task in arm.sets or (arm.task,):
+            yield from _of_table(about, folder / f"{run}.speech" / TABLES / f"{task}.json")
         for task, factor in _factors((folder / f"{run}.speech.log").read_text(encoding="utf-8").splitlines()):
             yield Result(**about, task=task, measure="rtf", value=factor)
 

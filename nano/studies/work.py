@@ -11,6 +11,7 @@ import sys
 from collections.abc import Iterator, Sequence
 
 from nano.chain import Step
+from nano.measure.tasks import TABLES
 from nano.studies.plan import PRETRAINED, Arm, Study
 
 MEASURES = ("loss", "speech")
@@ -168,7 +169,7 @@ def _resynthesis(given: Given) -> Step:
 
 
 def _measured_tokens(arm: Arm, name: str, given: Given) -> tuple[str, ...]:
-    place = given.folder / f"{name}.speech"
+    place = given.folder / f"{name}.speech" / TABLES
     place.mkdir(parents=True, exist_ok=True)  # evaluate.py writes into folders that are there
     return (
         sys.executable,

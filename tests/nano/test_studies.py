@@ -8,6 +8,7 @@ import pytest
 
 from metis_jax.cli import train
 from metis_jax.evaluation.measure import Measure
+from nano.measure.tasks import TABLES
 from nano.studies import __main__ as studies
 from nano.studies import report, results, work
 from nano.studies.plan import Arm, Study
@@ -124,9 +125,9 @@ def test_speech_is_read_from_tables_and_logs(tmp_path):
     )
     for seed, value in ((3, 0.25), (4, 0.75)):
         name = f"se-a.{seed}.speech"
-        (tmp_path / name).mkdir()
+        (tmp_path / name / TABLES).mkdir(parents=True)
         systems = {"noisy": [("x", 1.0, 4)], "nano": [("x", value, 4)]}
-        (tmp_path / name / "se_5.json").write_text(table(systems))
+        (tmp_path / name / TABLES / "se_5.json").write_text(table(systems))
         log = f"$ infer --task=se --list={tmp_path}/se_5.jsonl --bundle=B\n2 files: 3 s; computing 1 s (RTF 0.{seed})\n"
         (tmp_path / f"{name}.log").write_text(log)
         (tmp_path / f"{name}.done").touch()

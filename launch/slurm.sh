@@ -15,6 +15,9 @@
 # fails or a job of higher priority comes, Slurm does it by --requeue.  `scancel NUMBER` ends it for good, with a
 # checkpoint if that takes less than the cluster's KillWait (30 s unless set otherwise).
 #
+# Tried in Slurm 22.05 on one node, two tasks, JAX on a CPU, configs/pretrain.py:quicktest: a limit of time, `scancel
+# --signal=TERM`, `scontrol requeue`, a killed process, a refusal and `scancel`.  Not on several nodes nor with GPUs.
+#
 #SBATCH --job-name=metis
 #SBATCH --nodes=1
 #SBATCH --ntasks-per-node=1
@@ -31,7 +34,9 @@ newest() { find "$run/checkpoints" -maxdepth 1 -regex '.*/[0-9]+' -printf '%f\n'
 
 before=$(newest)
 said=$(mktemp)
-srun --label --kill-on-bad-exit=0 python train.py --distributed --workdir="$run" "$@" | tee "$said"
+# srun takes the processors of a task from its own option alone.
+srun --label --kill-on-bad-exit=0 ${SLURM_CPUS_PER_TASK:+--cpus-per-task="$SLURM_CPUS_PER_TASK"} \
+    python train.py --distributed --workdir="$run" "$@" | tee "$said"
 status=${PIPESTATUS[0]}
 grep -q "done at step" "$said"
 is_done=$?

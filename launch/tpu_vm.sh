@@ -46,7 +46,7 @@ rm -rf metis_jax && mkdir metis_jax && tar -xzf metis_jax.tar.gz -C metis_jax
 python3 -m pip install --quiet --user uv
 [ -d metis ] || ~/.local/bin/uv venv --quiet --python=3.12 metis
 VIRTUAL_ENV=metis ~/.local/bin/uv pip install --quiet -e "./metis_jax[tpu,train]"'
-training="cd metis_jax && ../metis/bin/python train.py --distributed$(printf ' %q' "$@")"
+training="cd metis_jax && exec ../metis/bin/python train.py --distributed$(printf ' %q' "$@")"
 
 files=$(mktemp -d)
 trap 'rm -rf "$files"' EXIT

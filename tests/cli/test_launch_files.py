@@ -151,6 +151,21 @@ def test_a_request_that_fails_ends(stand_in):
     assert (status, starts) == (2, 0) and "the request for pod failed" in output
 
 
+def test_ctrl_c_ends_the_run_on_all_hosts(stand_in):
+    ready = stand_in.folder / "ready"
+    stand_in("git", "")
+    stand_in("gcloud", f'case "$*" in *describe*) echo ACTIVE ;; *--distributed*) touch {ready}; sleep 60 ;; esac\n')
+    given = os.environ | {"PATH": f"{stand_in.folder}:{os.environ['PATH']}"}
+    given |= dict(ZONE="z", TYPE="v6e-16", RUNTIME="v2-alpha-tpuv6e", SHARE="10.0.0.2:/metis")
+    process = subprocess.Popen(["bash", "launch/tpu_vm.sh", "pod"], cwd=ROOT, env=given, start_new_session=True)
+    while not ready.exists():
+        time.sleep(0.02)
+    os.killpg(process.pid, signal.SIGINT)
+    assert process.wait(timeout=60) == 128 + signal.SIGINT
+    [last] = (stand_in.folder / "calls").read_text().splitlines()[-1:]
+    assert "--worker=all --command=pkill -TERM -f [t]rain.py" in last
+
+
 # ---- Kubernetes
 
 

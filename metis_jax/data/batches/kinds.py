@@ -42,7 +42,7 @@ def heard_frames(corpus: Corpus) -> np.ndarray:
     """SSL frames of every record, heard from its wave."""
     column = corpus.columns
     samples = resampled_length(column["samples"].astype(np.int64), column["sample_rate"], SSL_RATE)
-    return np.asarray([ssl_frames(int(count)) for count in samples], np.int64)
+    return np.fromiter((ssl_frames(int(count)) for count in samples), np.int64, len(samples))
 
 
 @dataclasses.dataclass(frozen=True)

@@ -104,22 +104,21 @@ class Part:
             keep &= phones | column["has_text"][selected] if can_phonemize else phones
         if task == "l2s":
             keep &= column[f"length_{lips}"][selected] > 0
-        # A record without a speaker is taken for a speaker of its own.
-        self.speakers = np.where(column["speaker"] != "", column["speaker"], column["id"])
+        self.speakers = corpus.speakers
         if task in PROMPTED:
             low = config.prompt_frames[0]
             pool = selected[frames[selected] >= low]
-            names = self.speakers[pool]
-            order = np.argsort(names, kind="stable")
-            found, starts = np.unique(names[order], return_index=True)
+            own = self.speakers[pool]
+            order = np.argsort(own, kind="stable")
+            found, starts = np.unique(own[order], return_index=True)
             bounds = np.append(starts, len(order)).tolist()
             self._by_speaker = {
-                name: pool[order[start:end]]
-                for name, start, end in zip(found.tolist(), bounds[:-1], bounds[1:], strict=True)
+                speaker: pool[order[start:end]]
+                for speaker, start, end in zip(found.tolist(), bounds[:-1], bounds[1:], strict=True)
             }
             splittable = (frames[selected] >= low + config.min_frames) & (config.allow_split and not self.whole)
-            own = [len(self._by_speaker.get(name, ())) for name in self.speakers[selected].tolist()]
-            others = np.asarray(own, np.int64) - (frames[selected] >= low)
+            counts = [len(self._by_speaker.get(speaker, ())) for speaker in self.speakers[selected].tolist()]
+            others = np.asarray(counts, np.int64) - (frames[selected] >= low)
             keep &= (others > 0) | splittable
         self.items = selected[keep]
         self.left_out = int((~keep).sum())
@@ -137,7 +136,7 @@ class Part:
         return len(self.items)
 
     def _others(self, record: int) -> np.ndarray:
-        mine = self._by_speaker.get(str(self.speakers[record]), np.zeros(0, np.int64))
+        mine = self._by_speaker.get(int(self.speakers[record]), np.zeros(0, np.int64))
         return mine[mine != record]
 
     def draw(self, item: int, rng: np.random.Generator, limit: int) -> Recipe:

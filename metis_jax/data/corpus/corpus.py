@@ -1,6 +1,7 @@
 """What a pipeline reads: shards as one random-access corpus, selections of it, and a guard that counts bad records."""
 
 import dataclasses
+import functools
 import hashlib
 import logging
 import os
@@ -12,11 +13,14 @@ import grain
 import numpy as np
 
 from metis_jax.data.corpus import shards
+from metis_jax.data.corpus.columns import Columns
 from metis_jax.data.corpus.records import ARRAYS, Record, RecordError, decode_record
 from metis_jax.data.corpus.tfds_records import TfdsRecords
 from metis_jax.weights.identity import ENCODERS, OtherEncoder
 
 log = logging.getLogger(__name__)
+
+_AT_ONCE = 1 << 16  # records whose columns are lists while a fingerprint is taken
 
 
 class TooManyBadRecords(ValueError):
@@ -119,13 +123,6 @@ class Selection:
             raise ValueError(f"selection.min_sample_rate is {self.min_sample_rate}; it must not be negative")
 
 
-def _contains_any(texts: np.ndarray, parts: Sequence[str]) -> np.ndarray:
-    """Whether each text contains one of the parts, in any case; a column has few distinct texts."""
-    distinct, places = np.unique(texts, return_inverse=True)
-    found = [any(part.lower() in text.lower() for part in parts) for text in distinct.tolist()]
-    return np.asarray(found, bool)[places]
-
-
 def _place(name: str, seed: int | str) -> int:
     """Where a name lies in 0 to 2**64: a fixed property of the name."""
     return int.from_bytes(hashlib.blake2b(f"{seed}:{name}".encode(), digest_size=8).digest(), "big")
@@ -154,12 +151,11 @@ def both_have_records(train: np.ndarray, validation: np.ndarray) -> bool:
 
 
 class _Shards:
-    """ArrayRecord shards of encoded records."""
+    """ArrayRecord shards of encoded records; `add` takes the index of one after the other, and says its length."""
 
-    def __init__(self, paths: Sequence[pathlib.Path]):
+    def __init__(self, paths: Sequence[pathlib.Path], add: Callable[[dict[str, list]], int]):
         self.paths = paths
-        self.tables = [shards.read_index(path) for path in paths]
-        self._counts = [len(table["id"]) for table in self.tables]
+        self._counts = [add(shards.read_index(path)) for path in paths]
         self._source = grain.sources.ArrayRecordDataSource([str(path) for path in paths])
 
     def __getitem__(self, index: int) -> Record:
@@ -183,7 +179,7 @@ class Corpus:
     All records of the folders `held_out` count as held out by the corpus.  Tokens of two encoders are refused.
 
     Attributes:
-      columns: {name: what the index says of every record}.
+      columns: {name: what the index says of every record} (`columns.py`).
       encoders: {component: identity of the weights that made the records' tokens, where a record says so}.
     """
 
@@ -191,13 +187,13 @@ class Corpus:
         if not folders:
             raise shards.ShardError("no shards given")
         self._readers: list[_Shards | TfdsRecords] = []
+        columns, ends = Columns(), []
         for folder in (*folders, *held_out):
             is_tfds = (pathlib.Path(folder) / "dataset_info.json").is_file()
-            self._readers.append(TfdsRecords(folder) if is_tfds else _Shards(shards.find_shards([folder])))
-        tables = [table for reader in self._readers for table in reader.tables]
-        self.columns = {name: np.asarray([value for table in tables for value in table[name]]) for name in tables[0]}
-        sizes = [sum(len(table["id"]) for table in reader.tables) for reader in self._readers]
-        self._ends = np.cumsum(sizes)
+            reader = TfdsRecords(folder, columns.add) if is_tfds else _Shards(shards.find_shards([folder]), columns.add)
+            self._readers.append(reader)
+            ends.append(len(columns))
+        self.columns, self._ends = columns.finish(), np.asarray(ends)
         if held_out:
             self.columns["held_out"][self._ends[len(folders) - 1] :] = True
         if not len(self):
@@ -207,8 +203,9 @@ class Corpus:
     def _encoders(self) -> dict[str, str]:
         found = {}
         for name in ENCODERS:
-            identities, first = np.unique(self.columns[f"identity_{name}"], return_index=True)
-            known = {str(one): self.name(int(index)) for one, index in zip(identities, first, strict=True) if one}
+            column = self.columns[f"identity_{name}"]
+            first = {one: int(np.argmax(column.codes == code)) for code, one in enumerate(column.values)}
+            known = {one: self.name(first[one]) for one in sorted(first) if one}
             if len(known) > 1:
                 raise OtherEncoder(
                     f"records {' and '.join(known.values())} have arrays of different {name}s, "
@@ -225,8 +222,24 @@ class Corpus:
     def seconds(self) -> np.ndarray:
         return self.columns["samples"] / self.columns["sample_rate"]
 
-    def name(self, index: int) -> str:
-        return str(self.columns["id"][index])
+    def name(self, index: int | np.integer) -> str:
+        return self.columns["id"][index]
+
+    @functools.cached_property
+    def speakers(self) -> np.ndarray:
+        """Who speaks: numbers [records], the same for records of one speaker.
+
+        A record without a speaker is taken for a speaker of its own, who is named as the record is.
+        """
+        column = self.columns["speaker"]
+        nameless = np.flatnonzero(column.isin([""]))
+        if not len(nameless):
+            return column.codes
+        numbers = {name: number for number, name in enumerate(column.values)}
+        own = [numbers.setdefault(self.name(record), len(numbers)) for record in nameless]
+        found = column.codes.astype(np.min_scalar_type(len(numbers)))
+        found[nameless] = own
+        return found
 
     def __getitem__(self, index: int) -> Record:
         reader = int(np.searchsorted(self._ends, index, side="right"))
@@ -249,7 +262,7 @@ class Corpus:
         4... recordings that come first by the hash of their ids, up to half of all.  So every process and every
         continued run find the same sides.  If none serves, the corpus's own held-out records are the validation side.
         """
-        matching, marked = self._matching(selection), self.columns["held_out"].astype(bool)
+        matching, marked = self._matching(selection), self.columns["held_out"]
         for held_out in self._ways_to_hold_out(selection, matching & ~marked):
             train, validation = (np.flatnonzero(matching & side) for side in (~(marked | held_out), marked | held_out))
             if serves(train, validation):
@@ -265,16 +278,24 @@ class Corpus:
 
     def _ways_to_hold_out(self, selection: Selection, free: np.ndarray) -> Iterator[np.ndarray]:
         """Boolean masks of records that could be held out of the `free` ones, the better first."""
-        share, seed, ids = selection.held_out_share, selection.split_seed, self.columns["id"]
+        share, seed, column = selection.held_out_share, selection.split_seed, self.columns["speaker"]
+
+        def by_id(records: np.ndarray) -> np.ndarray:
+            mask = np.zeros(len(self), bool)
+            mask[records] = [is_held_out(self.name(record), share, seed) for record in records]
+            return mask
+
         if not share:
             yield np.zeros(len(self), bool)
             return
-        speakers = np.where(self.columns["speaker"] != "", self.columns["speaker"], ids)
-        for names in (speakers, ids):
-            side = {name: is_held_out(name, share, seed) for name in set(names[free].tolist())}
-            yield free & np.asarray([side.get(name, False) for name in names.tolist()])
+        nameless = column.isin([""])
+        is_out = np.zeros(len(column.values), bool)
+        for code in np.unique(column.codes[free & ~nameless]):
+            is_out[code] = is_held_out(column.values[code], share, seed)
+        yield (free & is_out[column.codes]) | by_id(np.flatnonzero(free & nameless))
         records = np.flatnonzero(free)
-        places = np.asarray([_place(name, seed) for name in ids[records].tolist()], np.uint64)
+        yield by_id(records)
+        places = np.asarray([_place(self.name(record), seed) for record in records], np.uint64)
         order = records[np.argsort(places, kind="stable")]
         count = 1
         while 2 * count <= len(order):
@@ -284,13 +305,13 @@ class Corpus:
     def _matching(self, selection: Selection) -> np.ndarray:
         """Which records a selection would let through if it did not split them, bool [records]."""
         column = self.columns
-        keep = np.isin(column["kind"], selection.kinds) & np.isin(column["condition"], selection.conditions)
+        keep = column["kind"].isin(selection.kinds) & column["condition"].isin(selection.conditions)
         if selection.languages:
-            keep &= np.isin(column["language"], selection.languages)
+            keep &= column["language"].isin(selection.languages)
         if selection.sources:
-            keep &= _contains_any(column["source"], selection.sources)
+            keep &= column["source"].contains_any(selection.sources)
         if selection.exclude_licenses:
-            keep &= ~_contains_any(column["license"], selection.exclude_licenses)
+            keep &= ~column["license"].contains_any(selection.exclude_licenses)
         keep &= column["sample_rate"] >= selection.min_sample_rate
         return keep & (self.seconds >= selection.min_seconds) & (self.seconds <= selection.max_seconds)
 
@@ -299,5 +320,7 @@ class Corpus:
         digest = hashlib.blake2b(digest_size=8)
         made = (*(f"length_{array}" for array in ARRAYS), *(f"identity_{name}" for name in ENCODERS))
         for name in ("id", "samples", "speaker", "license", *made):
-            digest.update("\0".join(map(str, self.columns[name].tolist())).encode())
+            for start in range(0, len(self), _AT_ONCE):
+                values = self.columns[name][start : start + _AT_ONCE].tolist()
+                digest.update(("\0" * (start > 0) + "\0".join(map(str, values))).encode())
         return digest.hexdigest()

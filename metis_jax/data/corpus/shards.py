@@ -24,25 +24,27 @@ SUFFIX = ".array_record"
 INDEX_SUFFIX = ".index.json"
 INDEX_VERSION = 1
 
-COLUMNS = (
-    "id",
-    "kind",
-    "speaker",
-    "language",
-    "license",
-    "source",
-    "condition",
-    "held_out",
-    "sample_rate",
-    "samples",
-)
+# Fields of a record that the index says, and all that it says: column and type of its values.
+COLUMNS: dict[str, type] = {
+    "id": str,
+    "kind": str,
+    "speaker": str,
+    "language": str,
+    "license": str,
+    "source": str,
+    "condition": str,
+    "held_out": bool,
+    "sample_rate": int,
+    "samples": int,
+}
+INDEX: dict[str, type] = COLUMNS | dict.fromkeys(("has_text", "has_audio", "has_source_audio"), bool)
+INDEX |= {f"length_{name}": int for name in ARRAYS} | {f"identity_{name}": str for name in ENCODERS}
 
 
 class ShardError(ValueError):
     """A shard that can not be written or read as a whole."""
 
 
-_LENGTHS = tuple(f"length_{name}" for name in ARRAYS)
 # Shards whose index was written before these columns were known have nothing of them.
 _LATER = dict.fromkeys(("length_phone_bounds", "length_degraded_acoustic_tokens", "length_mouth_crops"), 0)
 _LATER |= {"identity_visual_encoder": ""}
@@ -57,8 +59,7 @@ def index_path(shard: pathlib.Path) -> pathlib.Path:
 
 
 def index_columns(records: Iterable[Record]) -> dict[str, list]:
-    columns: dict[str, list] = {name: [] for name in (*COLUMNS, "has_text", "has_audio", "has_source_audio")}
-    columns |= {name: [] for name in _LENGTHS} | {f"identity_{name}": [] for name in ENCODERS}
+    columns: dict[str, list] = {name: [] for name in INDEX}
     for record in records:
         for name in COLUMNS:
             columns[name].append(getattr(record, name))
@@ -138,7 +139,7 @@ def write_index(path: pathlib.Path, columns: Mapping[str, list]) -> None:
 
 
 def load_columns(path: pathlib.Path) -> dict[str, list]:
-    """The columns of an index file, all there and all of one length."""
+    """The columns of an index file, all there, of one length and of their types."""
     try:
         index = read_json(path)
         version, columns = index["version"], index["columns"]
@@ -148,10 +149,13 @@ def load_columns(path: pathlib.Path) -> dict[str, list]:
     if version != INDEX_VERSION:
         raise ShardError(f"{path}: index version {version!r}; this program reads {INDEX_VERSION}")
     columns |= {name: [value] * max(lengths, default=0) for name, value in _LATER.items() if name not in columns}
-    missing = set(index_columns(())) - set(columns)
+    missing = set(INDEX) - set(columns)
     if missing or len(lengths) != 1:
         problem = f"without {sorted(missing)}" if missing else f"with columns of {sorted(lengths)} entries"
         raise ShardError(f"{path}: index {problem}; delete it and it is rebuilt")
+    for name, kind in INDEX.items():
+        if other := {type(value).__name__ for value in columns[name]} - {kind.__name__}:
+            raise ShardError(f"{path}: index with {name} of {sorted(other)}; delete it and it is rebuilt")
     return columns
 
 

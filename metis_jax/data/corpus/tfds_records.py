@@ -2,6 +2,7 @@
 
 import os
 import pathlib
+from collections.abc import Callable
 
 from metis_jax.data.corpus import shards
 from metis_jax.data.corpus.records import Record, RecordError
@@ -10,9 +11,9 @@ _INDEX = "records.index.json"
 
 
 class TfdsRecords:
-    """The records of a TFDS folder, all splits one after the other."""
+    """The records of a TFDS folder, all splits one after the other; `add` takes their index."""
 
-    def __init__(self, folder: str | os.PathLike):
+    def __init__(self, folder: str | os.PathLike, add: Callable[[dict[str, list]], int]):
         # Here and not above: TFDS takes seconds to import, and most corpora are plain shards.
         import tensorflow_datasets as tfds
 
@@ -23,7 +24,7 @@ class TfdsRecords:
         builder = tfds.builder_from_directory(str(folder))
         self._sources = [builder.as_data_source(split=split) for split in sorted(builder.info.splits)]
         self._sizes = [len(source) for source in self._sources]
-        self.tables = [self._columns()]
+        add(self._columns())
 
     def __getitem__(self, index: int) -> Record:
         where = f"{self.folder.name} record {index}"

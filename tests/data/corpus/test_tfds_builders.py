@@ -88,6 +88,9 @@ def test_a_builder_script_writes_what_a_pipeline_reads(tmp_path):
     # The second opening takes the index that the first one left.
     assert (folder / "records.index.json").exists()
     assert Corpus([folder]).fingerprint() == corpus.fingerprint()
+    twice = Corpus([folder], held_out=[folder])
+    assert twice.columns["id"].tolist() == 2 * [corpus[index].id for index in range(4)]
+    assert twice.columns["held_out"].tolist() == [False] * 4 + [True] * 4
 
 
 def test_an_empty_folder_is_an_error(tmp_path):

@@ -3,7 +3,8 @@
     python benchmarks/index.py [--records=1000000] [--shards=100] [--speakers=50000]
 
 Records have ids of 30 letters, and the index says what that of extracted tokens does; the shards themselves hold
-nothing.  Memory is that of the process above what its imports took.
+nothing.  The pipeline is that of pre-training, with speakers held out.  Memory is that of the process above what its
+imports took.
 """
 
 import argparse
@@ -16,8 +17,9 @@ import time
 import numpy as np
 from array_record.python.array_record_module import ArrayRecordWriter
 
+from metis_jax.data.batches.pipeline import Pipeline, PipelineConfig
 from metis_jax.data.corpus import shards
-from metis_jax.data.corpus.corpus import Corpus, Selection
+from metis_jax.data.corpus.corpus import Corpus
 from metis_jax.data.corpus.records import Record
 
 
@@ -72,16 +74,16 @@ def main() -> None:
         before, start = peak_bytes(), time.process_time()
         corpus = Corpus([folder])
         opened, peak = time.process_time(), peak_bytes() - before
-        split = corpus.split(Selection())
-        chosen, peak_of_split = time.process_time(), peak_bytes() - before
+        pipeline = Pipeline(PipelineConfig(stage="pretrain", shards=folder, rows=16), corpus=corpus)
+        planned, peak_of_plan = time.process_time(), peak_bytes() - before
         digest = corpus.fingerprint()
         end = time.process_time()
     kept = sum(column.nbytes for column in corpus.columns.values())
-    print(f"{len(corpus)} records in {flags.shards} shards, {len(split.validation)} held out, fingerprint {digest}")
-    print("| bytes a record, kept | at the peak | after the split | CPU s to open | to split | fingerprint |")
+    print(f"{len(corpus)} records, {len(pipeline.parts[0])} to train on, fingerprint {digest}")
+    print("| bytes a record, kept | peak of opening | of the pipeline | CPU s to open | pipeline | fingerprint |")
     print("|---|---|---|---|---|---|")
-    sizes = " | ".join(f"{size / len(corpus):.0f}" for size in (kept, peak, peak_of_split))
-    print(f"| {sizes} | {opened - start:.1f} | {chosen - opened:.1f} | {end - chosen:.1f} |")
+    sizes = " | ".join(f"{size / len(corpus):.0f}" for size in (kept, peak, peak_of_plan))
+    print(f"| {sizes} | {opened - start:.1f} | {planned - opened:.1f} | {end - planned:.1f} |")
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ from metis_jax.data.corpus.shards import INDEX
 _LEAST = {"sample_rate": np.int32, "samples": np.int32}
 _SIGNED = (np.int16, np.int32, np.int64)
 
-Index = int | np.integer | slice | np.ndarray  # gives one text, or an array of them
+Index = int | np.integer | slice | Sequence[int] | np.ndarray  # gives one text, or an array of them
 
 
 class Labels:

@@ -154,8 +154,9 @@ def load_columns(path: pathlib.Path) -> dict[str, list]:
         problem = f"without {sorted(missing)}" if missing else f"with columns of {sorted(lengths)} entries"
         raise ShardError(f"{path}: index {problem}; delete it and it is rebuilt")
     for name, kind in INDEX.items():
-        if other := {type(value).__name__ for value in columns[name]} - {kind.__name__}:
-            raise ShardError(f"{path}: index with {name} of {sorted(other)}; delete it and it is rebuilt")
+        if other := set(map(type, columns[name])) - {kind}:
+            found = sorted(one.__name__ for one in other)
+            raise ShardError(f"{path}: index with {name} of {found}; delete it and it is rebuilt")
     return columns
 
 

@@ -148,6 +148,17 @@ def test_speech_is_read_from_tables_and_logs(tmp_path):
     assert cells(found)["se_5", "a"]["wer"].shared(cells(found)["se_5", "noisy"]["wer"]).seeds == (3, 4)
 
 
+def test_sets_keep_the_order_of_the_study(tmp_path):
+    study = Study(title="Made", question="", arms=(Arm(name="a", task="se", sets=("se_5", "se_10")),), seeds=(0,))
+    place = tmp_path / "se-a.0.speech" / TABLES
+    place.mkdir(parents=True)
+    for name in study.arms[0].sets:
+        (place / f"{name}.json").write_text(table({"nano": [("x", 0.5, 4)]}))
+    (tmp_path / "se-a.0.speech.log").touch()
+    (tmp_path / "se-a.0.speech.done").touch()
+    assert [row.task for row in results.collect("made", study, tmp_path)] == ["se_5", "se_10"]
+
+
 def rows_of(arm: str, values, weights=None) -> list[Result]:
     """Values by seed and file of a word error rate."""
     weights = np.ones_like(values) if weights is None else weights

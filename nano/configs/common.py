@@ -7,6 +7,7 @@ pre-trained rest stays.
 """
 
 import dataclasses
+from collections.abc import Mapping
 from typing import Any
 
 import ml_collections
@@ -86,7 +87,8 @@ TINY = _tiny()
 
 # What is trained on may be shipped: share-alike prompts and one noise whose licence is not stated are left out.
 SPEECH = {"exclude_licenses": ("by-sa",)}
-# Stage 2 hears the few recordings of many voices as often as the many of few: sources, and their share of the examples.
+# The few recordings of many native voices are heard as often as the many of others: sources, and their share of the
+# examples.
 MIX = {
     ("LibriSpeech", "VCTK", "LJSpeech", "ARCTIC"): 0.35,
     ("Kokoro",): 0.25,
@@ -138,6 +140,17 @@ def experiment(given: frozenset[str], **values: Any) -> ml_collections.ConfigDic
     return config
 
 
+def by_source(
+    given: frozenset[str], select: Mapping[str, Any] = SPEECH, weight: float = 1.0, **part: Any
+) -> tuple[dict[str, Any], ...]:
+    """Parts of the data that together count `weight`, one for each sources of `MIX`."""
+    has_one = "quicktest" in given  # synthetic speech has one source
+    return tuple(
+        dict(part, select=select | {"sources": () if has_one else sources}, weight=weight * share)
+        for sources, share in MIX.items()
+    )
+
+
 def finetuning(
     given: frozenset[str], shares: dict[str, float], steps: int, *, phones: bool = False, **optimizing: Any
 ) -> ml_collections.ConfigDict:
@@ -160,8 +173,9 @@ def finetuning(
             recipe=dict(prompt_frames=(50, 150)),
             example=dict(target="tokens", max_phones=112, degrade=DEGRADATIONS),
             parts=tuple(
-                dict(task=task, weight=share, select=SPOKEN if task == "tts" else SPEECH)
+                part
                 for task, share in shares.items()
+                for part in by_source(given, SPOKEN if task == "tts" else SPEECH, share, task=task)
             ),
         ),
         optimizers=dict(semantic_generator=optimizer(given, steps, **(optimizing | moving))),
@@ -174,7 +188,6 @@ def finetuning(
 
 def stage2(given: frozenset[str], steps: int, *, first_level: int, **sizes: int) -> ml_collections.ConfigDict:
     """An acoustic generator for the levels from `first_level` on."""
-    parts = tuple(dict(select=SPEECH | {"sources": sources}, weight=share) for sources, share in MIX.items())
     return experiment(
         given,
         stage="acoustic_generator",
@@ -183,8 +196,7 @@ def stage2(given: frozenset[str], steps: int, *, first_level: int, **sizes: int)
             stage="stage2",
             buckets=(150, 250, 400),
             example=dict(degraded_prompts=0.6),
-            # Synthetic speech has one source.
-            parts=(dict(select=SPEECH),) if "quicktest" in given else parts,
+            parts=by_source(given),
         ),
         optimizers=dict(acoustic_generator=optimizer(given, steps)),
         steps=steps,

@@ -10,7 +10,7 @@ Hardware:  two CPU cores.
 from nano.configs import common as nano
 
 STEPS = 3600
-SHARES = {"tts": 0.4, "se": 0.25, "tse": 0.25, "vc": 0.1}
+SHARES = {"tts": 0.3, "se": 0.4, "tse": 0.2, "vc": 0.1}
 
 
 def get_config(arg: str | None = None):

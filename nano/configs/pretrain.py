@@ -16,7 +16,7 @@ def get_config(arg: str | None = None):
         given,
         stage="semantic_generator",
         model=dict(generator=nano.sized(SemanticGeneratorConfig, given)),
-        data=dict(stage="pretrain", buckets=(150, 250, 400)),
+        data=dict(stage="pretrain", buckets=(150, 250, 400), parts=nano.by_source(given)),
         optimizers=dict(semantic_generator=nano.optimizer(given, STEPS)),
         steps=STEPS,
         tokens_per_device=3000,

@@ -36,7 +36,7 @@ def get_config(arg: str | None = None):
             stage="finetune",
             buckets=(150, 250, 400),
             example=dict(target="wave", text_guided=1.0, max_phones=160, degrade=nano.HALF_DEGRADED),
-            parts=(dict(task="se", select=nano.SPOKEN),),
+            parts=nano.by_source(given, nano.SPOKEN, task="se"),
         ),
         optimizers=dict(
             semantic_codec=nano.optimizer(given, steps, schedule="constant" if is_first else "cosine"),

@@ -19,13 +19,15 @@ import pathlib
 import shlex
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from metis_jax.files.outputs import lock, write_text
+from metis_jax.weights.bundle import Bundle
 from nano.chain import Runner, StepFailed
 from nano.studies import report, results
+from nano.studies.plan import PRETRAINED
 from nano.studies.plans import STUDIES
-from nano.studies.work import MEASURES, Given, check, steps_of
+from nano.studies.work import GENERATOR, MEASURES, TRAININGS, Given, check, steps_of
 
 
 def _flags(arguments: Sequence[str] | None) -> argparse.Namespace:
@@ -74,26 +76,31 @@ def _command(flags: argparse.Namespace, *names: str) -> str:
     return shlex.join(["python", "-m", "nano.studies", flags.study, *given])
 
 
-def _claim(folder: pathlib.Path, flags: argparse.Namespace, steps: int) -> None:
-    """Writes what the study is run with; ValueError where runs that are there were run with something else."""
-    path = folder / report.ABOUT
-    fixed = {"chain": str(flags.chain.resolve()) if flags.chain else "", "steps": steps}
+def _claim(path: pathlib.Path, fixed: Mapping[str, object], **about: object) -> None:
+    """Writes what runs of a folder have in common; ValueError where runs that are there have another of it."""
     if path.is_file():
         for name, value in json.loads(path.read_text(encoding="utf-8")).items():
             if fixed.get(name, value) != value:
-                raise ValueError(f"{folder} was begun with {name} {value}; use that, or another --workdir")
-    command = _command(flags, "workdir", "chain", "quicktest", "measure", "sets", "recognizer", "steps")
-    write_text(path, json.dumps({"command": command} | fixed) + "\n")
+                raise ValueError(f"{path.parent} was begun with {name} {value}; use that, or another --workdir")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_text(path, json.dumps(about | fixed) + "\n")
+
+
+def _generators(chain: pathlib.Path | None) -> list[str]:
+    """Which generators a chain has, wherever it lies: the pre-trained and the whole model's."""
+    places = [chain / PRETRAINED / "bundle", chain / "bundle"] if chain else []
+    return [Bundle(place).identity(GENERATOR) for place in places if place.exists()]
 
 
 def _run(flags: argparse.Namespace) -> None:
-    study, folder = STUDIES[flags.study], (flags.workdir / flags.study).resolve()
+    study, workdir = STUDIES[flags.study], flags.workdir.resolve()
     if flags.quicktest == (flags.chain is not None):
         raise ValueError("give --chain=DIR, a working folder of nano/chain.py, or --quicktest")
     if flags.steps is not None and flags.steps < 1:
         raise ValueError(f"--steps={flags.steps}: use 1 or more")
     given = Given(
-        folder=folder,
+        study=flags.study,
+        workdir=workdir,
         chain=flags.chain and flags.chain.resolve(),
         measure=flags.measure,
         sets=flags.sets and flags.sets.resolve(),
@@ -103,18 +110,22 @@ def _run(flags: argparse.Namespace) -> None:
     )
     check(study, given)
     steps = steps_of(study, given)
-    folder.mkdir(parents=True, exist_ok=True)
-    with lock(folder / ".lock", f"{folder}: this study is being run there already; wait for its end"):
-        _claim(folder, flags, given.steps_of(study))
-        runner = Runner(folder, max(1, flags.jobs))
+    given.folder.mkdir(parents=True, exist_ok=True)
+    with lock(given.folder / ".lock", f"{given.folder}: this study is being run there already; wait for its end"):
+        fixed = {"chain": _generators(flags.chain), "steps": given.steps_of(study)}
+        command = _command(flags, "workdir", "chain", "quicktest", "measure", "sets", "recognizer", "steps")
+        if any(arm.config for arm in study.arms):
+            _claim(workdir / TRAININGS / report.ABOUT, fixed)
+        _claim(given.folder / report.ABOUT, fixed, command=command)
+        runner = Runner(workdir, max(1, flags.jobs))
         before = {number: signal.signal(number, runner.stop) for number in (signal.SIGINT, signal.SIGTERM)}
         try:
             runner.run_all(steps)
         finally:
             for number, handler in before.items():
                 signal.signal(number, handler)
-            found = results.collect(flags.study, study, folder)
-            print(f"{folder / results.FILE}: {len(found)} results", flush=True)
+            found = results.collect(flags.study, study, workdir)
+            print(f"{given.folder / results.FILE}: {len(found)} results", flush=True)
 
 
 if __name__ == "__main__":

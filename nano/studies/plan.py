@@ -17,6 +17,7 @@ class Arm:
       config: an experiment of `nano/configs` and its words, "tasks:se,scratch"; empty if nothing is trained, and the
         chain's whole model is measured.
       begins_from: where the generator begins: the chain's step `PRETRAINED`, or the `key` of another arm.
+      training: a name that arms share, of any study, which are trained alike: they are trained once.
       learns: False measures the generator as it begins, by one step at a rate of zero.
       changes: {key of the config: value}.
       sets: test sets of `nano/measure/tasks.py` that its speech is measured on.
@@ -29,6 +30,7 @@ class Arm:
     against: str = ""
     config: str = ""
     begins_from: str = PRETRAINED
+    training: str = ""
     learns: bool = True
     changes: Mapping[str, object] = dataclasses.field(default_factory=dict)
     sets: tuple[str, ...] = ()

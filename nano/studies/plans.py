@@ -1,5 +1,6 @@
 """The studies.  A new one is an entry here."""
 
+from nano.configs.common import MIX
 from nano.studies.plan import Arm, Study
 
 TASKS = {"se": "tasks:se", "tse": "tasks:tse", "vc": "tasks:vc", "tts": "tts"}
@@ -13,6 +14,16 @@ OMNI = {
     "model.generator.spread_phones": True,
     "model.generator.condition": "gated",
 }
+
+
+def alone(task: str) -> str:
+    """The training of a task by itself, on all of its recordings, from the pre-trained generator."""
+    return f"{task}-alone"
+
+
+def of_share(share: float) -> dict[str, object]:
+    """Changes that leave a share of the recordings; none for all, as other studies train."""
+    return {f"data.parts[{place}].select.training_share": share for place in range(len(MIX)) if share < 1}
 
 
 def scratch(config: str) -> str:
@@ -31,7 +42,8 @@ STUDIES = {
                 task=task,
                 against=f"from nothing {share}" if start == "pre-trained" else "",
                 config=config if start == "pre-trained" else scratch(config),
-                changes={"data.parts[0].select.training_share": part},
+                training=alone(task) if (start, part) == ("pre-trained", 1) else "",
+                changes=of_share(part),
                 sets=SETS[task],
             )
             for task, config in TASKS.items()
@@ -51,6 +63,7 @@ STUDIES = {
                 against=against,
                 config=scratch(TASKS[task]) if name == "drawn" else TASKS[task],
                 learns=name == "adapted",
+                training=alone(task) if name == "adapted" else "",
                 sets=SETS[task],
             )
             for task in ("se", "vc")
@@ -61,7 +74,15 @@ STUDIES = {
         title="LoRA, adapter alone, full fine-tuning",
         question="How many parameters have to move? Every way has the same steps and the same rate.",
         arms=tuple(
-            Arm(name=name, task=task, against=against, config=TASKS[task] + words, changes=changes, sets=SETS[task])
+            Arm(
+                name=name,
+                task=task,
+                against=against,
+                config=TASKS[task] + words,
+                training=alone(task) if name == "full" else "",
+                changes=changes,
+                sets=SETS[task],
+            )
             for task in ("se", "vc")
             for name, against, words, changes in (
                 ("full", "", "", {}),
@@ -118,7 +139,10 @@ STUDIES = {
         "takes fewer of each task. Its loss is measured on the batches of the single task's training.",
         arms=(
             Arm(name="Omni", task="all", config="omni", against="single", sets=("se_5", "tse", "vc", "tts_unseen")),
-            *(Arm(name="single", task=task, config=config, sets=SETS[task]) for task, config in TASKS.items()),
+            *(
+                Arm(name="single", task=task, config=config, training=alone(task), sets=SETS[task])
+                for task, config in TASKS.items()
+            ),
             *(
                 Arm(
                     name="Omni",

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from metis_jax.files.outputs import write_text
 from nano.measure.tasks import TABLES
 from nano.studies.plan import BESIDE, Arm, Study
-from nano.studies.work import run_name, runs
+from nano.studies.work import runs, speech_name, training_name
 
 FILE = "results.jsonl"
 _TRAINED = re.compile(r"semantic_generator: (\d+) parameters are trained")
@@ -40,16 +40,16 @@ class Result:
     step: int = 0
 
 
-def collect(name: str, study: Study, folder: pathlib.Path) -> list[Result]:
-    """Results of all runs in a study's folder that have ended, written into its `FILE` too."""
+def collect(name: str, study: Study, workdir: pathlib.Path) -> list[Result]:
+    """Results of all runs of a study that have ended, written into the `FILE` of its folder too."""
     found: dict[tuple, Result] = {}
     for arm, seed in runs(study):
-        for result in _of_run(name, arm, seed, folder):
+        for result in _of_run(name, arm, seed, workdir):
             # Recordings beside stand in the tables of every arm.
             key = dataclasses.replace(result, value=0.0, weight=1)
             found.setdefault(dataclasses.astuple(key), result)
     lines = (json.dumps(dataclasses.asdict(result)) for result in found.values())
-    write_text(folder / FILE, "".join(f"{line}\n" for line in lines))
+    write_text(workdir / name / FILE, "".join(f"{line}\n" for line in lines))
     return list(found.values())
 
 
@@ -60,21 +60,27 @@ def read(folder: pathlib.Path) -> list[Result]:
     return [Result(**json.loads(line)) for line in lines]
 
 
-def _of_run(study: str, arm: Arm, seed: int, folder: pathlib.Path) -> Iterator[Result]:
-    run = run_name(arm, seed)
+def _of_run(study: str, arm: Arm, seed: int, workdir: pathlib.Path) -> Iterator[Result]:
     about = {"study": study, "arm": arm.name, "seed": seed}
-    if (folder / f"{run}.done").exists():
-        lines = (folder / run / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
+    training = workdir / training_name(study, arm, seed)
+    if _beside(training, ".done").exists():
+        lines = (training / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
         for line in map(json.loads, lines):
             if line["split"] == "validation":
                 yield Result(**about, task=arm.task, measure="loss", value=line["loss"], step=line["step"])
-        if arm.learns and (trained := _TRAINED.findall((folder / f"{run}.log").read_text(encoding="utf-8"))):
+        if arm.learns and (trained := _TRAINED.findall(_beside(training, ".log").read_text(encoding="utf-8"))):
             yield Result(**about, task=arm.task, measure="trained", value=float(trained[-1]))
-    if (folder / f"{run}.speech.done").exists():
+    speech = workdir / speech_name(study, arm, seed)
+    if _beside(speech, ".done").exists():
         for task in arm.sets or (arm.task,):
-            yield from _of_table(about, folder / f"{run}.speech" / TABLES / f"{task}.json")
-        for task, factor in _factors((folder / f"{run}.speech.log").read_text(encoding="utf-8").splitlines()):
+            yield from _of_table(about, speech / TABLES / f"{task}.json")
+        for task, factor in _factors(_beside(speech, ".log").read_text(encoding="utf-8").splitlines()):
             yield Result(**about, task=task, measure="rtf", value=factor)
+
+
+def _beside(folder: pathlib.Path, ending: str) -> pathlib.Path:
+    """A file of the step that made a folder."""
+    return folder.with_name(folder.name + ending)
 
 
 def _of_table(about: Mapping, path: pathlib.Path) -> Iterator[Result]:

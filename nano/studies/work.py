@@ -1,7 +1,8 @@
 """From a study to commands: steps for the chain's runner, which goes on where it stopped.
 
-A run is an arm with a seed, and its name their names, `se-full.0`.  In WORKDIR/STUDY, RUN is its training, RUN.bundle
-the chain's model with the trained generator in place of its own, RUN.speech what that model says and its tables.
+A run is an arm with a seed, and its name their names, `se-full.0`.  In WORKDIR/trainings are the trainings, for arms of
+several studies may share one.  In WORKDIR/STUDY, RUN.bundle is the chain's model with the trained generator in place of
+its own, RUN.speech what that model says and its tables.
 """
 
 import dataclasses
@@ -15,8 +16,9 @@ from nano.measure.tasks import TABLES
 from nano.studies.plan import PRETRAINED, Arm, Study
 
 MEASURES = ("loss", "speech")
-_GENERATOR = "semantic_generator"
-RESYNTHESIS = "resynthesis"  # the step that decodes recordings from their tokens
+TRAININGS = "trainings"
+GENERATOR = "semantic_generator"
+RESYNTHESIS = "resynthesis"  # the step of a study that decodes recordings from their tokens
 _QUICK_STEPS = 2
 _LEVELS = "1,2,3,4"
 METRICS = "wer,dwer,dnsmos,stoi,similarity"
@@ -27,7 +29,8 @@ class Given:
     """What a command line says of a study.
 
     Attributes:
-      folder: of this study.
+      study: its name, and that of its folder.
+      workdir: of all studies.
       chain: working folder of `nano/chain.py`; none for a quick test, which trains tiny models on synthetic records.
       measure: "loss", or "speech" for both.
       sets: folder of `nano/measure/sets.py`, for speech.
@@ -35,13 +38,19 @@ class Given:
       only: a pattern of names of runs.
     """
 
-    folder: pathlib.Path
+    study: str
+    workdir: pathlib.Path
     chain: pathlib.Path | None = None
     measure: str = "loss"
     sets: pathlib.Path | None = None
     recognizer: str = ""
     steps: int | None = None
     only: str = "*"
+
+    @property
+    def folder(self) -> pathlib.Path:
+        """Of this study."""
+        return self.workdir / self.study
 
     @property
     def is_quick(self) -> bool:
@@ -54,6 +63,16 @@ class Given:
 
 def run_name(arm: Arm, seed: int) -> str:
     return f"{arm.key}.{seed}"
+
+
+def training_name(study: str, arm: Arm, seed: int) -> str:
+    """The step of a run's training, and its folder below the working folder."""
+    return f"{TRAININGS}/{arm.training or f'{study}-{arm.key}'}.{seed}"
+
+
+def speech_name(study: str, arm: Arm, seed: int) -> str:
+    """The step that decodes and measures a run."""
+    return f"{study}/{run_name(arm, seed)}.speech"
 
 
 def runs(study: Study) -> Iterator[tuple[Arm, int]]:
@@ -81,35 +100,42 @@ def steps_of(study: Study, given: Given) -> list[Step]:
 
 
 def _steps(study: Study, arm: Arm, seed: int, given: Given) -> Iterator[Step]:
-    name = run_name(arm, seed)
     if arm.config:
         yield _training(study, arm, seed, given)
     if given.measure != "speech" or not (arm.sets or arm.tokens):
         return
+    speech = speech_name(given.study, arm, seed)
     if arm.tokens:
-        yield Step(f"{name}.speech", (RESYNTHESIS,), (_measured_tokens(arm, name, given),))
+        yield Step(speech, (_resynthesis(given).name,), (_measured_tokens(arm, given.workdir / speech, given),))
         return
     bundle, needs = given.chain / "bundle", ()
     if arm.config:
-        bundle, needs = given.folder / f"{name}.bundle", (f"{name}.bundle",)
+        step = f"{given.study}/{run_name(arm, seed)}.bundle"
+        bundle, needs = given.workdir / step, (step,)
         command = (*train_command(study, arm, seed, given), f"--export={bundle}", f"--onto={given.chain / 'bundle'}")
-        yield Step(f"{name}.bundle", (name,), (command,), bundle)
-    yield Step(f"{name}.speech", needs, (_measured(arm, seed, bundle, given),))
+        yield Step(step, (training_name(given.study, arm, seed),), (command,), bundle)
+    yield Step(speech, needs, (_measured(arm, seed, bundle, given),))
 
 
 def _training(study: Study, arm: Arm, seed: int, given: Given) -> Step:
-    command = train_command(study, arm, seed, given)
-    needs = () if arm.begins_from == PRETRAINED else (f"{arm.begins_from}.{seed}",)
+    command, name = train_command(study, arm, seed, given), training_name(given.study, arm, seed)
+    begins_from = _begins_from(study, arm)
+    needs = (training_name(given.study, begins_from, seed),) if begins_from else ()
     if arm.key not in {other.begins_from for other in study.arms}:
-        return Step(run_name(arm, seed), needs, (command,))
-    made = given.folder / run_name(arm, seed) / "bundle"
-    return Step(run_name(arm, seed), needs, (command, (*command, f"--export={made}")), made)
+        return Step(name, needs, (command,))
+    made = given.workdir / name / "bundle"
+    return Step(name, needs, (command, (*command, f"--export={made}")), made)
+
+
+def _begins_from(study: Study, arm: Arm) -> Arm | None:
+    """The arm whose generator this one begins from; None for the chain's."""
+    return next((other for other in study.arms if other.key == arm.begins_from), None)
 
 
 def train_command(study: Study, arm: Arm, seed: int, given: Given) -> tuple[str, ...]:
     """The training of one run."""
     steps = given.steps_of(study) if arm.learns else 1
-    optimizer = f"optimizers.{_GENERATOR}"
+    optimizer = f"optimizers.{GENERATOR}"
     values: dict[str, object] = {
         "seed": seed,
         "steps": steps,
@@ -128,15 +154,15 @@ def train_command(study: Study, arm: Arm, seed: int, given: Given) -> tuple[str,
         values["data.shards"] = tuple(map(str, sorted((given.chain / "tokens").iterdir())))
         if "tts" != config:
             values["initial.ssl_encoder"] = given.chain / "semantic_codec" / "bundle"
-    if arm.begins_from != PRETRAINED:
-        values[f"initial.{_GENERATOR}"] = given.folder / f"{arm.begins_from}.{seed}" / "bundle"
+    if begins_from := _begins_from(study, arm):
+        values[f"initial.{GENERATOR}"] = given.workdir / training_name(given.study, begins_from, seed) / "bundle"
     elif not given.is_quick and "scratch" not in words.split(","):
-        values[f"initial.{_GENERATOR}"] = given.chain / PRETRAINED / "bundle"
+        values[f"initial.{GENERATOR}"] = given.chain / PRETRAINED / "bundle"
     return (
         sys.executable,
         "train.py",
         f"--config=nano/configs/{config}.py{colon}{words}",
-        f"--workdir={given.folder / run_name(arm, seed)}",
+        f"--workdir={given.workdir / training_name(given.study, arm, seed)}",
         *(f"--config.{key}={value}" for key, value in (values | dict(arm.changes)).items()),
     )
 
@@ -147,7 +173,7 @@ def _measured(arm: Arm, seed: int, bundle: pathlib.Path, given: Given) -> tuple[
         "nano/measure/tasks.py",
         f"--bundle={bundle}",
         f"--sets={given.sets}",
-        f"--output={given.folder / run_name(arm, seed)}.speech",
+        f"--output={given.workdir / speech_name(given.study, arm, seed)}",
         f"--only={','.join(arm.sets)}",
         f"--recognizer={given.recognizer}",
         f"--seed={seed}",
@@ -165,11 +191,11 @@ def _resynthesis(given: Given) -> Step:
         f"--levels={_LEVELS}",
         "--resynthesis",
     )
-    return Step(RESYNTHESIS, (), (command,))
+    return Step(f"{given.study}/{RESYNTHESIS}", (), (command,))
 
 
-def _measured_tokens(arm: Arm, name: str, given: Given) -> tuple[str, ...]:
-    place = given.folder / f"{name}.speech" / TABLES
+def _measured_tokens(arm: Arm, speech: pathlib.Path, given: Given) -> tuple[str, ...]:
+    place = speech / TABLES
     place.mkdir(parents=True, exist_ok=True)  # evaluate.py writes into folders that are there
     return (
         sys.executable,

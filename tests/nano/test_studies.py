@@ -28,7 +28,7 @@ def chain(tmp_path):
 
 @pytest.mark.parametrize("name", STUDIES)
 def test_every_training_is_a_sound_experiment(name, tmp_path, chain, capsys):
-    study, given = STUDIES[name], Given(folder=tmp_path, chain=chain)
+    study, given = STUDIES[name], Given(study=name, workdir=tmp_path, chain=chain)
     kinds = {(arm.config, arm.learns, *arm.changes): arm for arm in study.arms if arm.config}
     for arm in kinds.values():
         command = train_command(study, arm, 1, given)
@@ -40,26 +40,38 @@ def test_every_training_is_a_sound_experiment(name, tmp_path, chain, capsys):
 @pytest.mark.parametrize("name", STUDIES)
 def test_steps_of_speech_come_after_what_they_need(name, tmp_path, chain):
     study = STUDIES[name]
-    steps = steps_of(study, Given(folder=tmp_path, chain=chain, measure="speech", sets=tmp_path / "sets"))
+    steps = steps_of(study, Given(study=name, workdir=tmp_path, chain=chain, measure="speech", sets=tmp_path / "sets"))
     names = [step.name for step in steps]
     assert len(set(names)) == len(names)
     for place, step in enumerate(steps):
         assert set(step.needs) <= set(names[:place])
-    heard = {run_name(arm, seed) for arm, seed in work.runs(study) if arm.sets or arm.tokens}
-    assert {name.removesuffix(".speech") for name in names if name.endswith(".speech")} == heard
+    heard = {f"{name}/{run_name(arm, seed)}.speech" for arm, seed in work.runs(study) if arm.sets or arm.tokens}
+    assert {step for step in names if step.endswith(".speech")} == heard
 
 
 def test_one_run_brings_what_it_begins_from(tmp_path, chain):
-    steps = steps_of(STUDIES["omni"], Given(folder=tmp_path, chain=chain, only="vc-omni.2"))
-    assert [step.name for step in steps] == ["all-omni.2", "vc-omni.2"]
-    assert steps[0].makes == tmp_path / "all-omni.2" / "bundle"
+    steps = steps_of(STUDIES["omni"], Given(study="omni", workdir=tmp_path, chain=chain, only="vc-omni.2"))
+    assert [step.name for step in steps] == ["trainings/omni-all-omni.2", "trainings/omni-vc-omni.2"]
+    assert steps[0].makes == tmp_path / steps[0].name / "bundle"
     assert f"--config.initial.semantic_generator={steps[0].makes}" in steps[1].commands[0]
+
+
+def test_arms_that_share_a_training_train_alike(tmp_path, chain):
+    commands = {}
+    for name, study in STUDIES.items():
+        given = Given(study=name, workdir=tmp_path, chain=chain)
+        for arm in study.arms:
+            if arm.training:
+                commands.setdefault(arm.training, []).append(train_command(study, arm, 0, given))
+    assert set(commands) == {f"{task}-alone" for task in ("se", "tse", "vc", "tts")}
+    for same in commands.values():
+        assert len(same) > 1 and len(set(same)) == 1
 
 
 STAND_IN = """
 import json, pathlib, sys
 folder, value, broken = pathlib.Path(sys.argv[1]), float(sys.argv[2]), pathlib.Path(sys.argv[3])
-if folder.name == "se-new.0" and broken.exists():
+if folder.name == "made-se-new.0" and broken.exists():
     sys.exit("killed")
 folder.mkdir()  # fails where a run is done twice
 print("semantic_generator: 12 parameters are trained, 30 are not")
@@ -81,12 +93,13 @@ def test_a_study_goes_on_where_it_was_killed(tmp_path, monkeypatch, capsys):
 
     def command(study, arm, seed, given):
         name = run_name(arm, seed)
-        return (sys.executable, "-c", STAND_IN, str(given.folder / name), str(values[name]), str(broken))
+        folder = given.workdir / work.training_name(given.study, arm, seed)
+        return (sys.executable, "-c", STAND_IN, str(folder), str(values[name]), str(broken))
 
     monkeypatch.setattr(work, "train_command", command)
     line = ["made", f"--workdir={tmp_path}", "--quicktest"]
     assert studies.main(line) == 1
-    assert "se-new.0: exit status 1: killed" in capsys.readouterr().err
+    assert "trainings/made-se-new.0: exit status 1: killed" in capsys.readouterr().err
     first = results.read(tmp_path / "made")
     assert {(row.arm, row.seed) for row in first} == {("old", 0)}
     broken.unlink()
@@ -124,7 +137,7 @@ def test_speech_is_read_from_tables_and_logs(tmp_path):
         title="Made", question="", arms=(Arm(name="a", task="se", sets=("se_5",), against="noisy"),), seeds=(3, 4)
     )
     for seed, value in ((3, 0.25), (4, 0.75)):
-        name = f"se-a.{seed}.speech"
+        name = f"made/se-a.{seed}.speech"
         (tmp_path / name / TABLES).mkdir(parents=True)
         systems = {"noisy": [("x", 1.0, 4)], "nano": [("x", value, 4)]}
         (tmp_path / name / TABLES / "se_5.json").write_text(table(systems))
@@ -132,7 +145,7 @@ def test_speech_is_read_from_tables_and_logs(tmp_path):
         (tmp_path / f"{name}.log").write_text(log)
         (tmp_path / f"{name}.done").touch()
     found = results.collect("made", study, tmp_path)
-    assert found == results.read(tmp_path)
+    assert found == results.read(tmp_path / "made")
     values = {(row.arm, row.seed, row.measure): row.value for row in found}
     assert values == {
         ("noisy", None, "wer"): 1.0,
@@ -150,12 +163,12 @@ def test_speech_is_read_from_tables_and_logs(tmp_path):
 
 def test_sets_keep_the_order_of_the_study(tmp_path):
     study = Study(title="Made", question="", arms=(Arm(name="a", task="se", sets=("se_5", "se_10")),), seeds=(0,))
-    place = tmp_path / "se-a.0.speech" / TABLES
+    place = tmp_path / "made/se-a.0.speech" / TABLES
     place.mkdir(parents=True)
     for name in study.arms[0].sets:
         (place / f"{name}.json").write_text(table({"nano": [("x", 0.5, 4)]}))
-    (tmp_path / "se-a.0.speech.log").touch()
-    (tmp_path / "se-a.0.speech.done").touch()
+    (tmp_path / "made/se-a.0.speech.log").touch()
+    (tmp_path / "made/se-a.0.speech.done").touch()
     assert [row.task for row in results.collect("made", study, tmp_path)] == ["se_5", "se_10"]
 
 

@@ -89,10 +89,11 @@ TINY = _tiny()
 SPEECH = {"exclude_licenses": ("by-sa",)}
 # The few recordings of many native voices are heard as often as the many of others: sources, and their share of the
 # examples.
+ONE_VOICE = ("hibari",)
 MIX = {
     ("LibriSpeech", "VCTK", "LJSpeech", "ARCTIC"): 0.35,
     ("Kokoro",): 0.25,
-    ("hibari",): 0.15,
+    ONE_VOICE: 0.15,
     ("speechocean", "Asterisk"): 0.25,
 }
 # Of what has phones: the languages that metis_jax.text knows.
@@ -143,11 +144,12 @@ def experiment(given: frozenset[str], **values: Any) -> ml_collections.ConfigDic
 def by_source(
     given: frozenset[str], select: Mapping[str, Any] = SPEECH, weight: float = 1.0, **part: Any
 ) -> tuple[dict[str, Any], ...]:
-    """Parts of the data that together count `weight`, one for each sources of `MIX`."""
+    """Parts of the data, one for each sources of `MIX`, whose weights have their shares of `weight`."""
     has_one = "quicktest" in given  # synthetic speech has one source
     return tuple(
         dict(part, select=select | {"sources": () if has_one else sources}, weight=weight * share)
         for sources, share in MIX.items()
+        if part.get("task") != "tse" or sources != ONE_VOICE  # a mixture is of two voices
     )
 
 

@@ -1,6 +1,6 @@
 """The studies.  A new one is an entry here."""
 
-from nano.configs.common import MIX
+from nano.configs.common import by_source
 from nano.studies.plan import Arm, Study
 
 TASKS = {"se": "tasks:se", "tse": "tasks:tse", "vc": "tasks:vc", "tts": "tts"}
@@ -21,9 +21,10 @@ def alone(task: str) -> str:
     return f"{task}-alone"
 
 
-def of_share(share: float) -> dict[str, object]:
+def of_share(task: str, share: float) -> dict[str, object]:
     """Changes that leave a share of the recordings; none for all, as other studies train."""
-    return {f"data.parts[{place}].select.training_share": share for place in range(len(MIX)) if share < 1}
+    parts = len(by_source(frozenset(), task=task)) if share < 1 else 0
+    return {f"data.parts[{place}].select.training_share": share for place in range(parts)}
 
 
 def scratch(config: str) -> str:
@@ -43,7 +44,7 @@ STUDIES = {
                 against=f"from nothing {share}" if start == "pre-trained" else "",
                 config=config if start == "pre-trained" else scratch(config),
                 training=alone(task) if (start, part) == ("pre-trained", 1) else "",
-                changes=of_share(part),
+                changes=of_share(task, part),
                 sets=SETS[task],
             )
             for task, config in TASKS.items()

@@ -44,6 +44,10 @@ class Sets:
         self.corpus, self.output = corpus, output
         self.waves = Waves(corpus, cached_seconds=3600.0)
         self.noises = corpus.select(Selection(**(NOISE | {"split": "validation"})))
+        if not len(self.noises):
+            raise ValueError(
+                "the shards hold no noise that training leaves out; give shards of noise with one more --shards"
+            )
         chosen = corpus.select(Selection(**SPEECH, split="validation", min_seconds=2.0))
         self.by_speaker: dict[str, list[int]] = {}
         self.texts: dict[str, str] = {}

@@ -1,6 +1,7 @@
 r"""Studies of the small model: what the paper claims and leaves open, at a size that a CPU can train.
 
     python -m nano.studies STUDY --workdir=DIR --chain=CHAIN [--measure=speech --sets=SETS] [--jobs=2] [--only=ARM.SEED]
+    python -m nano.studies information --workdir=DIR --chain=CHAIN --measure=speech --shards=TOKEN_SHARDS
     python -m nano.studies report --workdir=DIR --output=docs/report.md
     python -m nano.studies STUDY --workdir=DIR --quicktest
 
@@ -43,6 +44,7 @@ def _flags(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--quicktest", action="store_true", help="tiny models and synthetic records, without a chain")
     parser.add_argument("--measure", choices=MEASURES, default=MEASURES[0])
     parser.add_argument("--sets", type=pathlib.Path, help="a folder of nano/measure/sets.py")
+    parser.add_argument("--shards", type=pathlib.Path, help="token shards of nano/measure/information.py")
     parser.add_argument("--recognizer", default="", help="a Whisper folder, as nano/measure/tasks.py takes it")
     parser.add_argument("--steps", type=int, help="of every training, in place of the study's")
     parser.add_argument("--jobs", type=int, default=1, help="commands side by side")
@@ -104,6 +106,7 @@ def _run(flags: argparse.Namespace) -> None:
         chain=flags.chain and flags.chain.resolve(),
         measure=flags.measure,
         sets=flags.sets and flags.sets.resolve(),
+        shards=flags.shards and flags.shards.resolve(),
         recognizer=flags.recognizer,
         steps=flags.steps,
         only=flags.only,
@@ -113,7 +116,7 @@ def _run(flags: argparse.Namespace) -> None:
     given.folder.mkdir(parents=True, exist_ok=True)
     with lock(given.folder / ".lock", f"{given.folder}: this study is being run there already; wait for its end"):
         fixed = {"chain": _generators(flags.chain), "steps": given.steps_of(study)}
-        command = _command(flags, "workdir", "chain", "quicktest", "measure", "sets", "recognizer", "steps")
+        command = _command(flags, "workdir", "chain", "quicktest", "measure", "sets", "shards", "recognizer", "steps")
         if any(arm.config for arm in study.arms):
             _claim(workdir / TRAININGS / report.ABOUT, fixed)
         _claim(given.folder / report.ABOUT, fixed, command=command)

@@ -22,6 +22,7 @@ class Arm:
       changes: {key of the config: value}.
       sets: test sets of `nano/measure/tasks.py` that its speech is measured on.
       decoding: {flag of `nano/measure/tasks.py`: value}, such as steps.
+      codebook: of `nano/measure/information.py`, whose labels are then the `sets`.
       tokens: a folder that `nano/measure/tokens.py` writes, "levels_2" or "ssl", whose waves are measured.
     """
 
@@ -35,6 +36,7 @@ class Arm:
     changes: Mapping[str, object] = dataclasses.field(default_factory=dict)
     sets: tuple[str, ...] = ()
     decoding: Mapping[str, float] = dataclasses.field(default_factory=dict)
+    codebook: str = ""
     tokens: str = ""
 
     @property

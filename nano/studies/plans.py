@@ -1,6 +1,7 @@
 """The studies.  A new one is an entry here."""
 
 from nano.configs.common import by_source
+from nano.measure.information import LABELS, MEASURE, SSL, level
 from nano.studies.plan import Arm, Study
 
 TASKS = {"se": "tasks:se", "tse": "tasks:tse", "vc": "tasks:vc", "tts": "tts"}
@@ -110,6 +111,21 @@ STUDIES = {
             ),
         ),
         seeds=(0,),
+    ),
+    "information": Study(
+        title="What a single token tells",
+        question="How much does one token say of the phone, the speaker, the pitch and the loudness of its frame, by "
+        "codebook? Probabilities are counted in other recordings, so these are lower bounds of the mutual "
+        "information, as shares of the label's entropy. Nothing is trained.",
+        arms=tuple(
+            Arm(name=name, task="information", codebook=codebook, sets=LABELS)
+            for name, codebook in (
+                ("SSL tokens", SSL),
+                *((f"acoustic level {number}", level(number)) for number in (1, 2, 3, 4)),
+            )
+        ),
+        seeds=(0,),
+        shown=MEASURE,
     ),
     "robustness": Study(
         title="Noise",

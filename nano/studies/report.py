@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 from metis_jax.evaluation.bootstrap import Estimate
 from metis_jax.evaluation.measure import GROUPS, Measure
 from metis_jax.files.outputs import new_file, write_text
+from nano.measure import information
 from nano.studies import results
 from nano.studies.plan import Study
 from nano.studies.results import Result
@@ -23,6 +24,7 @@ MEASURES = (
     Measure("trained", "parameters that move", ""),
     *(measure for group in GROUPS.values() for measure in group),
     Measure("rtf", "computing time / length", ""),
+    Measure(information.MEASURE, "share of the entropy that is told %", ""),
 )
 _SURE = 0.05
 _HEAD = """# Studies of the small model

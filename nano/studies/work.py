@@ -19,6 +19,7 @@ MEASURES = ("loss", "speech")
 TRAININGS = "trainings"
 GENERATOR = "semantic_generator"
 RESYNTHESIS = "resynthesis"  # the step of a study that decodes recordings from their tokens
+FRAMES = "frames.npz"  # tokens and labels of all frames, in the folder of a study
 _QUICK_STEPS = 2
 _LEVELS = "1,2,3,4"
 METRICS = "wer,dwer,dnsmos,stoi,similarity"
@@ -34,6 +35,7 @@ class Given:
       chain: working folder of `nano/chain.py`; none for a quick test, which trains tiny models on synthetic records.
       measure: "loss", or "speech" for both.
       sets: folder of `nano/measure/sets.py`, for speech.
+      shards: folder of token shards, for what tokens hold.
       steps: of every training, in place of the study's.
       only: a pattern of names of runs.
     """
@@ -43,6 +45,7 @@ class Given:
     chain: pathlib.Path | None = None
     measure: str = "loss"
     sets: pathlib.Path | None = None
+    shards: pathlib.Path | None = None
     recognizer: str = ""
     steps: int | None = None
     only: str = "*"
@@ -83,8 +86,9 @@ def runs(study: Study) -> Iterator[tuple[Arm, int]]:
 def steps_of(study: Study, given: Given) -> list[Step]:
     """The steps of the chosen runs and of those they begin from; ValueError where none was chosen."""
     steps, wanted = [], set()
-    if given.measure == "speech" and any(arm.tokens for arm in study.arms):
-        steps.append(_resynthesis(given))
+    if given.measure == "speech":
+        steps += [_resynthesis(given)] if any(arm.tokens for arm in study.arms) else []
+        steps += [_frames(given)] if any(arm.codebook for arm in study.arms) else []
     for arm, seed in runs(study):
         found = list(_steps(study, arm, seed, given))
         steps += found
@@ -107,6 +111,10 @@ def _steps(study: Study, arm: Arm, seed: int, given: Given) -> Iterator[Step]:
     speech = speech_name(given.study, arm, seed)
     if arm.tokens:
         yield Step(speech, (_resynthesis(given).name,), (_measured_tokens(arm, given.workdir / speech, given),))
+        return
+    if arm.codebook:
+        command = (*_information(given), f"--codebook={arm.codebook}", f"--output={given.workdir / speech}")
+        yield Step(speech, (_frames(given).name,), (command,))
         return
     bundle, needs = given.chain / "bundle", ()
     if arm.config:
@@ -194,6 +202,15 @@ def _resynthesis(given: Given) -> Step:
     return Step(f"{given.study}/{RESYNTHESIS}", (), (command,))
 
 
+def _information(given: Given) -> tuple[str, ...]:
+    return (sys.executable, "nano/measure/information.py", f"--frames={given.folder / FRAMES}")
+
+
+def _frames(given: Given) -> Step:
+    command = (*_information(given), f"--shards={given.shards}")
+    return Step(f"{given.study}/{pathlib.Path(FRAMES).stem}", (), (command,))
+
+
 def _measured_tokens(arm: Arm, speech: pathlib.Path, given: Given) -> tuple[str, ...]:
     place = speech / TABLES
     place.mkdir(parents=True, exist_ok=True)  # evaluate.py writes into folders that are there
@@ -212,18 +229,26 @@ def _measured_tokens(arm: Arm, speech: pathlib.Path, given: Given) -> tuple[str,
 def check(study: Study, given: Given) -> None:
     """ValueError, naming what is missing, for a study that can not be run with what is given."""
     if given.measure == "speech":
-        if given.is_quick or given.sets is None:
-            raise ValueError("--measure=speech needs --chain=DIR and --sets=SETS (nano/measure/sets.py)")
-        for name in dict.fromkeys(("texts", *(name for arm in study.arms for name in arm.sets))):
-            if not (given.sets / f"{name}.jsonl").is_file():
-                how = "with that SNR in its --snrs" if name.startswith("se_") else "from shards"
-                raise ValueError(f"--sets={given.sets}: there is no {name}.jsonl; nano/measure/sets.py writes it {how}")
+        _check_speech(study, given)
     elif not any(arm.config for arm in study.arms):
-        raise ValueError("this study trains nothing; give --measure=speech, --chain=DIR and --sets=SETS")
+        raise ValueError("this study trains nothing; give --measure=speech, --chain=DIR and --sets=SETS or --shards")
     if given.chain is not None:
         for place in _needed_of_chain(study, given):
             if not (given.chain / place).exists():
                 raise ValueError(f"--chain={given.chain}: there is no {place}; nano/chain.py makes it")
+
+
+def _check_speech(study: Study, given: Given) -> None:
+    if any(arm.codebook for arm in study.arms):
+        if given.shards is None:
+            raise ValueError("this study needs --shards=TOKEN_SHARDS, speech with phones, their bounds and all tokens")
+        return
+    if given.is_quick or given.sets is None:
+        raise ValueError("--measure=speech needs --chain=DIR and --sets=SETS (nano/measure/sets.py)")
+    for name in dict.fromkeys(("texts", *(name for arm in study.arms for name in arm.sets))):
+        if not (given.sets / f"{name}.jsonl").is_file():
+            how = "with that SNR in its --snrs" if name.startswith("se_") else "from shards"
+            raise ValueError(f"--sets={given.sets}: there is no {name}.jsonl; nano/measure/sets.py writes it {how}")
 
 
 def _needed_of_chain(study: Study, given: Given) -> Sequence[str]:

@@ -26,9 +26,10 @@ from metis_jax.evaluation.report import report_paths
 from metis_jax.evaluation.words import edit_distance
 from metis_jax.models.phone_head import PhoneHead
 from metis_jax.ops.stft import log_mel_magnitude
+from metis_jax.text import vocabulary
 from metis_jax.weights.bundle import Bundle
 from metis_jax.weights.bundle_writer import write_bundle
-from nano.measure import lips, phones, stage1, tasks, voices
+from nano.measure import information, lips, phones, stage1, tasks, voices
 from nano.measure import sets as nano_sets
 from nano.measure.tokens import usage
 
@@ -98,6 +99,9 @@ def test_later_recordings_are_others_and_earlier_ones_stay(tmp_path):
     records = [record(f"{name}_{place}", speaker=name, text="words") for place in range(2) for name in everybody]
     records += [record(_names("noise", 0.2, 1, held_out=side)[0], kind="noise") for side in (True, False)]
     shards.write_shard(tmp_path / "in.array_record", records)
+    shards.write_shard(tmp_path / "speech.array_record", records[:-2])
+    with pytest.raises(ValueError, match="the shards hold no noise that training leaves out"):
+        nano_sets.Sets(Corpus([tmp_path / "speech.array_record"]), tmp_path / "none")
     found = {}
     for items, skip in ((3, 0), (2, 2)):
         folder = tmp_path / f"from_{skip}"
@@ -112,6 +116,65 @@ def test_later_recordings_are_others_and_earlier_ones_stay(tmp_path):
     assert found[2].keys() == {f"{first}_1.wav", f"{second}_1.wav"}
     assert found[0][f"{first}_1.wav"] == found[2][f"{first}_1.wav"]
     assert len({*found[0].values(), *found[2].values()}) == 4
+
+
+def test_information_is_a_share_of_the_entropy_and_chance_has_none():
+    rng = np.random.default_rng(0)
+    records = np.repeat(np.arange(40), 250)
+    labels = rng.integers(0, 4, len(records))
+    # A token that is the label, one that halves the four labels, and one that is drawn.
+    told = [information.information(tokens, labels, records) for tokens in (labels, labels // 2)]
+    assert [own.mean() for own in told] == pytest.approx([1.0, 0.5], abs=0.02)
+    many = rng.integers(0, 1000, len(records))
+    counts = np.zeros((1000, 4))
+    np.add.at(counts, (many, labels), 1)
+    shares = counts / counts.sum()
+    is_there = shares > 0
+    product = shares.sum(1, keepdims=True) * shares.sum(0)
+    plain = np.sum(shares[is_there] * np.log(shares[is_there] / product[is_there])) / np.log(4)
+    assert plain > 0.1  # counted in the same recordings, chance tells a tenth of the entropy
+    assert information.information(many, labels, records).mean() < 0.01
+
+
+def test_frames_have_the_sound_in_their_middle():
+    a, comma, b = vocabulary.encode_strictly(vocabulary.SEPARATOR.join(["ɑ", ",", "b"]))
+    bounds = np.array([0.02, 0.06, 0.08, 0.1])
+    found = information.phones_of(bounds, np.array([a, comma, b]), 6)
+    assert found.tolist() == [0, a, a, 0, b, 0]
+
+
+def test_what_tokens_hold_is_measured_from_shards(tmp_path, capsys):
+    rng, (phone,) = np.random.default_rng(1), vocabulary.encode_strictly("ɑ")
+    records = []
+    for number in range(6):
+        pitch = 120.0 if number % 2 else 220.0
+        audio = write_flac(0.5 * synthetic_wave(rng, 1.0, pitch=pitch, size=1.0), 16_000)
+        arrays = {
+            "ssl_tokens": np.full(49, number % 2),
+            "acoustic_tokens": rng.integers(0, 8, (50, 2)),
+            "phones": np.array([phone]),
+            "phone_bounds": np.array([0.0, 0.5]),
+        }
+        about = dict(id=f"r{number}", speaker=f"{pitch}", license="CC0", sample_rate=16_000, samples=16_000)
+        records.append(Record(audio=audio, arrays=arrays, **about))
+    shards.write_shard(tmp_path / "in.array_record", records)
+    frames = tmp_path / "frames.npz"
+    assert information.main([f"--shards={tmp_path / 'in.array_record'}", f"--frames={frames}"]) == 0
+    with np.load(frames) as made:
+        assert made["record"].tolist() == np.repeat(np.arange(6), 49).tolist()
+        assert set(made["phone"][:24]) == {phone} and not made["phone"][26:49].any()
+        is_low = made["record"] % 2 == 1
+        # Of the pitches that were heard the lower half is that of the lower voice.
+        assert made["pitch"][is_low].max() < np.median(made["pitch"][~is_low & (made["pitch"] > 0)])
+    assert information.main([f"--frames={frames}", "--codebook=ssl", f"--output={tmp_path}"]) == 0
+    table = json.loads((tmp_path / tasks.TABLES / "speaker.json").read_text())["systems"]["ssl"]["files"]
+    assert table.keys() == {f"r{number}" for number in range(6)}
+    assert all(row["information"]["value"] > 0.6 and row["information"]["weight"] == 49 for row in table.values())
+    capsys.readouterr()
+    assert information.main([f"--frames={frames}", "--codebook=level_3", f"--output={tmp_path}"]) == 2
+    assert "the frames have ssl, level_1, level_2" in capsys.readouterr().err
+    assert information.main([f"--frames={frames}"]) == 2
+    assert "give --shards to make the frames" in capsys.readouterr().err
 
 
 @pytest.mark.slow

@@ -220,6 +220,7 @@ def test_what_can_not_be_done_is_said_in_a_line(tmp_path, chain, capsys):
     speech = [chain_flag, "--measure=speech"]
     for line, reason in (
         (["tokens", work_flag, chain_flag], "trains nothing; give --measure=speech"),
+        (["information", work_flag, *speech], "needs --shards=TOKEN_SHARDS"),
         (["omni", work_flag], "give --chain=DIR"),
         (["omni", work_flag, f"--chain={tmp_path}"], "there is no tokens"),
         (["omni", work_flag, chain_flag, "--only=se"], "runs are all-omni, se-single"),

@@ -154,7 +154,13 @@ def by_source(
 
 
 def finetuning(
-    given: frozenset[str], shares: dict[str, float], steps: int, *, phones: bool = False, **optimizing: Any
+    given: frozenset[str],
+    shares: dict[str, float],
+    steps: int,
+    *,
+    phones: bool = False,
+    text_guided: float = 0.0,
+    **optimizing: Any,
 ) -> ml_collections.ConfigDict:
     """One generator for several tasks, each with its share of the examples; tokens are those of the shards."""
     has_lora = "lora" in given
@@ -173,11 +179,11 @@ def finetuning(
             stage="finetune",
             buckets=(150, 250, 400),
             recipe=dict(prompt_frames=(50, 150)),
-            example=dict(target="tokens", max_phones=112, degrade=DEGRADATIONS),
+            example=dict(target="tokens", max_phones=112, degrade=DEGRADATIONS, text_guided=text_guided),
             parts=tuple(
                 part
                 for task, share in shares.items()
-                for part in by_source(given, SPOKEN if task == "tts" else SPEECH, share, task=task)
+                for part in by_source(given, SPOKEN if task == "tts" or text_guided else SPEECH, share, task=task)
             ),
         ),
         optimizers=dict(semantic_generator=optimizer(given, steps, **(optimizing | moving))),

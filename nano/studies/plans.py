@@ -1,6 +1,6 @@
 """The studies.  A new one is an entry here."""
 
-from nano.configs.common import by_source
+from nano.configs.common import SPOKEN, by_source
 from nano.measure.information import LABELS, MEASURE, SSL, level
 from nano.studies.plan import Arm, Study
 
@@ -24,8 +24,12 @@ def alone(task: str) -> str:
 
 def of_share(task: str, share: float) -> dict[str, object]:
     """Changes that leave a share of the recordings; none for all, as other studies train."""
-    parts = len(by_source(frozenset(), task=task)) if share < 1 else 0
-    return {f"data.parts[{place}].select.training_share": share for place in range(parts)}
+    return {f"data.parts[{part}].select.training_share": share for part in range(_parts(task)) if share < 1}
+
+
+def _parts(task: str) -> int:
+    """How many parts the data of a task have."""
+    return len(by_source(frozenset(), task=task))
 
 
 def scratch(config: str) -> str:
@@ -148,6 +152,28 @@ STUDIES = {
             )
             for steps in (1, 4, 10, 25)
             for guidance in (0.0, 1.0, 2.5)
+        ),
+    ),
+    "conditions": Study(
+        title="Text, speech, or both",
+        question="What does text add to extraction? The generator is told the mixture, or the mixture and the phones "
+        "of the target speaker, on recordings of the same languages. Beside them what text alone gives, on the batches "
+        "of text to speech.",
+        arms=(
+            Arm(
+                name="mixture",
+                task="tse",
+                config=TASKS["tse"],
+                changes={f"data.parts[{part}].select.languages": SPOKEN["languages"] for part in range(_parts("tse"))},
+            ),
+            Arm(
+                name="mixture and text",
+                task="tse",
+                against="mixture",
+                config=f"{TASKS['tse']},text",
+                changes={"data.example.text_guided": 1.0},
+            ),
+            Arm(name="text", task="tts", config=TASKS["tts"], training=alone("tts")),
         ),
     ),
     "omni": Study(

@@ -176,6 +176,26 @@ STUDIES = {
             Arm(name="text", task="tts", config=TASKS["tts"], training=alone("tts")),
         ),
     ),
+    "positions": Study(
+        title="Where phones stand",
+        question="Phones of text to speech may stand where they are said, spread over the frames by their durations, "
+        "or one after the other as in the paper. Both begin from the pre-trained generator.",
+        arms=(
+            Arm(
+                name="one after the other",
+                task="tts",
+                config=TASKS["tts"],
+                changes={"model.generator.spread_phones": False},
+            ),
+            Arm(
+                name="where they are said",
+                task="tts",
+                against="one after the other",
+                config=TASKS["tts"],
+                training=alone("tts"),
+            ),
+        ),
+    ),
     "omni": Study(
         title="Single tasks or Omni",
         question="Does one generator for all tasks do as well as one for each? All have equally many steps, so Omni "

@@ -70,6 +70,7 @@ GROUPS: dict[str, tuple[Measure, ...]] = {
         Measure("dnsmos_bak", "DNSMOS BAK", "higher"),
         Measure("dnsmos_ovrl", "DNSMOS OVRL", "higher"),
     ),
+    "distillmos": (Measure("distillmos", "DistillMOS", "higher"),),
     "pesq": (Measure("pesq", "PESQ (wide band)", "higher"),),
     "stoi": (Measure("stoi", "STOI", "higher"),),
     "si_sdr": (Measure("si_sdr", "SI-SDR, dB", "higher"),),
@@ -77,7 +78,8 @@ GROUPS: dict[str, tuple[Measure, ...]] = {
     "duration": (Measure("duration", "duration error %", "lower"),),
     "f0": (Measure("f0", "F0 error, semitones", "lower"),),
 }
-DEFAULT_GROUPS = tuple(name for name in GROUPS if name != "f0")  # pYIN takes longer than all others together
+# pYIN takes longer than all others together, and DistillMOS needs torch.
+DEFAULT_GROUPS = tuple(name for name in GROUPS if name not in ("f0", "distillmos"))
 
 _ROLE_OF = {
     "sim_prompt": "prompt",
@@ -243,6 +245,10 @@ def _dnsmos(evaluator: Evaluator, example: Example, key: str) -> dict[str, Value
     }
 
 
+def _distillmos(evaluator: Evaluator, example: Example, key: str) -> dict[str, Value]:
+    return {key: Value(quality.distillmos(evaluator.samples(example.output), RATE))}
+
+
 def _with_rate(measure: Callable[..., float], evaluator: Evaluator, example: Example, key: str) -> dict[str, Value]:
     return {key: Value(measure(*_aligned(evaluator, example), RATE))}
 
@@ -270,6 +276,7 @@ _COMPUTERS: Mapping[str, Callable[[Evaluator, Example, str], dict[str, Value]]] 
     "dnsmos_sig": _dnsmos,
     "dnsmos_bak": _dnsmos,
     "dnsmos_ovrl": _dnsmos,
+    "distillmos": _distillmos,
     "pesq": functools.partial(_with_rate, signals.pesq),
     "stoi": functools.partial(_with_rate, signals.stoi),
     "si_sdr": _si_sdr,

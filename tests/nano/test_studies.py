@@ -3,11 +3,14 @@
 import json
 import sys
 
+import jax
 import numpy as np
 import pytest
+from mini_chain import COMPONENTS, variables_of
 
 from metis_jax.cli import train
 from metis_jax.evaluation.measure import Measure
+from metis_jax.weights.bundle_writer import write_bundle
 from nano.measure.tasks import TABLES
 from nano.studies import __main__ as studies
 from nano.studies import report, results, work
@@ -120,6 +123,31 @@ def test_a_study_goes_on_where_it_was_killed(tmp_path, monkeypatch, capsys):
     assert "With 2 to swap none is below 0.5, whatever the difference; it takes 6 for 0.05." in text
     assert f"`python -m nano.studies made --workdir={tmp_path} --quicktest --measure=loss`" in text
     assert f"Not run: {STUDIES['pretraining'].title}; " in text and (tmp_path / "images/study_made.png").is_file()
+
+
+def generator_bundle(path, value):
+    """A bundle of a generator whose every number is `value`."""
+    config = COMPONENTS["semantic_generator"]
+    with write_bundle(path, license="none", provenance="made") as bundle:
+        bundle.add("semantic_generator", config, jax.tree.map(lambda one: one * 0 + value, variables_of(config)))
+
+
+def test_a_study_knows_its_chain_wherever_it_lies(tmp_path, monkeypatch, capsys):
+    study = Study(title="Made", question="", arms=(Arm(name="a", task="se", config="x"),), seeds=(0,))
+    monkeypatch.setitem(STUDIES, "made", study)
+    monkeypatch.setattr(work, "train_command", lambda study, arm, seed, given: (sys.executable, "-c", ""))
+    for name, value in (("one", 1.0), ("moved", 1.0), ("other", 2.0)):
+        for place in ("tokens", "semantic_codec/bundle"):
+            (tmp_path / name / place).mkdir(parents=True)
+        generator_bundle(tmp_path / name / "pretrain" / "bundle", value)
+    for place in ("trainings/made-se-a.0", "made"):
+        (tmp_path / "work" / place).mkdir(parents=True)
+    (tmp_path / "work/trainings/made-se-a.0/metrics.jsonl").touch()
+    line = ["made", f"--workdir={tmp_path / 'work'}"]
+    assert [studies.main([*line, f"--chain={tmp_path / name}"]) for name in ("one", "moved", "other")] == [0, 0, 2]
+    assert "trainings was begun with pretrained " in capsys.readouterr().err
+    about = json.loads((tmp_path / "work/made" / report.ABOUT).read_text())
+    assert about["command"].endswith(f"--chain={tmp_path}/moved --measure=loss") and about["steps"] == 400
 
 
 def table(systems) -> str:

@@ -36,7 +36,7 @@ SSL = "ssl"
 BINS = 12  # of pitch and of loudness, each with as many frames
 MEASURE = "information"
 _FOLDS = 5
-_PRIOR = 10.0  # frames that a token's own counts are outweighed by before it has as many
+_PRIORS = (1.0, 10.0, 100.0, 1000.0)  # frames of the prior that a token's own counts are added to
 _LOWEST, _HIGHEST = 60.0, 500.0  # Hz
 
 
@@ -106,19 +106,24 @@ def information(
 ) -> Float[np.ndarray, " t"]:
     """log p(label | token) - log p(label) of every frame over the mean of -log p(label): a share of the entropy.
 
-    Probabilities of a frame are counted in the recordings of other folds.
+    Probabilities of a frame are counted in the recordings of other folds, and how far few counts are trusted is what
+    serves one of these best.
     """
-    codes, kinds = int(tokens.max()) + 1, int(labels.max()) + 1
+    folds, size = records % _FOLDS, (int(tokens.max()) + 1, int(labels.max()) + 1)
     gain, surprise = np.zeros(len(tokens)), np.zeros(len(tokens))
-    for fold in range(_FOLDS):
-        is_asked = records % _FOLDS == fold
-        counts = np.zeros((codes, kinds))
-        np.add.at(counts, (tokens[~is_asked], labels[~is_asked]), 1)
-        prior = (counts.sum(axis=0) + 1) / (counts.sum() + kinds)
-        given = (counts + _PRIOR * prior) / (counts.sum(axis=1, keepdims=True) + _PRIOR)
+
+    def told(is_known: np.ndarray, is_asked: np.ndarray, weight: float) -> tuple[np.ndarray, np.ndarray]:
+        counts = np.zeros(size)
+        np.add.at(counts, (tokens[is_known], labels[is_known]), 1)
+        prior = (counts.sum(axis=0) + 1) / (counts.sum() + size[1])
+        given = (counts + weight * prior) / (counts.sum(axis=1, keepdims=True) + weight)
         asked = labels[is_asked]
-        gain[is_asked] = np.log(given[tokens[is_asked], asked] / prior[asked])
-        surprise[is_asked] = -np.log(prior[asked])
+        return np.log(given[tokens[is_asked], asked] / prior[asked]), -np.log(prior[asked])
+
+    for fold in range(_FOLDS):
+        is_asked, is_next = folds == fold, folds == (fold + 1) % _FOLDS
+        weight = max(_PRIORS, key=lambda weight: told(~is_asked & ~is_next, is_next, weight)[0].mean())
+        gain[is_asked], surprise[is_asked] = told(~is_asked, is_asked, weight)
     return gain / surprise.mean()
 
 

@@ -33,24 +33,15 @@ shift
 newest() { find "$run/checkpoints" -maxdepth 1 -regex '.*/[0-9]+' -printf '%f\n' 2>/dev/null | sort -n | tail -n 1; }
 
 before=$(newest)
-said=$(mktemp)
 # srun takes the processors of a task from its own option alone.
 srun --label --kill-on-bad-exit=0 ${SLURM_CPUS_PER_TASK:+--cpus-per-task="$SLURM_CPUS_PER_TASK"} \
-    python train.py --distributed --workdir="$run" "$@" | tee "$said"
-status=${PIPESTATUS[0]}
-grep -q "done at step" "$said"
-is_done=$?
-rm "$said"
+    python train.py --distributed --workdir="$run" "$@"
+status=$?
 
-again() {
-    echo "slurm.sh: $1; the job waits in the queue again"
+# Told to stop (143), or a process was lost.  One refusal among processes also looks like this, as the others end with
+# 3; but nothing new is saved then.
+if ((status == 3 || status > 128)) && [ "$(newest)" != "$before" ]; then
+    echo "slurm.sh: ended before its last step, with status $status; the job waits in the queue again"
     scontrol requeue "$SLURM_JOB_ID"
-}
-
-if ((status == 0 && is_done != 0)); then
-    again "stopped before its last step"
-elif ((status == 3 || status > 128)) && [ "$(newest)" != "$before" ]; then
-    # One refusal among processes also looks like this, as the others end with 3; but nothing new is saved then.
-    again "a process was lost (status $status)"
 fi
 exit "$status"

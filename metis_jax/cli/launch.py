@@ -4,8 +4,8 @@
 
 What stands behind `--` is given to `metis-train` in every process, with who they are.  A process that is killed ends
 all (exit code 3 of the others); the run then goes on from its last checkpoint.  A refusal (exit code 2) ends the
-launch, as do three tries in a row that last less than twenty seconds.  Ctrl-C and SIGTERM stop all processes after the
-same step, with a checkpoint.
+launch, as do three tries in a row that last less than twenty seconds.  Ctrl-C and SIGTERM, to the launch or to one
+process, stop all processes after the same step, with a checkpoint and exit code 130 or 143.
 
 On a cluster the same is the work of its scheduler.
 """
@@ -63,7 +63,7 @@ def supervise(commands: Callable[[], Sequence[Sequence[str]]], restarts: int) ->
       commands: of a new group; called before every start, for ports that are free then.
       restarts: the most of them.
 
-    Returns the exit status: 0, that of a refusal, or the first other one when nothing more is tried.
+    Returns the exit status: 0, that of a refusal or of a signal, or the first other one when nothing more is tried.
     """
     in_vain = 0
     for number in range(restarts + 1):
@@ -72,7 +72,7 @@ def supervise(commands: Callable[[], Sequence[Sequence[str]]], restarts: int) ->
         with _passed_on(group) as told:
             statuses = group.wait()
         failed = [status for status in statuses if status]
-        if told or not failed or REFUSED in failed:
+        if told or REFUSED in failed or all(status > 128 for status in failed):  # all have obeyed a signal
             return REFUSED if REFUSED in failed else _status(failed)
         in_vain = in_vain + 1 if time.monotonic() - begun < FEWEST_SECONDS else 0
         if number == restarts or in_vain == MOST_IN_VAIN:

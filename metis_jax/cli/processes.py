@@ -79,7 +79,9 @@ def together(body: Callable[[], int | None], refusals: tuple[type[Exception], ..
     def told() -> int | None:
         try:
             _check_versions()
-            return body()
+            status = body()
+            jax.distributed.shutdown()
+            return status
         except BaseException as error:
             if lost := missing_another(error):
                 time.sleep(GRACE_SECONDS)  # time for `_listen` to say why
@@ -92,8 +94,6 @@ def together(body: Callable[[], int | None], refusals: tuple[type[Exception], ..
     except BaseException as error:
         traceback.print_exception(error)
         status = 1
-    if not status:
-        jax.distributed.shutdown()
     with _ending:
         sys.stdout.flush()
         sys.stderr.flush()

@@ -17,6 +17,7 @@ import contextlib
 import logging
 import pathlib
 import shlex
+import signal
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -48,7 +49,8 @@ def _flags() -> flags.FlagValues:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Exit status: 0, also after a signal that was obeyed; 2 with one line on stderr; 3 for a lost process."""
+    """Exit status: 0 after the last step; that of a signal, 130 or 143, with a checkpoint; 2 with one line on stderr; 3
+    for a lost process."""
     return experiment.run("train", __doc__, _flags(), _run, argv)
 
 
@@ -94,7 +96,7 @@ def _run(given: flags.FlagValues) -> int | None:
     processes.together(lambda: _train(given), experiment.REFUSALS)
 
 
-def _train(given: flags.FlagValues) -> None:
+def _train(given: flags.FlagValues) -> int:
     # Heavy imports wait until the command line is known to be sound.
     import jax
 
@@ -104,7 +106,7 @@ def _train(given: flags.FlagValues) -> None:
     from metis_jax.training.loop import train
     from metis_jax.training.profile import Profile
 
-    is_chief = jax.process_index() == 0
+    is_chief, status = jax.process_index() == 0, 0
     level = logging.INFO if is_chief else logging.WARNING
     with reports_of(level=level, line="%(asctime)s %(message)s", warnings_alone=_TALKATIVE):
         config = read_config(given.config.to_dict())
@@ -117,10 +119,13 @@ def _train(given: flags.FlagValues) -> None:
         else:
             with _folder(workdir, is_locked=is_chief):
                 outcome = train(config, workdir, profile)
-            cause = f"stopped by {outcome.stopped_by}" if outcome.stopped_by else "done"
+            cause = "done"
+            if outcome.stopped_by:  # who waits for the run is not to take it for one that is done
+                cause, status = f"stopped by {outcome.stopped_by}", 128 + signal.Signals[outcome.stopped_by]
             end = f"{cause} at step {outcome.step}; checkpoint saved in {workdir}"
     if is_chief:
         print(end)
+    return status
 
 
 @contextlib.contextmanager

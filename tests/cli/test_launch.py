@@ -66,8 +66,10 @@ def test_one_that_does_not_notice_is_killed(tries, monkeypatch):
 
 
 def test_a_signal_reaches_all_and_starts_nothing(tmp_path):
-    """The launcher itself is a process here; its children end well when they are told."""
-    code = "import os, signal, sys, time; signal.signal(15, lambda *_: sys.exit(0)); os.write(1, b'x'); time.sleep(60)"
+    """The launcher itself is a process here; its children end as a training that is told."""
+    code = (
+        "import os, signal, sys, time; signal.signal(15, lambda *_: sys.exit(143)); os.write(1, b'x'); time.sleep(60)"
+    )
     script = (
         "import sys; from metis_jax.cli import launch; "
         f"sys.exit(launch.supervise(lambda: [[sys.executable, '-c', {code!r}]] * 2, 5))"
@@ -76,7 +78,11 @@ def test_a_signal_reaches_all_and_starts_nothing(tmp_path):
     process = subprocess.Popen([sys.executable, "-c", script], env=environment, stdout=subprocess.PIPE)
     assert process.stdout.read(2) == b"xx"  # both hear signals now
     process.send_signal(signal.SIGTERM)
-    assert process.wait(timeout=60) == 0
+    assert process.wait(timeout=60) == 143
+
+
+def test_a_signal_that_all_processes_have_obeyed_starts_nothing(tries):
+    assert launch.supervise(tries("sys.exit(143)", "sys.exit(143)"), restarts=5) == 143
 
 
 @pytest.mark.parametrize(
@@ -93,7 +99,7 @@ def test_what_is_refused(capsys, arguments, line):
 
 
 def test_a_group_that_is_run_once_ends_with_its_own_status_or_that_of_the_signal():
-    """So that whoever waits for a training does not take a stopped one, which ends with 0, for one that is done."""
+    """So that whoever waits for it does not take one that was stopped for one that is done."""
     assert launch.run_together([[sys.executable, "-c", "raise SystemExit(3)"]]) == 3
     child = "import os, signal, time; signal.signal(signal.SIGTERM, lambda *_: os._exit(0)); "
     child += f"os.kill({os.getpid()}, signal.SIGTERM); time.sleep(60)"

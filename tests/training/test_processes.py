@@ -179,7 +179,8 @@ def test_a_signal_to_one_process_stops_all_after_the_same_step(straight, tmp_pat
             # The first one tells how it was stopped.
             run.all[0 if name == "SIGINT" else 1].send_signal(number)
             results = run.results(timeout=60)
-        assert [code for code, _, _ in results] == [0, 0], results
+        # The other one does not know which signal it was.
+        assert [code for code, _, _ in results] == [128 + number, 128 + signal.SIGTERM], results
         step = lines(workdir)[-1]["step"]
         assert f"stopped by {name} at step {step}; checkpoint saved" in results[0][1]
         assert (workdir / "checkpoints" / str(step)).is_dir()

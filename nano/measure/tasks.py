@@ -1,12 +1,12 @@
 """Everything that a bundle is asked on held-out sets (`sets.py`), decoded and measured: one table per set.
 
     python nano/measure/tasks.py --bundle=BUNDLE --sets=SETS --output=DIR [--recognizer=WHISPER] [--only=se_5,vc]
-        [--steps=10] [--guidance=1.0] [--seed=0] [--peer=NAME=FOLDER]
+        [--steps=10] [--guidance=1.0] [--seed=0] [--peer=NAME=FOLDER] [--of=outputs]
 
 DIR/SET are the outputs, DIR/tables/SET.md their table, with every file in SET.json beside it, and DIR/tables.md all of
 them.  A set that has its SET.json is done: the same command goes on behind it.  The recogniser is a Whisper folder that
-no part was trained with.  A peer's outputs, if it has any for a set, are in FOLDER/SET (`benchmarks/peers.py` makes
-them).
+no part was trained with.  --of=outputs leaves out the recordings that stand beside the outputs, --of=beside measures
+those alone.  A peer's outputs, if it has any for a set, are in FOLDER/SET (`benchmarks/peers.py` makes them).
 """
 
 import argparse
@@ -19,6 +19,7 @@ from collections.abc import Iterator, Sequence
 from metis_jax.cli import evaluate, infer
 
 _OWN = "nano"
+OUTPUTS, BESIDE = "outputs", "beside"
 TABLES = "tables"
 
 
@@ -83,12 +84,15 @@ def decoded(name: str, flags: argparse.Namespace) -> list[str]:
 def measured(name: str, flags: argparse.Namespace) -> list[str]:
     """Arguments of `evaluate.py`."""
     asked = SETS[name]
-    systems = {other: flags.sets / place for other, place in asked.beside.items()}
-    for peer in flags.peer:
-        called, _, folder = peer.partition("=")
-        if (place := pathlib.Path(folder, name).resolve()).is_dir():
-            systems[called] = place
-    systems[_OWN] = flags.output / name
+    systems = {}
+    if flags.of != OUTPUTS:
+        systems |= {other: flags.sets / place for other, place in asked.beside.items()}
+        for peer in flags.peer:
+            called, _, folder = peer.partition("=")
+            if (place := pathlib.Path(folder, name).resolve()).is_dir():
+                systems[called] = place
+    if flags.of != BESIDE:
+        systems[_OWN] = flags.output / name
     places = asked.voices | ({"references": asked.references} if asked.references else {})
     return [
         f"--outputs={','.join(f'{system}={place}' for system, place in systems.items())}",
@@ -109,16 +113,19 @@ def tables(output: pathlib.Path) -> Iterator[str]:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description="Decodes and measures the held-out sets.")
-    parser.add_argument("--bundle", required=True)
+    parser.add_argument("--bundle", default="", help="the model; not for --of=beside")
     parser.add_argument("--sets", required=True, type=pathlib.Path)
     parser.add_argument("--output", required=True, type=pathlib.Path)
     parser.add_argument("--recognizer", default="")
     parser.add_argument("--peer", action="append", default=[], help="NAME=FOLDER with a folder of outputs per set")
+    parser.add_argument("--of", choices=("both", OUTPUTS, BESIDE), default="both", help="what is measured")
     parser.add_argument("--only", default=",".join(SETS))
     parser.add_argument("--steps", type=int, help="of stage 1; as the bundle has them by default")
     parser.add_argument("--guidance", type=float, help="of stage 1; as the bundle has it by default")
     parser.add_argument("--seed", type=int, help="of the noise")
     flags = parser.parse_args(arguments)
+    if not flags.bundle and flags.of != BESIDE:
+        parser.error("give --bundle=BUNDLE")
     flags.sets, flags.output = flags.sets.resolve(), flags.output.resolve()
     (flags.output / TABLES).mkdir(parents=True, exist_ok=True)
     for name in filter(None, flags.only.split(",")):
@@ -126,7 +133,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
             parser.error(f"there is no set {name!r}; there are {', '.join(SETS)}")
         if not (flags.sets / f"{name}.jsonl").exists() or (flags.output / TABLES / f"{name}.json").exists():
             continue
-        for command, line in ((infer, decoded(name, flags)), (evaluate, measured(name, flags))):
+        if flags.of == BESIDE and not SETS[name].beside:
+            continue
+        commands = [] if flags.of == BESIDE else [(infer, decoded(name, flags))]
+        for command, line in (*commands, (evaluate, measured(name, flags))):
             print("$", command.__name__.rpartition(".")[2], *line, flush=True)
             if status := command.main(line):
                 return status

@@ -4,11 +4,12 @@ import dataclasses
 import json
 import pathlib
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 
 from metis_jax.files.outputs import write_text
 from nano.measure.tasks import TABLES
-from nano.studies.plan import BESIDE, Arm, Study
+from nano.studies import work
+from nano.studies.plan import Arm, Study
 from nano.studies.work import runs, speech_name, training_name
 
 FILE = "results.jsonl"
@@ -42,15 +43,12 @@ class Result:
 
 def collect(name: str, study: Study, workdir: pathlib.Path) -> list[Result]:
     """Results of all runs of a study that have ended, written into the `FILE` of its folder too."""
-    found: dict[tuple, Result] = {}
+    found = list(_of_beside(name, study, workdir / name / work.BESIDE))
     for arm, seed in runs(study):
-        for result in _of_run(name, arm, seed, workdir):
-            # Recordings beside stand in the tables of every arm.
-            key = dataclasses.replace(result, value=0.0, weight=1)
-            found.setdefault(dataclasses.astuple(key), result)
-    lines = (json.dumps(dataclasses.asdict(result)) for result in found.values())
+        found += _of_run(name, arm, seed, workdir)
+    lines = (json.dumps(dataclasses.asdict(result)) for result in found)
     write_text(workdir / name / FILE, "".join(f"{line}\n" for line in lines))
-    return list(found.values())
+    return found
 
 
 def read(folder: pathlib.Path) -> list[Result]:
@@ -58,6 +56,14 @@ def read(folder: pathlib.Path) -> list[Result]:
     path = folder / FILE
     lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
     return [Result(**json.loads(line)) for line in lines]
+
+
+def _of_beside(name: str, study: Study, folder: pathlib.Path) -> Iterator[Result]:
+    """Of the recordings that stand beside what was decoded: arms that have no seed."""
+    if _beside(folder, ".done").exists():
+        for path in (folder / TABLES / f"{task}.json" for task in work.sets_of(study)):
+            for system, rows in _of_table(path) if path.exists() else ():  # beside some sets nothing stands
+                yield from (Result(study=name, arm=system, seed=None, **row) for row in rows)
 
 
 def _of_run(study: str, arm: Arm, seed: int, workdir: pathlib.Path) -> Iterator[Result]:
@@ -73,7 +79,8 @@ def _of_run(study: str, arm: Arm, seed: int, workdir: pathlib.Path) -> Iterator[
     speech = workdir / speech_name(study, arm, seed)
     if _beside(speech, ".done").exists():
         for task in arm.sets or (arm.task,):
-            yield from _of_table(about, speech / TABLES / f"{task}.json")
+            for _, rows in _of_table(speech / TABLES / f"{task}.json"):
+                yield from (Result(**about, **row) for row in rows)
         for task, factor in _factors(_beside(speech, ".log").read_text(encoding="utf-8").splitlines()):
             yield Result(**about, task=task, measure="rtf", value=factor)
 
@@ -83,15 +90,16 @@ def _beside(folder: pathlib.Path, ending: str) -> pathlib.Path:
     return folder.with_name(folder.name + ending)
 
 
-def _of_table(about: Mapping, path: pathlib.Path) -> Iterator[Result]:
-    """Every value of a table of `evaluate.py`; recordings beside what was decoded are arms of their own."""
+def _of_table(path: pathlib.Path) -> Iterator[tuple[str, list[dict]]]:
+    """Every system of a table of `evaluate.py`, with all of its values."""
     for system, content in json.loads(path.read_text(encoding="utf-8"))["systems"].items():
-        own = {**about, "arm": system, "seed": None} if system in BESIDE else about
-        for file, values in content["files"].items():
-            for measure, value in values.items():
-                if value["value"] is not None:
-                    numbers = {"value": value["value"], "weight": value["weight"]}
-                    yield Result(**own, task=path.stem, measure=measure, file=file, **numbers)
+        rows = [
+            dict(task=path.stem, measure=measure, file=file, value=value["value"], weight=value["weight"])
+            for file, values in content["files"].items()
+            for measure, value in values.items()
+            if value["value"] is not None
+        ]
+        yield system, rows
 
 
 def _factors(lines: Iterable[str]) -> Iterator[tuple[str, float]]:

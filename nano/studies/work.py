@@ -2,16 +2,17 @@
 
 A run is an arm with a seed, and its name their names, `se-full.0`.  In WORKDIR/trainings are the trainings, for arms of
 several studies may share one.  In WORKDIR/STUDY, RUN.bundle is the chain's model with the trained generator in place of
-its own, RUN.speech what that model says and its tables.
+its own, RUN.speech what that model says and its tables, and beside.speech the tables of what stands beside.
 """
 
 import dataclasses
 import fnmatch
 import pathlib
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from nano.chain import Step
+from nano.measure import tasks
 from nano.measure.tasks import TABLES
 from nano.studies.plan import PRETRAINED, Arm, Study
 
@@ -19,6 +20,7 @@ MEASURES = ("loss", "speech")
 TRAININGS = "trainings"
 GENERATOR = "semantic_generator"
 RESYNTHESIS = "resynthesis"  # the step of a study that decodes recordings from their tokens
+BESIDE = "beside.speech"  # the step of a study that measures the recordings that stand beside
 FRAMES = "frames.npz"  # tokens and labels of all frames, in the folder of a study
 _QUICK_STEPS = 2
 _LEVELS = "1,2,3,4"
@@ -89,6 +91,7 @@ def steps_of(study: Study, given: Given) -> list[Step]:
     if given.measure == "speech":
         steps += [_resynthesis(given)] if any(arm.tokens for arm in study.arms) else []
         steps += [_frames(given)] if any(arm.codebook for arm in study.arms) else []
+        steps += [_beside(study, given)] if sets_of(study) else []
     for arm, seed in runs(study):
         found = list(_steps(study, arm, seed, given))
         steps += found
@@ -100,6 +103,7 @@ def steps_of(study: Study, given: Given) -> list[Step]:
     if not wanted:
         names = ", ".join(dict.fromkeys(arm.key for arm in study.arms))
         raise ValueError(f"--only={given.only} is no run of this study; runs are {names}, each with .SEED behind it")
+    wanted.add(f"{given.study}/{BESIDE}")
     return [step for step in steps if step.name in wanted]
 
 
@@ -175,15 +179,32 @@ def train_command(study: Study, arm: Arm, seed: int, given: Given) -> tuple[str,
     )
 
 
-def _measured(arm: Arm, seed: int, bundle: pathlib.Path, given: Given) -> tuple[str, ...]:
+def sets_of(study: Study) -> list[str]:
+    """Test sets of speech that a study decodes."""
+    return list(dict.fromkeys(name for arm in study.arms if not arm.codebook for name in arm.sets))
+
+
+def _beside(study: Study, given: Given) -> Step:
+    command = (*_measuring(sets_of(study), tasks.BESIDE, given), f"--output={given.folder / BESIDE}")
+    return Step(f"{given.study}/{BESIDE}", (), (command,))
+
+
+def _measuring(sets: Iterable[str], of: str, given: Given) -> tuple[str, ...]:
     return (
         sys.executable,
         "nano/measure/tasks.py",
-        f"--bundle={bundle}",
         f"--sets={given.sets}",
-        f"--output={given.workdir / speech_name(given.study, arm, seed)}",
-        f"--only={','.join(arm.sets)}",
+        f"--only={','.join(sets)}",
+        f"--of={of}",
         f"--recognizer={given.recognizer}",
+    )
+
+
+def _measured(arm: Arm, seed: int, bundle: pathlib.Path, given: Given) -> tuple[str, ...]:
+    return (
+        *_measuring(arm.sets, tasks.OUTPUTS, given),
+        f"--bundle={bundle}",
+        f"--output={given.workdir / speech_name(given.study, arm, seed)}",
         f"--seed={seed}",
         *(f"--{flag}={value}" for flag, value in arm.decoding.items()),
     )
@@ -245,7 +266,7 @@ def _check_speech(study: Study, given: Given) -> None:
         return
     if given.is_quick or given.sets is None:
         raise ValueError("--measure=speech needs --chain=DIR and --sets=SETS (nano/measure/sets.py)")
-    for name in dict.fromkeys(("texts", *(name for arm in study.arms for name in arm.sets))):
+    for name in ("texts", *sets_of(study)):
         if not (given.sets / f"{name}.jsonl").is_file():
             how = "with that SNR in its --snrs" if name.startswith("se_") else "from shards"
             raise ValueError(f"--sets={given.sets}: there is no {name}.jsonl; nano/measure/sets.py writes it {how}")

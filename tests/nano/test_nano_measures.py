@@ -254,6 +254,14 @@ def test_every_set_is_decoded_and_measured_where_it_lies(tmp_path, monkeypatch):
         path.write_text("{}" if path.suffix == ".json" else "| measured |\n")
     assert tasks.main(line) == 0 and len(calls) == 6
     assert "## se_5\n\n| measured |" in (tmp_path / "out" / "tables.md").read_text()
+    # Outputs and what stands beside them each alone; beside text to speech nothing does.
+    calls.clear()
+    assert tasks.main([f"--bundle={tmp_path}", *line[1:2], f"--output={tmp_path / 'own'}", "--of=outputs"]) == 0
+    assert f"--outputs=nano={tmp_path / 'own' / 'se_5'}" in calls[1] and len(calls) == 4
+    assert tasks.main([*line[1:2], f"--output={tmp_path / 'beside'}", "--of=beside"]) == 0
+    assert f"--outputs=clean={sets / 'clean'},noisy={sets / 'se_5'}" in calls[4] and len(calls) == 5
+    with pytest.raises(SystemExit):
+        tasks.main([*line[1:2], f"--output={tmp_path / 'none'}"])
 
 
 def test_an_output_that_is_nearer_to_another_prompt_is_not_its_own():

@@ -49,6 +49,7 @@ def test_steps_of_speech_come_after_what_they_need(name, tmp_path, chain):
     for place, step in enumerate(steps):
         assert set(step.needs) <= set(names[:place])
     heard = {f"{name}/{run_name(arm, seed)}.speech" for arm, seed in work.runs(study) if arm.sets or arm.tokens}
+    heard |= {f"{name}/{work.BESIDE}"} if work.sets_of(study) else set()
     assert {step for step in names if step.endswith(".speech")} == heard
 
 
@@ -167,11 +168,13 @@ def test_speech_is_read_from_tables_and_logs(tmp_path):
     for seed, value in ((3, 0.25), (4, 0.75)):
         name = f"made/se-a.{seed}.speech"
         (tmp_path / name / TABLES).mkdir(parents=True)
-        systems = {"noisy": [("x", 1.0, 4)], "nano": [("x", value, 4)]}
-        (tmp_path / name / TABLES / "se_5.json").write_text(table(systems))
+        (tmp_path / name / TABLES / "se_5.json").write_text(table({"nano": [("x", value, 4)]}))
         log = f"$ infer --task=se --list={tmp_path}/se_5.jsonl --bundle=B\n2 files: 3 s; computing 1 s (RTF 0.{seed})\n"
         (tmp_path / f"{name}.log").write_text(log)
         (tmp_path / f"{name}.done").touch()
+    (tmp_path / "made" / work.BESIDE / TABLES).mkdir(parents=True)
+    (tmp_path / "made" / work.BESIDE / TABLES / "se_5.json").write_text(table({"noisy": [("x", 1.0, 4)]}))
+    (tmp_path / "made" / f"{work.BESIDE}.done").touch()
     found = results.collect("made", study, tmp_path)
     assert found == results.read(tmp_path / "made")
     values = {(row.arm, row.seed, row.measure): row.value for row in found}

@@ -5,6 +5,7 @@
     SETS/clean                     references, 16 kHz; SETS/texts.jsonl has what is said here and in tse and vc
     SETS/se_{0,5,10}               the same with noise at that SNR in dB, or at those of --snrs; SETS/se_*.jsonl for
                                    `infer.py --list`
+    SETS/se_{room,clip,band,codec,packets}   the same with one other thing done to each, with --degraded
     SETS/tse/{mixture,target,interferer,prompt}   two speakers at 0 dB; SETS/tse.jsonl
     SETS/vc/{source,prompt}        words of one speaker, voice of another; SETS/vc.jsonl
     SETS/tts_{unseen,seen}/prompt  voices not trained on, and voices trained on; SETS/tts_*.jsonl, with sentences not
@@ -15,6 +16,7 @@ that a run with as many --items had not.
 """
 
 import argparse
+import dataclasses
 import json
 import pathlib
 import sys
@@ -29,10 +31,11 @@ from metis_jax.clock import SSL_RATE
 from metis_jax.data.batches.examples import Waves
 from metis_jax.data.batches.plans import rng_of
 from metis_jax.data.corpus.corpus import Corpus, Selection
-from metis_jax.data.effects.degrade import add_at_snr, loop_to
+from metis_jax.data.effects.degrade import DegradeConfig, add_at_snr, degrade, loop_to
 from nano.configs.common import NOISE, SPEECH
 
 SNRS = (0, 5, 10)
+DEGRADED = ("room", "clip", "band", "codec", "packets")
 SECONDS = 20.0  # longer recordings are cut, and then have no text
 PROMPT_SECONDS = 5.0
 
@@ -80,9 +83,9 @@ class Sets:
         lines = [json.dumps(job | {"output": str(self.output / "nano" / name / _stem(job["source"]))}) for job in jobs]
         (self.output / f"{name}.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
 
-    def enhancement(self, items: int, skip: int, snrs: Sequence[int] = SNRS) -> None:
+    def enhancement(self, items: int, skip: int, snrs: Sequence[int] = SNRS, degraded: Sequence[str] = ()) -> None:
         """The first recording of every speaker in the order of their names, then the second ones, and so on."""
-        jobs = {snr: [] for snr in snrs}
+        jobs = {f"se_{name}": [] for name in (*snrs, *degraded)}
         speakers = sorted(self.by_speaker.items())
         most = max(map(len, self.by_speaker.values()))
         found = [(speaker, place, own[place]) for place in range(most) for speaker, own in speakers if place < len(own)]
@@ -96,9 +99,12 @@ class Sets:
             self.say(name, index)
             for snr in snrs:
                 noisy = add_at_snr(wave, noise, float(snr))
-                jobs[snr].append({"source": self.write(f"se_{snr}", name, noisy)})
-        for snr in snrs:
-            self.jobs(f"se_{snr}", jobs[snr])
+                jobs[f"se_{snr}"].append({"source": self.write(f"se_{snr}", name, noisy)})
+            for what in degraded:
+                worse = degrade(rng_of(f"nano {what}", name), wave, SSL_RATE, degraded_by(what))  # simulated rooms
+                jobs[f"se_{what}"].append({"source": self.write(f"se_{what}", name, worse)})
+        for task, own in jobs.items():
+            self.jobs(task, own)
 
     def pairs(self, items: int) -> list[tuple[str, int, int, int]]:
         """(name, recording, another one of its speaker, one of another speaker)."""
@@ -168,6 +174,16 @@ class Sets:
         (self.output / "texts.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
+def degraded_by(name: str) -> DegradeConfig:
+    """That degradation always, as strong as in training, and no other one."""
+    config = DegradeConfig(gain_db=(0.0, 0.0))
+    sections = {one: getattr(config, one) for one in (*DEGRADED, "noise")}
+    return dataclasses.replace(
+        config,
+        **{one: dataclasses.replace(section, probability=float(one == name)) for one, section in sections.items()},
+    )
+
+
 def _stem(path: str) -> str:
     return f"{pathlib.Path(path).stem}.wav"
 
@@ -180,6 +196,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--speakers", default="", help="speakers whose names begin so alone")
     parser.add_argument("--output", required=True, type=pathlib.Path)
     parser.add_argument("--snrs", default=",".join(map(str, SNRS)), help="of the recordings to enhance, in dB")
+    parser.add_argument("--degraded", action="store_true", help=f"also sets of {', '.join(DEGRADED)}")
     parser.add_argument("--items", type=int, default=10, help="recordings per set")
     parser.add_argument("--skip", type=int, default=0, help="recordings to enhance that are left out first")
     flags = parser.parse_args(arguments)
@@ -187,7 +204,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if flags.items < 1 or flags.skip < 0:
             raise ValueError(f"--items={flags.items} --skip={flags.skip}: use 1 or more, and 0 or more")
         sets = Sets(Corpus(flags.shards), flags.output.resolve(), flags.speakers)
-        sets.enhancement(flags.items, flags.skip, [int(snr) for snr in flags.snrs.split(",")])
+        snrs = [int(snr) for snr in flags.snrs.split(",")]
+        sets.enhancement(flags.items, flags.skip, snrs, DEGRADED if flags.degraded else ())
         sets.extraction(flags.items)
         sets.conversion(flags.items)
         sets.speech(flags.items)

@@ -17,6 +17,7 @@ import sys
 from collections.abc import Iterator, Sequence
 
 from metis_jax.cli import evaluate, infer
+from nano.measure.sets import DEGRADED
 
 _OWN = "nano"
 OUTPUTS, BESIDE = "outputs", "beside"
@@ -39,8 +40,8 @@ class Asked:
 
 SETS = {
     **{
-        f"se_{snr}": Asked("se", "wer,dwer,dnsmos,stoi,similarity", "clean", {"clean": "clean", "noisy": f"se_{snr}"})
-        for snr in (20, 15, 10, 5, 0, -5)
+        f"se_{how}": Asked("se", "wer,dwer,dnsmos,stoi,similarity", "clean", {"clean": "clean", "noisy": f"se_{how}"})
+        for how in (20, 15, 10, 5, 0, -5, *DEGRADED)
     },
     "tse": Asked(
         "tse",

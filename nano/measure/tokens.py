@@ -1,17 +1,19 @@
 """What the tokens of a bundle keep of speech: waves decoded from them, for `evaluate.py`, and how many codes are used.
 
     python nano/measure/tokens.py --bundle=BUNDLE --inputs=clean/ --outputs=DIR [--levels=1,2,4,8] [--resynthesis]
+        [--replaced=10,30]
 
 DIR/levels_<n> is the acoustic codec alone with its first n levels.  With --resynthesis DIR/ssl is speech from the SSL
 tokens: both acoustic generators, then the codec; where the bundle wants it of enhancement (`own_voice`), the first
-seconds of the recording are the prompt, as there.  Prints one JSON object.
+seconds of the recording are the prompt, as there.  DIR/ssl_<n> is the same where <n>% of the SSL tokens are codes that
+were drawn.  Prints one JSON object.
 """
 
 import argparse
 import json
 import pathlib
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import jax
 import numpy as np
@@ -41,6 +43,34 @@ def usage(tokens: Sequence[Int[np.ndarray, " _"]], codebook_size: int) -> dict[s
     }
 
 
+def replaced(tokens: Int[np.ndarray, " t"], percent: int, codebook_size: int, seed: int) -> Int[np.ndarray, " t"]:
+    """The tokens, of which that share is replaced by any codes, each as likely."""
+    rng = np.random.default_rng([seed, percent])
+    drawn = rng.integers(0, codebook_size, len(tokens))
+    return np.where(rng.random(len(tokens)) < percent / 100, drawn, tokens)
+
+
+def resynthesized(
+    engine: Engine, ssl: Sequence[Int[np.ndarray, " t"]], acoustic: Sequence[Int[np.ndarray, "t q"]], decoding: Mapping
+) -> Iterator[Float[np.ndarray, " l"]]:
+    """Waves from SSL tokens, by both acoustic generators and the codec, each in the voice of its first frames."""
+    settings = Settings.of("se", preferred=decoding)
+    ahead = OWN_VOICE_FRAMES if settings.own_voice else 0
+    room = WindowPlan.of(decoding).room(ahead)
+    jobs, owners = [], []
+    for index, (tokens, heard) in enumerate(zip(ssl, acoustic, strict=True)):
+        voice = heard[: min(ahead, len(tokens))]
+        for start in range(0, len(tokens), room):
+            said = np.concatenate([tokens[: len(voice)], tokens[start : start + room]])
+            jobs.append(AcousticJob(said, voice, (0, index, start)))
+            owners.append(index)
+    pieces = [[] for _ in ssl]
+    made = engine.acoustic_stage(jobs, settings.first_level, settings.other_levels)
+    for owner, job, tokens in zip(owners, jobs, made, strict=True):
+        pieces[owner].append(tokens[len(job.known) :])
+    return engine.waves(list(map(np.concatenate, pieces)))
+
+
 def write_waves(folder: pathlib.Path, names: Sequence[str], waves: Iterable[Float[np.ndarray, " _"]]) -> None:
     """`<name>.wav` at the codec's rate for every name."""
     for name, wave in zip(names, waves, strict=True):
@@ -57,6 +87,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--outputs", required=True, type=pathlib.Path)
     parser.add_argument("--levels", default="", help="comma-separated numbers of levels; by default all levels")
     parser.add_argument("--resynthesis", action="store_true", help="decode from SSL tokens, too")
+    parser.add_argument("--replaced", default="", help="decode from SSL tokens of which these percents are drawn anew")
     flags = parser.parse_args(arguments)
     try:
         place = find_audio(flags.inputs, "--inputs")
@@ -77,21 +108,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
             ssl = engine.semantic_tokens(engine.ssl_features([wave.at(SSL_RATE) for wave in waves]))
             found["ssl"] = usage(ssl, bundle.components["semantic_codec"].codebook_size)
         if flags.resynthesis:
-            settings = Settings.of("se", preferred=bundle.decoding)
-            ahead = OWN_VOICE_FRAMES if settings.own_voice else 0
-            room = WindowPlan.of(bundle.decoding).room(ahead)
-            jobs, owners = [], []
-            for index, (tokens, heard) in enumerate(zip(ssl, acoustic, strict=True)):
-                voice = heard[: min(ahead, len(tokens))]
-                for start in range(0, len(tokens), room):
-                    said = np.concatenate([tokens[: len(voice)], tokens[start : start + room]])
-                    jobs.append(AcousticJob(said, voice, (0, index, start)))
-                    owners.append(index)
-            found_tokens = engine.acoustic_stage(jobs, settings.first_level, settings.other_levels)
-            pieces = [[] for _ in ssl]
-            for owner, job, made in zip(owners, jobs, found_tokens, strict=True):
-                pieces[owner].append(made[len(job.known) :])
-            write_waves(flags.outputs / "ssl", place.names, engine.waves(list(map(np.concatenate, pieces))))
+            write_waves(flags.outputs / "ssl", place.names, resynthesized(engine, ssl, acoustic, bundle.decoding))
+        for percent in (int(share) for share in flags.replaced.split(",") if share):
+            size = bundle.components["semantic_codec"].codebook_size
+            worse = [replaced(tokens, percent, size, number) for number, tokens in enumerate(ssl)]
+            made = resynthesized(engine, worse, acoustic, bundle.decoding)
+            write_waves(flags.outputs / f"ssl_{percent}", place.names, made)
     except (ValueError, OSError) as error:
         print(f"tokens: {error}", file=sys.stderr)
         return 2

@@ -7,8 +7,8 @@ r"""Studies of the small model: what the paper claims and leaves open, at a size
 
 CHAIN is a working folder of `nano/chain.py`.  The held-out loss of every training is always recorded; with
 --measure=speech what the models say is decoded and measured too, on the sets of `nano/measure/sets.py`, of which
-`robustness` needs --snrs=-5,0,5,10,15,20.  The same command goes on where it stopped, `--jobs` commands at a time; what
-has ended is in DIR/STUDY/results.jsonl.  A quick test trains tiny models on synthetic records for two steps.
+`robustness` needs --snrs=-5,0,5,10,15,20 --degraded.  The same command goes on where it stopped, `--jobs` commands at a
+time; what has ended is in DIR/STUDY/results.jsonl.  A quick test trains tiny models on synthetic records for two steps.
 
 This stands beside the small model and not in the package: studies are users of nano's experiments, which the package
 neither imports nor carries.

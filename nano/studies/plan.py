@@ -53,6 +53,7 @@ class Study:
       question: what it answers, in whole sentences; they stand in the report.
       steps: of every training.
       shown: the measure that is drawn, where no losses were recorded.
+      groups: {set: {name: how files begin}}, files of a set that have a table of their own too.
     """
 
     title: str
@@ -61,6 +62,7 @@ class Study:
     seeds: tuple[int, ...] = (0, 1, 2)
     steps: int = 400
     shown: str = "wer"
+    groups: Mapping[str, Mapping[str, str]] = dataclasses.field(default_factory=dict)
 
     def __post_init__(self):
         names = {arm.name for arm in self.arms} | set(BESIDE)

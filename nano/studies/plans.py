@@ -2,6 +2,7 @@
 
 from nano.configs.common import SPOKEN, by_source
 from nano.measure.information import LABELS, MEASURE, SSL, level
+from nano.measure.sets import DEGRADED
 from nano.studies.plan import Arm, Study
 
 TASKS = {"se": "tasks:se", "tse": "tasks:tse", "vc": "tasks:vc", "tts": "tts"}
@@ -103,7 +104,8 @@ STUDIES = {
     "tokens": Study(
         title="What each kind of token holds",
         question="Clean recordings are decoded from their own tokens: from the acoustic codec's first levels, and from "
-        "the SSL tokens alone, through both acoustic generators. Nothing is trained.",
+        "the SSL tokens alone, through both acoustic generators; of these also where some are replaced by codes that "
+        "are drawn. Nothing is trained.",
         arms=(
             Arm(name="4 levels", task="resynthesis", tokens="levels_4"),
             *(
@@ -111,6 +113,7 @@ STUDIES = {
                 for name, tokens in (
                     *((f"{count} level{'s' * (count > 1)}", f"levels_{count}") for count in (3, 2, 1)),
                     ("SSL tokens", "ssl"),
+                    *((f"SSL tokens, {percent}% replaced", f"ssl_{percent}") for percent in (10, 30)),
                 )
             ),
         ),
@@ -132,10 +135,12 @@ STUDIES = {
         shown=MEASURE,
     ),
     "robustness": Study(
-        title="Noise",
-        question="Where does enhancement break? The chain's model on the same recordings at signal-to-noise ratios "
-        "from -5 to 20 dB, decoded with three seeds, against the noisy recordings themselves.",
-        arms=(Arm(name="enhanced", task="se", against="noisy", sets=tuple(f"se_{snr}" for snr in SNRS)),),
+        title="Where enhancement breaks",
+        question="The chain's model on the same recordings with noise at -5 to 20 dB, and with one other thing done "
+        "to each: a room, clipping, a narrow band, a codec, lost packets. Against what it was given, which the tables "
+        "call noisy. At 5 dB natives and learners of English stand apart too.",
+        arms=(Arm(name="enhanced", task="se", against="noisy", sets=tuple(f"se_{how}" for how in (*SNRS, *DEGRADED))),),
+        groups={"se_5": {"natives": "libri", "learners": "so762"}},
         shown="dnsmos_ovrl",
     ),
     "decoding": Study(

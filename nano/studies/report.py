@@ -15,7 +15,7 @@ from nano.measure import information
 from nano.studies import results
 from nano.studies.plan import Study
 from nano.studies.results import Result
-from nano.studies.statistics import Cells, Compared, cells, comparisons, estimate
+from nano.studies.statistics import Cells, Compared, cells, comparisons, estimate, grouped
 
 ABOUT = "about.json"  # the command that a study was run by
 LOSS = Measure("loss", "held-out loss, nats", "lower")
@@ -49,7 +49,7 @@ def write(studies: Mapping[str, Study], workdir: pathlib.Path, output: pathlib.P
         raise ValueError(f"--workdir={workdir}: no study has results there; run one of {', '.join(studies)}")
     parts = [_HEAD.format(command=command)]
     for name in done:
-        study, grids = studies[name], cells(found[name])
+        study, grids = studies[name], cells(grouped(studies[name], found[name]))
         picture = output.parent / "images" / f"study_{name}.png"
         picture.parent.mkdir(parents=True, exist_ok=True)
         with new_file(picture) as partial:

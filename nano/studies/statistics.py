@@ -8,7 +8,7 @@ then Holm's correction for all comparisons of a study.
 
 import dataclasses
 import itertools
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import numpy as np
 from jaxtyping import Float
@@ -16,6 +16,7 @@ from jaxtyping import Float
 from metis_jax.evaluation.bootstrap import Estimate, holm
 from metis_jax.evaluation.comparison import Comparison, compare
 from metis_jax.evaluation.measure import Measure, Value
+from nano.studies.plan import Study
 from nano.studies.results import Result
 
 _RESAMPLES = 2000
@@ -108,6 +109,15 @@ def cells(results: Iterable[Result]) -> Cells:
     for result in results:
         groups.setdefault((result.task, result.arm), {}).setdefault(result.measure, []).append(result)
     return {place: {measure: Grid.of(group) for measure, group in own.items()} for place, own in groups.items()}
+
+
+def grouped(study: Study, results: Iterable[Result]) -> Iterator[Result]:
+    """The results, and those of a study's groups of files once more as of sets of their own."""
+    for result in results:
+        yield result
+        for group, beginning in study.groups.get(result.task, {}).items():
+            if result.file.startswith(beginning):
+                yield dataclasses.replace(result, task=f"{result.task}, {group}")
 
 
 @dataclasses.dataclass(frozen=True)

@@ -13,6 +13,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from nano.chain import Step
 from nano.measure import tasks
+from nano.measure.sets import DEGRADED
 from nano.measure.tasks import TABLES
 from nano.studies.plan import PRETRAINED, Arm, Study
 
@@ -23,7 +24,7 @@ RESYNTHESIS = "resynthesis"  # the step of a study that decodes recordings from 
 BESIDE = "beside.speech"  # the step of a study that measures the recordings that stand beside
 FRAMES = "frames.npz"  # tokens and labels of all frames, in the folder of a study
 _QUICK_STEPS = 2
-_LEVELS = "1,2,3,4"
+_LEVELS, _REPLACED = "1,2,3,4", "10,30"
 METRICS = "wer,dwer,dnsmos,stoi,similarity"
 
 
@@ -219,6 +220,7 @@ def _resynthesis(given: Given) -> Step:
         f"--outputs={given.folder / RESYNTHESIS}",
         f"--levels={_LEVELS}",
         "--resynthesis",
+        f"--replaced={_REPLACED}",
     )
     return Step(f"{given.study}/{RESYNTHESIS}", (), (command,))
 
@@ -268,7 +270,9 @@ def _check_speech(study: Study, given: Given) -> None:
         raise ValueError("--measure=speech needs --chain=DIR and --sets=SETS (nano/measure/sets.py)")
     for name in ("texts", *sets_of(study)):
         if not (given.sets / f"{name}.jsonl").is_file():
-            how = "with that SNR in its --snrs" if name.startswith("se_") else "from shards"
+            how = "from shards"
+            if name.startswith("se_"):
+                how = "with --degraded" if name.removeprefix("se_") in DEGRADED else "with that SNR in its --snrs"
             raise ValueError(f"--sets={given.sets}: there is no {name}.jsonl; nano/measure/sets.py writes it {how}")
 
 

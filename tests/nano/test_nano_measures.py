@@ -31,7 +31,7 @@ from metis_jax.weights.bundle import Bundle
 from metis_jax.weights.bundle_writer import write_bundle
 from nano.measure import information, lips, phones, stage1, tasks, voices
 from nano.measure import sets as nano_sets
-from nano.measure.tokens import usage
+from nano.measure.tokens import replaced, usage
 
 ROOT = Path(__file__).resolve().parents[2]
 BUNDLE = ROOT / "metis_jax" / "assets" / "nano"
@@ -76,6 +76,13 @@ def test_what_is_heard_of_clips_is_pooled_over_their_words():
     assert found["wer_percent"]["heard"][0] == 20.0 and found["wer_percent"]["heard_in_clip"][0] == 40.0
 
 
+def test_a_share_of_the_tokens_is_drawn_anew():
+    tokens = np.full(4000, 1024)
+    worse = replaced(tokens, 30, 1024, 0)
+    assert np.mean(worse != tokens) == pytest.approx(0.3, abs=0.03) and worse[worse != tokens].max() < 1024
+    assert (replaced(tokens, 0, 1024, 0) == tokens).all() and (replaced(tokens, 30, 1024, 0) == worse).all()
+
+
 def test_usage_counts_codes():
     found = usage([np.array([0, 0, 3]), np.array([3])], 8)
     assert found == {"frames": 4, "share_used": 0.25, "entropy_nats": 0.693, "repeats": 0.5}
@@ -106,9 +113,16 @@ def test_later_recordings_are_others_and_earlier_ones_stay(tmp_path):
     for items, skip in ((3, 0), (2, 2)):
         folder = tmp_path / f"from_{skip}"
         sets = nano_sets.Sets(Corpus([tmp_path / "in.array_record"]), folder)
-        sets.enhancement(items, skip)
+        sets.enhancement(items, skip, degraded=nano_sets.DEGRADED)
         found[skip] = {path.name: path.read_bytes() for path in (folder / "se_5").iterdir()}
         assert len((folder / "se_0.jsonl").read_text().splitlines()) == items
+    clean = read_wave(folder / "clean" / f"{sorted(speakers)[0]}_1.wav").samples
+    for what in nano_sets.DEGRADED:
+        worse = read_wave(folder / f"se_{what}" / f"{sorted(speakers)[0]}_1.wav").samples
+        assert worse.shape == clean.shape and not np.allclose(worse, clean, atol=1e-3)
+        config = nano_sets.degraded_by(what)
+        chances = {one: getattr(config, one).probability for one in (*nano_sets.DEGRADED, "noise")}
+        assert chances == {one: float(one == what) for one in chances}
     with pytest.raises(ValueError, match="--skip=4 leaves none of the 4 held-out recordings"):
         sets.enhancement(1, 4)
     first, second = sorted(speakers)
@@ -180,7 +194,7 @@ def test_what_tokens_hold_is_measured_from_shards(tmp_path, capsys):
 @pytest.mark.slow
 def test_more_levels_are_nearer_to_the_recording(recordings, tmp_path):
     flags = (f"--bundle={BUNDLE}", f"--inputs={recordings / 'clean'}", f"--outputs={tmp_path}", "--levels=1,4")
-    found = json.loads(run("tokens.py", *flags, "--resynthesis"))
+    found = json.loads(run("tokens.py", *flags, "--resynthesis", "--replaced=50"))
     assert set(found) == {"ssl", *(f"acoustic level {q}" for q in range(1, 5))}
 
     def mel(wave):
@@ -195,7 +209,9 @@ def test_more_levels_are_nearer_to_the_recording(recordings, tmp_path):
             length = min(len(truth), len(wave.samples))
             distances.append(np.mean(np.abs(mel(truth[:length]) - mel(wave.at(24_000)[:length]))))
         assert distances[1] < distances[0]
-        assert read_wave(tmp_path / "ssl" / f"{name}.wav").rate == 24_000
+        kept, worse = (read_wave(tmp_path / folder / f"{name}.wav") for folder in ("ssl", "ssl_50"))
+        assert kept.rate == 24_000 and kept.samples.shape == worse.samples.shape
+        assert not np.allclose(kept.samples, worse.samples)
 
 
 @pytest.mark.slow

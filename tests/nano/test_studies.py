@@ -17,7 +17,7 @@ from nano.studies import report, results, work
 from nano.studies.plan import Arm, Study
 from nano.studies.plans import STUDIES
 from nano.studies.results import Result
-from nano.studies.statistics import Grid, cells, comparisons, estimate
+from nano.studies.statistics import Grid, cells, comparisons, estimate, grouped
 from nano.studies.work import Given, run_name, steps_of, train_command
 
 
@@ -201,6 +201,16 @@ def test_sets_keep_the_order_of_the_study(tmp_path):
     (tmp_path / "made/se-a.0.speech.log").touch()
     (tmp_path / "made/se-a.0.speech.done").touch()
     assert [row.task for row in results.collect("made", study, tmp_path)] == ["se_5", "se_10"]
+
+
+def test_groups_of_files_are_sets_of_their_own():
+    study = Study(
+        title="Made", question="", arms=(Arm(name="a", task="se"),), groups={"se_5": {"natives": "f0", "others": "f1"}}
+    )
+    rows = rows_of("a", np.array([[0.25, 0.75]]))
+    found = cells(grouped(study, rows))
+    means = {task: estimate(own["wer"]).mean for (task, _), own in found.items()}
+    assert means == {"se_5": 0.5, "se_5, natives": 0.25, "se_5, others": 0.75}
 
 
 def rows_of(arm: str, values, weights=None) -> list[Result]:

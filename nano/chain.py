@@ -35,15 +35,17 @@ PROVENANCE = (
     "metis_jax, nano/chain.py: SSL encoder from Whisper tiny.en, all else trained from nothing by this repository"
 )
 # Enhancement takes the voice from its own source.  Windows are as long as what the generators were trained on: longer
-# ones lose the words.  Stage 2 of this size keeps more words without noise, and text to
-# speech with less guidance than the paper's (docs/nano.md).
+# ones lose the words.  Words are kept best where stage 2 draws nothing at random, where stage 1 takes the likeliest
+# token of what it hears, and where text to speech has less guidance than the paper's (docs/nano.md).
 _QUIET = {"guidance": 1.0, "temperature": 0.0, "choice_temperature": 0.0}
+_LIKELIEST = {"semantic": {"temperature": 0.0}}
 DECODING = {
     "own_voice": True,
     "window": {"frames": 384, "overlap": 64, "least": 224},
     "first_level": {"steps": [16]} | _QUIET,
     "other_levels": {"steps": [4, 1]} | _QUIET,
     "tts": {"semantic": {"guidance": 1.0}},
+    **dict.fromkeys(("se", "tse", "vc"), _LIKELIEST),
 }
 SYNTHETIC_RECORDS = 48
 

@@ -32,9 +32,9 @@ _HEAD = """# Studies of the small model
 Written by `{command}` from the results of `python -m nano.studies STUDY`; not by hand.
 
 Cells are means with 95% intervals, by a bootstrap that draws seeds and files anew; error rates are pooled over words.
-Below the tables arms are compared on the same seeds and files: p is by permutation over files, or over seeds where
-each has one value, after Holm's correction for all comparisons of the study. "Apart" says that the two intervals do
-not overlap; intervals of few seeds are too narrow, which p is not.
+Below the tables arms are compared on the same seeds and files: p is by permutation over files, after Holm's correction
+for all comparisons of the study. Where there is one value a seed, as of losses, intervals and p are Student's, of
+paired seeds. "Apart" says that the two intervals do not overlap.
 """
 
 
@@ -130,18 +130,19 @@ def _compared(compared: Sequence[Compared], grids: Cells) -> list[str]:
         ]
         cells += [f"{found.p:.3f}", better if found.p < _SURE else "not told apart", _apart(first, second)]
         lines.append(_row([*cells, str(found.count)]))
-    return [*lines, "", _least_p(len(compared), min(one.found.count for one in compared)), ""]
+    text = f"Comparisons that p is corrected for: {len(compared)}."
+    if swapped := [one.found.count for one in compared if not one.is_by_seed]:
+        text += _least_p(len(compared), min(swapped))
+    return [*lines, "", text, ""]
 
 
 def _least_p(comparisons: int, pairs: int) -> str:
     """How small p can be at all, and what it takes where that is not enough."""
-    text = f"Comparisons that p is corrected for: {comparisons}."
     least = min(1.0, comparisons * 2 / 2**pairs)
     if least < _SURE:
-        return text
+        return ""
     enough = int(np.floor(np.log2(2 * comparisons / _SURE))) + 1
-    bound = f"With {pairs} to swap none is below {least:g}, whatever the difference"
-    return f"{text} {bound}; it takes {enough} for {_SURE:g}."
+    return f" With {pairs} to swap none is below {least:g}, whatever the difference; it takes {enough} for {_SURE:g}."
 
 
 def _apart(first: Estimate, second: Estimate) -> str:

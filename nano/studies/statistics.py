@@ -2,8 +2,9 @@
 
 Seeds and files are crossed: every seed was measured on every file.  A bootstrap draws both anew (Owen 2007, the
 pigeonhole bootstrap), so that an interval says what other seeds and other files would have given.  Of two arms p is by
-permutation over files, whose values are averaged over the seeds first, or over seeds where there is one value of each;
-then Holm's correction for all comparisons of a study.
+permutation over files, whose values are averaged over the seeds first.  Where there is one value a seed, as of losses,
+seeds are too few to be drawn or swapped: interval and p are Student's, of paired seeds.  Holm's correction is for all
+comparisons of a study.
 """
 
 import dataclasses
@@ -11,6 +12,7 @@ import itertools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import numpy as np
+import scipy.stats
 from jaxtyping import Float
 
 from metis_jax.evaluation.bootstrap import Estimate, holm
@@ -82,6 +84,10 @@ def _estimate(grids: Sequence[Grid], signs: Sequence[float]) -> Estimate:
     mean = sum(sign * np.average(grid.values, weights=grid.weights) for sign, grid in zip(signs, grids, strict=True))
     if all(grid.values.size == 1 for grid in grids):
         return Estimate(float(mean), None, None)
+    if _are_by_seed(grids):
+        values = sum(sign * grid.values[:, 0] for sign, grid in zip(signs, grids, strict=True))
+        spread = scipy.stats.t.ppf((1 + _CONFIDENCE) / 2, len(values) - 1) * scipy.stats.sem(values)
+        return Estimate(float(mean), float(mean - spread), float(mean + spread))
     drawn = np.zeros(_RESAMPLES)
     files = _times(rng, len(grids[0].files))
     seeds = {size: _times(rng, size) for size in dict.fromkeys(len(grid.seeds) for grid in grids)}
@@ -93,6 +99,11 @@ def _estimate(grids: Sequence[Grid], signs: Sequence[float]) -> Estimate:
         drawn += sign * sums / weights
     low, high = np.quantile(drawn, [(1 - _CONFIDENCE) / 2, (1 + _CONFIDENCE) / 2])
     return Estimate(float(mean), float(low), float(high))
+
+
+def _are_by_seed(grids: Sequence[Grid]) -> bool:
+    """Whether there is one value of each of the same seeds."""
+    return all(len(grid.files) == 1 and 1 < len(grid.seeds) == len(grids[0].seeds) for grid in grids)
 
 
 def _times(rng: np.random.Generator, count: int) -> Float[np.ndarray, "r n"]:
@@ -122,10 +133,14 @@ def grouped(study: Study, results: Iterable[Result]) -> Iterator[Result]:
 
 @dataclasses.dataclass(frozen=True)
 class Compared:
-    """A comparison of two arms in a task, its interval over seeds and files."""
+    """A comparison of two arms in a task, its interval over seeds and files.
+
+    `is_by_seed`: p is Student's, of seeds; else of files that are swapped.
+    """
 
     task: str
     found: Comparison
+    is_by_seed: bool
 
 
 def comparisons(found: Cells, pairs: Iterable[tuple[str, str]], measures: Sequence[Measure]) -> list[Compared]:
@@ -144,8 +159,14 @@ def comparisons(found: Cells, pairs: Iterable[tuple[str, str]], measures: Sequen
             arm: {unit: {measure.key: value} for unit, value in grid.units().items()}
             for arm, grid in zip((first, second), grids, strict=True)
         }
+        is_by_seed = _are_by_seed(grids)
         for one in compare([measure], systems, [(first, second)], seed=0):
-            compared.append(Compared(task, dataclasses.replace(one, difference=_estimate(grids, (-1.0, 1.0)))))
+            one = dataclasses.replace(one, difference=_estimate(grids, (-1.0, 1.0)))
+            if is_by_seed and np.ptp(grids[1].values - grids[0].values):
+                one = dataclasses.replace(
+                    one, p=float(scipy.stats.ttest_rel(*(grid.values[:, 0] for grid in grids))[1])
+                )
+            compared.append(Compared(task, one, is_by_seed))
     corrected = holm([one.found.p for one in compared])
     return [
         dataclasses.replace(one, found=dataclasses.replace(one.found, p=p))

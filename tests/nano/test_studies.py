@@ -118,10 +118,14 @@ def test_a_study_goes_on_where_it_was_killed(tmp_path, monkeypatch, capsys):
     output = tmp_path / "report.md"
     assert studies.main(["report", f"--workdir={tmp_path}", f"--output={output}"]) == 0
     text = output.read_text()
-    assert "| old | 3.000 [2.000, 4.000] | 12 | 2 x 1 |" in text
-    assert "| new | 1.500 [1.000, 2.000] | 12 | 2 x 1 |" in text
-    assert "| se | new - old | held-out loss, nats | -1.500 [-2.000, -1.000] |" in text
-    assert "With 2 to swap none is below 0.5, whatever the difference; it takes 6 for 0.05." in text
+    # Student's interval of two values: 12.706 times half of their difference, either way.
+    assert "| old | 3.000 [-9.706, 15.706] | 12 | 2 x 1 |" in text
+    assert "| new | 1.500 [-4.853, 7.853] | 12 | 2 x 1 |" in text
+    # The differences are -1 and -2: t is 3 with one degree of freedom.
+    difference = (
+        "| se | new - old | held-out loss, nats | -1.500 [-7.853, 4.853] | 0.205 | not told apart | overlap | 2 |"
+    )
+    assert difference in text and "Comparisons that p is corrected for: 1.\n" in text
     assert f"`python -m nano.studies made --workdir={tmp_path} --quicktest --measure=loss`" in text
     assert f"Not run: {STUDIES['pretraining'].title}; " in text and (tmp_path / "images/study_made.png").is_file()
 

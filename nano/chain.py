@@ -152,7 +152,8 @@ class Chain:
         """Trains and exports an experiment of this folder."""
         file, _, word = (config or name).partition(":")
         is_quick = self.quicktest and "quicktest" not in word
-        words = ",".join(filter(None, (word, "quicktest,chain" if is_quick else "")))
+        kind = "mix" if not self.quicktest else "quicktest,chain" if is_quick else ""
+        words = ",".join(filter(None, (word, kind)))
         command = (
             sys.executable,
             "train.py",

@@ -1,9 +1,10 @@
 """Sizes and data that all nano experiments share.
 
-Words of an argument: `tiny` and `quicktest` of `configs/common.py`; `chain`, with which a quick test takes the shards
-and bundles of the steps before it; `scratch`, with which fine-tuning starts from nothing instead of a pre-trained
-generator; and, for fine-tuning, `lora`, with which low-rank adapters, the condition adapter and phones move and the
-pre-trained rest stays.
+Words of an argument: `tiny` and `quicktest` of `configs/common.py`; `mix`, with which every source that the packaged
+model learned from has its share of the examples, in place of one recording as often as another; `chain`, with which a
+quick test takes the shards and bundles of the steps before it; `scratch`, with which fine-tuning starts from nothing
+instead of a pre-trained generator; and, for fine-tuning, `lora`, with which low-rank adapters, the condition adapter
+and phones move and the pre-trained rest stays.
 """
 
 import dataclasses
@@ -114,7 +115,7 @@ HALF_DEGRADED = DEGRADATIONS | {"noise": {"probability": 0.55, "snr_db": (-3.0, 
 
 
 def words(arg: str | None, *more: str) -> frozenset[str]:
-    return common.words(arg, "chain", *more)
+    return common.words(arg, "chain", "mix", *more)
 
 
 def sized(cls: type, given: frozenset[str], **changes: Any) -> dict[str, Any]:
@@ -144,7 +145,9 @@ def experiment(given: frozenset[str], **values: Any) -> ml_collections.ConfigDic
 def by_source(
     given: frozenset[str], select: Mapping[str, Any] = SPEECH, weight: float = 1.0, **part: Any
 ) -> tuple[dict[str, Any], ...]:
-    """Parts of the data, one for each sources of `MIX`, whose weights have their shares of `weight`."""
+    """One part of the data; with `mix` one for each sources of `MIX`, whose weights have their shares of `weight`."""
+    if "mix" not in given:
+        return (dict(part, select=select, weight=weight),)
     has_one = "quicktest" in given  # synthetic speech has one source
     return tuple(
         dict(part, select=select | {"sources": () if has_one else sources}, weight=weight * share)

@@ -5,7 +5,7 @@ from nano.measure.information import LABELS, MEASURE, SSL, level
 from nano.measure.sets import DEGRADED
 from nano.studies.plan import Arm, Study
 
-TASKS = {"se": "tasks:se", "tse": "tasks:tse", "vc": "tasks:vc", "tts": "tts"}
+TASKS = {"se": "tasks:se,mix", "tse": "tasks:tse,mix", "vc": "tasks:vc,mix", "tts": "tts:mix"}
 SETS = {"se": ("se_5",), "tse": ("tse",), "vc": ("vc",), "tts": ("tts_unseen",)}
 SHARES = {"1%": 0.01, "10%": 0.1, "100%": 1.0}
 SNRS = (-5, 0, 5, 10, 15, 20)
@@ -30,12 +30,12 @@ def of_share(task: str, share: float) -> dict[str, object]:
 
 def _parts(task: str) -> int:
     """How many parts the data of a task have."""
-    return len(by_source(frozenset(), task=task))
+    return len(by_source(frozenset({"mix"}), task=task))
 
 
 def scratch(config: str) -> str:
     """The experiment without a pre-trained generator."""
-    return f"{config}{',' if ':' in config else ':'}scratch"
+    return f"{config},scratch"
 
 
 STUDIES = {
@@ -206,7 +206,7 @@ STUDIES = {
         question="Does one generator for all tasks do as well as one for each? All have equally many steps, so Omni "
         "takes fewer of each task. Its loss is measured on the batches of the single task's training.",
         arms=(
-            Arm(name="Omni", task="all", config="omni", against="single", sets=("se_5", "tse", "vc", "tts_unseen")),
+            Arm(name="Omni", task="all", config="omni:mix", against="single", sets=("se_5", "tse", "vc", "tts_unseen")),
             *(
                 Arm(name="single", task=task, config=config, training=alone(task), sets=SETS[task])
                 for task, config in TASKS.items()

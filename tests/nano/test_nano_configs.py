@@ -43,7 +43,7 @@ def experiment(name, word=None):
 
 
 @pytest.mark.parametrize("name", EXPERIMENTS)
-@pytest.mark.parametrize("word", [None, "quicktest", "quicktest,chain"])
+@pytest.mark.parametrize("word", [None, "mix", "quicktest", "quicktest,chain"])
 def test_every_experiment_is_a_sound_config(name, word):
     config = experiment(name, word)
     assert set(config.optimizers) <= set(make_trainer(config.stage, config.model).models())
@@ -51,6 +51,16 @@ def test_every_experiment_is_a_sound_config(name, word):
     for part in config.pipeline().parts:
         assert part.select.exclude_licenses == ("by-sa",)
         assert part.select.split == "train"
+
+
+@pytest.mark.parametrize("name", ["semantic_codec", "pretrain", "tasks", "tts", "omni", "s2a_first", "s2a_full"])
+def test_native_recordings_are_a_third_of_the_examples(name):
+    assert len({part.task for part in experiment(name).pipeline().parts}) == len(experiment(name).pipeline().parts)
+    parts = experiment(name, "mix").pipeline().parts
+    native = [part.weight for part in parts if "LibriSpeech" in part.select.sources]
+    assert 0.33 < sum(native) / sum(part.weight for part in parts) < 0.4
+    assert all(part.select.sources for part in parts)
+    assert not any(part.task == "tse" and part.select.sources == ("hibari",) for part in parts)
 
 
 @pytest.mark.parametrize("name", ["omni", "s2a_first", "s2a_full"])

@@ -157,6 +157,7 @@ def test_frames_have_the_sound_in_their_middle():
     assert found.tolist() == [0, a, a, 0, b, 0]
 
 
+@pytest.mark.slow
 def test_what_tokens_hold_is_measured_from_shards(tmp_path, capsys):
     rng, (phone,) = np.random.default_rng(1), vocabulary.encode_strictly("ɑ")
     records = []

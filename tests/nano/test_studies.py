@@ -125,6 +125,7 @@ def test_a_study_goes_on_where_it_was_killed(tmp_path, monkeypatch, capsys):
     difference = (
         "| se | new - old | held-out loss, nats | -1.500 [-7.853, 4.853] | 0.205 | not told apart | overlap | 2 |"
     )
+    assert report._least_p(28, 16) == "" and "none is below 0.5, whatever" in report._least_p(1, 2)
     assert difference in text and "Comparisons that p is corrected for: 1.\n" in text
     assert f"`python -m nano.studies made --workdir={tmp_path} --quicktest --measure=loss`" in text
     assert f"Not run: {STUDIES['pretraining'].title}; " in text and (tmp_path / "images/study_made.png").is_file()

@@ -133,7 +133,7 @@ def table(codebook: str, frames: dict[str, np.ndarray], label: str) -> dict[str,
     counts = np.bincount(frames["record"])
     means = np.bincount(frames["record"], shares) / counts
     rows = {
-        str(name): {MEASURE: {"value": float(mean), "weight": int(count), "reason": ""}}
+        str(name): {MEASURE: {"value": round(float(mean), 5), "weight": int(count), "reason": ""}}
         for name, mean, count in zip(frames["names"], means, counts, strict=True)
     }
     return {"systems": {codebook: {"files": rows}}}

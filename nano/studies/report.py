@@ -3,6 +3,7 @@
 import json
 import pathlib
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -55,21 +56,43 @@ def write(studies: Mapping[str, Study], workdir: pathlib.Path, output: pathlib.P
         with new_file(picture) as partial:
             _figure(study, found[name], grids).savefig(partial, format="png", dpi=110)
         about = json.loads((workdir / name / ABOUT).read_text(encoding="utf-8"))
-        parts.append(section(study, grids, about["command"], f"images/{picture.name}"))
+        parts.append(section(study, grids, about, f"images/{picture.name}"))
     if left := [studies[name].title for name in studies if name not in done]:
         parts.append(f"Not run: {'; '.join(left)}.\n")
     write_text(output, "\n".join(parts))
     return done
 
 
-def section(study: Study, grids: Cells, command: str, picture: str) -> str:
+def section(study: Study, grids: Cells, about: Mapping[str, Any], picture: str) -> str:
     """One study."""
-    lines = [f"## {study.title}", "", study.question, ""]
+    lines = [f"## {study.title}", "", study.question, "", *_ran_with(about)]
     for task in dict.fromkeys(task for task, _ in grids):
-        lines += [*_table(study, task, grids), "", f"`{command}`", ""]
+        lines += [*_table(study, task, grids), "", f"`{about['command']}`", ""]
+    if missing := _missing(study, grids):
+        lines += [f"Not measured: {', '.join(missing)}.", ""]
     lines += [f"One row alone: the same with `--only=ARM.SEED`, as `--only={study.arms[0].key}.{study.seeds[0]}`.", ""]
     lines += [*_compared(comparisons(grids, study.pairs(), MEASURES), grids)]
     return "\n".join([*lines, f"![{study.title}]({picture})", ""])
+
+
+def _ran_with(about: Mapping[str, Any]) -> list[str]:
+    """Steps and generators, by the identity of their weights."""
+    said = [f"{about['steps']} steps of every training"] if "steps" in about else []
+    said += [f"pre-trained generator {about['pretrained']}"] if "pretrained" in about else []
+    said += [f"stage 1 of the model {about['model']}"] if "model" in about else []
+    return [f"{'; '.join(said)[0].upper()}{'; '.join(said)[1:]}.", ""] if said else []
+
+
+def _missing(study: Study, grids: Cells) -> list[str]:
+    """Arms without any result; where there are tables of speech, also sets that were not decoded."""
+    missing = {}
+    for arm in study.arms:
+        spoken = [name for name in arm.sets if set(grids.get((name, arm.name), ())) - {LOSS.key, "trained"}]
+        if not spoken and (arm.task, arm.name) not in grids:
+            missing[f"{arm.name} ({arm.task})"] = None
+        elif spoken:
+            missing |= dict.fromkeys(name for name in arm.sets if name not in spoken)
+    return list(missing)
 
 
 def _number(value: float, measure: Measure) -> str:

@@ -46,9 +46,15 @@ def collect(name: str, study: Study, workdir: pathlib.Path) -> list[Result]:
     found = list(_of_beside(name, study, workdir / name / work.BESIDE))
     for arm, seed in runs(study):
         found += _of_run(name, arm, seed, workdir)
-    lines = (json.dumps(dataclasses.asdict(result)) for result in found)
-    write_text(workdir / name / FILE, "".join(f"{line}\n" for line in lines))
+    write_text(workdir / name / FILE, "".join(f"{_line(result)}\n" for result in found))
     return found
+
+
+def _line(result: Result) -> str:
+    """As JSON, without what is as by default: there are many lines, and they are kept."""
+    plain = {field.name: field.default for field in dataclasses.fields(Result)}
+    values = {name: value for name, value in dataclasses.asdict(result).items() if value != plain[name]}
+    return json.dumps(values, separators=(",", ":"))
 
 
 def read(folder: pathlib.Path) -> list[Result]:

@@ -12,8 +12,9 @@
 #
 # Two minutes before the limit of time every process gets SIGTERM; the run ends with a checkpoint and status 143, and
 # waits in the queue again, under the same number.  So it does where a process was lost.  In either case something new
-# must have been saved, or the job ends.  Where a node fails or a job of higher priority comes, Slurm does it by --requeue.  `scancel NUMBER` ends it for good, with a
-# checkpoint if that takes less than the cluster's KillWait (30 s unless set otherwise).
+# must have been saved, or the job ends.  Where a node fails or a job of higher priority comes, Slurm does it by
+# --requeue.  `scancel NUMBER` ends it for good, with a checkpoint if that takes less than the cluster's KillWait (30 s
+# unless set otherwise).
 #
 # Tried in Slurm 22.05 on one node, two tasks, JAX on a CPU, configs/pretrain.py:quicktest: a limit of time, `scancel
 # --signal=TERM`, `scontrol requeue`, a killed process, a refusal and `scancel`.  Not on several nodes nor with GPUs; and

@@ -51,6 +51,8 @@ class Study:
 
     Attributes:
       question: what it answers, in whole sentences; they stand in the report.
+      paper: what the Metis paper says of it; empty where it says nothing.
+      compared: the measures that arms are compared in; few, for p is corrected for every comparison.
       steps: of every training.
       shown: the measure that is drawn, where no losses were recorded.
       groups: {set: {name: how files begin}}, files of a set that have a table of their own too.
@@ -59,6 +61,8 @@ class Study:
     title: str
     question: str
     arms: tuple[Arm, ...]
+    paper: str = ""
+    compared: tuple[str, ...] = ("loss", "wer", "sim_reference", "sim_prompt", "dnsmos_ovrl")
     seeds: tuple[int, ...] = (0, 1, 2)
     steps: int = 400
     shown: str = "wer"

@@ -41,6 +41,8 @@ def scratch(config: str) -> str:
 STUDIES = {
     "pretraining": Study(
         title="Pre-trained or from nothing",
+        paper="Pre-trained, text to speech has a WER of 2.28%, from nothing 4.91% (SeedTTS-en). Other systems need "
+        "up to 300 times the data.",
         question="Does pre-training help a task, and does it save the task's data? Each task is trained for equally "
         "many steps from the pre-trained generator and from nothing, on 1%, 10% and 100% of its recordings.",
         arms=tuple(
@@ -79,6 +81,7 @@ STUDIES = {
     ),
     "adaptation": Study(
         title="LoRA, adapter alone, full fine-tuning",
+        paper="Fewer than 20M parameters that move are enough to be ahead of other systems.",
         question="How many parameters have to move? Every way has the same steps and the same rate.",
         arms=tuple(
             Arm(
@@ -161,6 +164,7 @@ STUDIES = {
     ),
     "conditions": Study(
         title="Text, speech, or both",
+        paper="Extraction has a WER of 6.31%, guided by text 2.70% (LibriMix).",
         question="What does text add to extraction? The generator is told the mixture, or the mixture and the phones "
         "of the target speaker, on recordings of the same languages. Beside them what text alone gives, on the batches "
         "of text to speech.",
@@ -203,6 +207,7 @@ STUDIES = {
     ),
     "omni": Study(
         title="Single tasks or Omni",
+        paper="One generator can learn all tasks (Omni).",
         question="Does one generator for all tasks do as well as one for each? All have equally many steps, so Omni "
         "takes fewer of each task. Its loss is measured on the batches of the single task's training.",
         arms=(

@@ -27,7 +27,7 @@ MEASURES = (
     Measure("rtf", "computing time / length", ""),
     Measure(information.MEASURE, "share of the entropy that is told %", ""),
 )
-_SURE = 0.05
+_SURE, _NOT_TOLD = 0.05, "not told apart"
 _HEAD = """# Studies of the small model
 
 Written by `{command}` from the results of `python -m nano.studies STUDY`; not by hand.
@@ -36,6 +36,10 @@ Cells are means with 95% intervals, by a bootstrap that draws seeds and files an
 Below the tables arms are compared on the same seeds and files: p is by permutation over files, after Holm's correction
 for all comparisons of the study. Where there is one value a seed, as of losses, intervals and p are Student's, of
 paired seeds. "Apart" says that the two intervals do not overlap.
+"""
+_FOUND = """## What was found
+
+Made from the comparisons below: "better" and "worse" where p is under {sure}, else "not told apart".
 """
 
 
@@ -48,31 +52,68 @@ def write(studies: Mapping[str, Study], workdir: pathlib.Path, output: pathlib.P
     done = [name for name, rows in found.items() if rows]
     if not done:
         raise ValueError(f"--workdir={workdir}: no study has results there; run one of {', '.join(studies)}")
-    parts = [_HEAD.format(command=command)]
+    lines, sections = [_row(["study", "the paper says", "here"]), _row(["---"] * 3)], []
     for name in done:
         study, grids = studies[name], cells(grouped(studies[name], found[name]))
+        compared = comparisons(grids, study.pairs(), [one for one in MEASURES if one.key in study.compared])
         picture = output.parent / "images" / f"study_{name}.png"
         picture.parent.mkdir(parents=True, exist_ok=True)
         with new_file(picture) as partial:
             _figure(study, found[name], grids).savefig(partial, format="png", dpi=110)
         about = json.loads((workdir / name / ABOUT).read_text(encoding="utf-8"))
-        parts.append(section(study, grids, about, f"images/{picture.name}"))
+        lines.append(_row([study.title, study.paper or "(it does not ask)", finding(study, grids, compared)]))
+        sections.append(section(study, grids, compared, about, f"images/{picture.name}"))
     if left := [studies[name].title for name in studies if name not in done]:
-        parts.append(f"Not run: {'; '.join(left)}.\n")
-    write_text(output, "\n".join(parts))
+        sections.append(f"Not run: {'; '.join(left)}.\n")
+    head = [_HEAD.format(command=command), _FOUND.format(sure=_SURE), "\n".join([*lines, ""])]
+    write_text(output, "\n".join([*head, *sections]))
     return done
 
 
-def section(study: Study, grids: Cells, about: Mapping[str, Any], picture: str) -> str:
+def finding(study: Study, grids: Cells, compared: Sequence[Compared]) -> str:
+    """What the comparisons say, by measure; of a study without any, which arm has the most."""
+    if not compared:
+        measure = _drawn(study, grids)
+        return f"{measure.title}: {'; '.join(_most(study, measure, grids))}"
+    measures = dict.fromkeys(one.found.measure for one in compared)
+    return ". ".join(_who_is_better(measure, compared) for measure in measures)
+
+
+def _who_is_better(measure: Measure, compared: Iterable[Compared]) -> str:
+    """Arms that are alike in a sentence of their own."""
+    tasks: dict[tuple[str, str, str], list[str]] = {}
+    for one in compared:
+        if one.found.measure == measure:
+            tasks.setdefault((one.found.first, one.found.second, _verdict(one)), []).append(one.task)
+    arms: dict[tuple[str, str, str], list[str]] = {}
+    for (first, second, verdict), where in tasks.items():
+        arms.setdefault((first, verdict, ", ".join(where)), []).append(f"*{second}*")
+    said = (
+        f"{', '.join(seconds)} {verdict} {'from' if verdict == _NOT_TOLD else 'than'} *{first}* in {where}"
+        for (first, verdict, where), seconds in arms.items()
+    )
+    return f"{measure.title}: {'; '.join(said)}"
+
+
+def _most(study: Study, measure: Measure, grids: Cells) -> list[str]:
+    """Of every task the arm with the highest mean."""
+    said = []
+    for task in _tasks(measure, grids):
+        means = {arm: estimate(grids[task, arm][measure.key]) for arm in _arms(study, task, grids)}
+        most = max(means, key=lambda arm: means[arm].mean)
+        said.append(f"of {task} *{most}* has the most, {_cell(means[most], measure)}")
+    return said
+
+
+def section(study: Study, grids: Cells, compared: Sequence[Compared], about: Mapping[str, Any], picture: str) -> str:
     """One study."""
-    lines = [f"## {study.title}", "", study.question, "", *_ran_with(about)]
+    lines = [f"## {study.title}", "", study.question, "", *_ran_with(about), f"`{about['command']}`", ""]
+    lines += [f"One row alone: the same with `--only=ARM.SEED`, as `--only={study.arms[0].key}.{study.seeds[0]}`.", ""]
     for task in dict.fromkeys(task for task, _ in grids):
-        lines += [*_table(study, task, grids), "", f"`{about['command']}`", ""]
+        lines += [*_table(study, task, grids), ""]
     if missing := _missing(study, grids):
         lines += [f"Not measured: {', '.join(missing)}.", ""]
-    lines += [f"One row alone: the same with `--only=ARM.SEED`, as `--only={study.arms[0].key}.{study.seeds[0]}`.", ""]
-    lines += [*_compared(comparisons(grids, study.pairs(), MEASURES), grids)]
-    return "\n".join([*lines, f"![{study.title}]({picture})", ""])
+    return "\n".join([*lines, *_compared(compared, grids), f"![{study.title}]({picture})", ""])
 
 
 def _ran_with(about: Mapping[str, Any]) -> list[str]:
@@ -143,20 +184,27 @@ def _compared(compared: Sequence[Compared], grids: Cells) -> list[str]:
     for one in compared:
         found = one.found
         first, second = (estimate(grids[one.task, arm][found.measure.key]) for arm in (found.first, found.second))
-        side = "higher" if found.difference.mean > 0 else "lower"
-        better = "better" if side == found.measure.better else "worse"
         cells = [
             one.task,
             f"{found.second} - {found.first}",
             found.measure.title,
             _cell(found.difference, found.measure),
         ]
-        cells += [f"{found.p:.3f}", better if found.p < _SURE else "not told apart", _apart(first, second)]
+        cells += [f"{found.p:.3f}", _verdict(one), _apart(first, second)]
         lines.append(_row([*cells, str(found.count)]))
     text = f"Comparisons that p is corrected for: {len(compared)}."
     if swapped := [one.found.count for one in compared if not one.is_by_seed]:
         text += _least_p(len(compared), min(swapped))
     return [*lines, "", text, ""]
+
+
+def _verdict(compared: Compared) -> str:
+    """Of the second arm."""
+    found = compared.found
+    if found.p >= _SURE:
+        return _NOT_TOLD
+    side = "higher" if found.difference.mean > 0 else "lower"
+    return "better" if side == found.measure.better else "worse"
 
 
 def _least_p(comparisons: int, pairs: int) -> str:
@@ -177,8 +225,8 @@ def _apart(first: Estimate, second: Estimate) -> str:
 def _figure(study: Study, rows: Sequence[Result], grids: Cells) -> Figure:
     """A panel for every task: losses over steps, or means with their intervals."""
     losses = [row for row in rows if row.measure == LOSS.key]
-    measure = LOSS if losses else next(one for one in MEASURES if one.key == study.shown)
-    tasks = [task for task in dict.fromkeys(task for task, _ in grids) if _measured(task, measure, grids)]
+    measure = _drawn(study, grids)
+    tasks = _tasks(measure, grids)
     arms = {task: [arm for arm in _arms(study, task, grids) if measure.key in grids[task, arm]] for task in tasks}
     height = 2.6 if losses else 0.7 + 0.25 * max(map(len, arms.values()), default=0)
     figure = Figure(figsize=(9, 0.6 + height * len(tasks)), layout="constrained")
@@ -217,8 +265,16 @@ def _draw_means(axes: Axes, found: Mapping[str, Estimate], scale: float) -> None
     axes.set_ylim(len(found) - 0.5, -0.5)
 
 
-def _measured(task: str, measure: Measure, grids: Cells) -> bool:
-    return any(measure.key in own for (found, _), own in grids.items() if found == task)
+def _drawn(study: Study, grids: Cells) -> Measure:
+    """The loss where it was recorded, else what the study names."""
+    if any(LOSS.key in own for own in grids.values()):
+        return LOSS
+    return next(one for one in MEASURES if one.key == study.shown)
+
+
+def _tasks(measure: Measure, grids: Cells) -> list[str]:
+    """Those that were measured so."""
+    return list(dict.fromkeys(task for (task, _), own in grids.items() if measure.key in own))
 
 
 def _curve(rows: Iterable[Result]) -> tuple[list[int], list[float]]:

@@ -128,7 +128,7 @@ def grouped(study: Study, results: Iterable[Result]) -> Iterator[Result]:
         yield result
         for group, beginning in study.groups.get(result.task, {}).items():
             if result.file.startswith(beginning):
-                yield dataclasses.replace(result, task=f"{result.task}, {group}")
+                yield dataclasses.replace(result, task=f"{result.task} of {group}")
 
 
 @dataclasses.dataclass(frozen=True)

@@ -126,6 +126,7 @@ def test_a_study_goes_on_where_it_was_killed(tmp_path, monkeypatch, capsys):
         "| se | new - old | held-out loss, nats | -1.500 [-7.853, 4.853] | 0.205 | not told apart | overlap | 2 |"
     )
     assert report._least_p(28, 16) == "" and "none is below 0.5, whatever" in report._least_p(1, 2)
+    assert "| Made | (it does not ask) | held-out loss, nats: *new* not told apart from *old* in se |" in text
     assert difference in text and "Comparisons that p is corrected for: 1.\n" in text
     assert f"`python -m nano.studies made --workdir={tmp_path} --quicktest --measure=loss`" in text
     assert f"Not run: {STUDIES['pretraining'].title}; " in text and (tmp_path / "images/study_made.png").is_file()
@@ -215,7 +216,7 @@ def test_groups_of_files_are_sets_of_their_own():
     rows = rows_of("a", np.array([[0.25, 0.75]]))
     found = cells(grouped(study, rows))
     means = {task: estimate(own["wer"]).mean for (task, _), own in found.items()}
-    assert means == {"se_5": 0.5, "se_5, natives": 0.25, "se_5, others": 0.75}
+    assert means == {"se_5": 0.5, "se_5 of natives": 0.25, "se_5 of others": 0.75}
 
 
 def test_a_report_names_what_was_not_measured():
@@ -223,12 +224,24 @@ def test_a_report_names_what_was_not_measured():
     study = Study(title="Made", question="", arms=arms)
     # Speech of one of two sets; of the other arm nothing.
     about = {"command": "made", "steps": 9, "pretrained": "p", "model": "m"}
-    text = report.section(study, cells(rows_of("a", np.array([[0.25, 0.75]]))), about, "made.png")
+    text = report.section(study, cells(rows_of("a", np.array([[0.25, 0.75]]))), [], about, "made.png")
     assert "Not measured: se_0, b (se)." in text
     assert "9 steps of every training; pre-trained generator p; stage 1 of the model m." in text
     losses = [Result(study="s", arm=arm.name, seed=0, task="se", measure="loss", value=1.0) for arm in arms]
-    text = report.section(study, cells(losses), {"command": "made"}, "made.png")
+    text = report.section(study, cells(losses), [], {"command": "made"}, "made.png")
     assert "Not measured" not in text and "steps of every" not in text
+
+
+def test_a_finding_says_who_is_better_where():
+    arms = (Arm(name="old", task="se_5"), *(Arm(name=name, task="se_5", against="old") for name in ("a", "b", "c")))
+    study, first = Study(title="Made", question="", arms=arms), np.linspace(0.4, 0.6, 12)[None]
+    worse, better = first + 0.25, first - 0.25
+    rows = [*rows_of("old", first), *rows_of("a", worse), *rows_of("b", better), *rows_of("c", worse)]
+    found = cells(rows)
+    compared = comparisons(found, study.pairs(), [Measure("wer", "WER %", "lower")])
+    said = report.finding(study, found, compared)
+    assert said == "WER %: *a*, *c* worse than *old* in se_5; *b* better than *old* in se_5"
+    assert report.finding(study, found, []).startswith("WER %: of se_5 *a* has the most, 75.0 [")
 
 
 def rows_of(arm: str, values, weights=None) -> list[Result]:

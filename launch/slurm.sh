@@ -17,8 +17,8 @@
 # unless set otherwise).
 #
 # Tried in Slurm 22.05 on one node, two tasks, JAX on a CPU, configs/pretrain.py:quicktest: a limit of time, `scancel
-# --signal=TERM`, `scontrol requeue`, a killed process, a refusal and `scancel`.  Not on several nodes nor with GPUs; and
-# that was when a training that was told to stop ended with 0.  Its status is known here from stand-ins alone.
+# --signal=TERM`, `scontrol requeue`, a killed process, a refusal and `scancel`. Not on several nodes nor with GPUs; and
+# that was when a training that was told to stop ended with 0. Its status is known here from stand-ins alone.
 #
 #SBATCH --job-name=metis
 #SBATCH --nodes=1

@@ -15,6 +15,7 @@ neither imports nor carries.
 """
 
 import argparse
+import hashlib
 import json
 import pathlib
 import shlex
@@ -88,9 +89,15 @@ def _claim(path: pathlib.Path, fixed: Mapping[str, object], **about: object) -> 
     write_text(path, json.dumps(known | about | dict(fixed)) + "\n")
 
 
-def _generator(bundle: pathlib.Path) -> str:
-    """Which generator a bundle has, wherever it lies."""
-    return Bundle(bundle).identity(GENERATOR)
+def _identities(bundle: pathlib.Path, components: Sequence[str]) -> dict[str, str]:
+    """Which components a bundle has, wherever it lies."""
+    return {name: Bundle(bundle).identity(name) for name in components}
+
+
+def _model(bundle: pathlib.Path, components: Sequence[str]) -> dict[str, str]:
+    """What speech depends on: components, and how the bundle wants them decoded."""
+    decoding = json.dumps(Bundle(bundle).decoding, sort_keys=True)
+    return _identities(bundle, components) | {"decoding": hashlib.sha256(decoding.encode()).hexdigest()[:16]}
 
 
 def _run(flags: argparse.Namespace) -> None:
@@ -116,11 +123,11 @@ def _run(flags: argparse.Namespace) -> None:
     with lock(given.folder / ".lock", f"{given.folder}: this study is being run there already; wait for its end"):
         fixed = {"steps": given.steps_of(study)} if any(arm.config for arm in study.arms) else {}
         if fixed and flags.chain:
-            fixed["pretrained"] = _generator(flags.chain / PRETRAINED / "bundle")
+            fixed["pretrained"] = _identities(flags.chain / PRETRAINED / "bundle", [GENERATOR])[GENERATOR]
         if fixed:
             _claim(workdir / TRAININGS / report.ABOUT, fixed)
         if flags.chain and flags.measure == "speech":
-            fixed["model"] = _generator(flags.chain / "bundle")
+            fixed["model"] = _model(flags.chain / "bundle", study.components)
         command = _command(flags, "workdir", "chain", "quicktest", "measure", "sets", "shards", "recognizer", "steps")
         _claim(given.folder / report.ABOUT, fixed, command=command)
         runner = Runner(workdir, max(1, flags.jobs))

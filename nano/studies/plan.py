@@ -4,6 +4,7 @@ import dataclasses
 import re
 from collections.abc import Mapping
 
+STAGE2 = ("acoustic_generator_first", "acoustic_generator_full", "acoustic_codec")  # from SSL tokens to sound
 PRETRAINED = "pretrain"  # the chain's step whose generator trainings begin from
 
 
@@ -55,6 +56,7 @@ class Study:
       compared: the measures that arms are compared in; few, for p is corrected for every comparison.
       steps: of every training.
       shown: the measure that is drawn, where no losses were recorded.
+      components: of the chain's bundle, on which its speech depends.
       groups: {set: {name: how files begin}}, files of a set that have a table of their own too.
     """
 
@@ -66,6 +68,7 @@ class Study:
     seeds: tuple[int, ...] = (0, 1, 2)
     steps: int = 400
     shown: str = "wer"
+    components: tuple[str, ...] = ("semantic_generator", *STAGE2)
     groups: Mapping[str, Mapping[str, str]] = dataclasses.field(default_factory=dict)
 
     def __post_init__(self):

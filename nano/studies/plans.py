@@ -3,7 +3,7 @@
 from nano.configs.common import SPOKEN, by_source
 from nano.measure.information import LABELS, MEASURE, SSL, level
 from nano.measure.sets import DEGRADED
-from nano.studies.plan import Arm, Study
+from nano.studies.plan import STAGE2, Arm, Study
 
 TASKS = {"se": "tasks:se,mix", "tse": "tasks:tse,mix", "vc": "tasks:vc,mix", "tts": "tts:mix"}
 SETS = {"se": ("se_5",), "tse": ("tse",), "vc": ("vc",), "tts": ("tts_unseen",)}
@@ -121,6 +121,7 @@ STUDIES = {
             ),
         ),
         seeds=(0,),
+        components=STAGE2,
     ),
     "information": Study(
         title="What a single token tells",
@@ -135,6 +136,7 @@ STUDIES = {
             )
         ),
         seeds=(0,),
+        components=("semantic_codec", "acoustic_codec"),
         shown=MEASURE,
     ),
     "robustness": Study(

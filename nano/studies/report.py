@@ -117,10 +117,10 @@ def section(study: Study, grids: Cells, compared: Sequence[Compared], about: Map
 
 
 def _ran_with(about: Mapping[str, Any]) -> list[str]:
-    """Steps and generators, by the identity of their weights."""
+    """Steps, and components by the identity of their weights."""
     said = [f"{about['steps']} steps of every training"] if "steps" in about else []
     said += [f"pre-trained generator {about['pretrained']}"] if "pretrained" in about else []
-    said += [f"stage 1 of the model {about['model']}"] if "model" in about else []
+    said += [f"{name} {identity}" for name, identity in about.get("model", {}).items()]
     return [f"{'; '.join(said)[0].upper()}{'; '.join(said)[1:]}.", ""] if said else []
 
 

@@ -132,10 +132,11 @@ def test_a_study_goes_on_where_it_was_killed(tmp_path, monkeypatch, capsys):
     assert f"Not run: {STUDIES['pretraining'].title}; " in text and (tmp_path / "images/study_made.png").is_file()
 
 
-def generator_bundle(path, value):
+def generator_bundle(path, value, **decoding):
     """A bundle of a generator whose every number is `value`."""
     config = COMPONENTS["semantic_generator"]
     with write_bundle(path, license="none", provenance="made") as bundle:
+        bundle.decoding = decoding
         bundle.add("semantic_generator", config, jax.tree.map(lambda one: one * 0 + value, variables_of(config)))
 
 
@@ -155,6 +156,17 @@ def test_a_study_knows_its_chain_wherever_it_lies(tmp_path, monkeypatch, capsys)
     assert "trainings was begun with pretrained " in capsys.readouterr().err
     about = json.loads((tmp_path / "work/made" / report.ABOUT).read_text())
     assert about["command"].endswith(f"--chain={tmp_path}/moved --measure=loss") and about["steps"] == 400
+
+
+def test_a_model_is_its_weights_and_how_they_are_decoded(tmp_path):
+    for name, value, rate in (("one", 1.0, 0.0), ("moved", 1.0, 0.0), ("warmer", 1.0, 0.9), ("other", 2.0, 0.0)):
+        generator_bundle(tmp_path / name, value, se={"temperature": rate})
+    one, moved, warmer, other = (
+        studies._model(tmp_path / name, ["semantic_generator"]) for name in ("one", "moved", "warmer", "other")
+    )
+    assert one == moved
+    assert {name for name in one if one[name] != warmer[name]} == {"decoding"}
+    assert {name for name in one if one[name] != other[name]} == {"semantic_generator"}
 
 
 def table(systems) -> str:
@@ -223,10 +235,10 @@ def test_a_report_names_what_was_not_measured():
     arms = (Arm(name="a", task="se", config="x", sets=("se_5", "se_0")), Arm(name="b", task="se", config="x"))
     study = Study(title="Made", question="", arms=arms)
     # Speech of one of two sets; of the other arm nothing.
-    about = {"command": "made", "steps": 9, "pretrained": "p", "model": "m"}
+    about = {"command": "made", "steps": 9, "pretrained": "p", "model": {"acoustic_codec": "c"}}
     text = report.section(study, cells(rows_of("a", np.array([[0.25, 0.75]]))), [], about, "made.png")
     assert "Not measured: se_0, b (se)." in text
-    assert "9 steps of every training; pre-trained generator p; stage 1 of the model m." in text
+    assert "9 steps of every training; pre-trained generator p; acoustic_codec c." in text
     losses = [Result(study="s", arm=arm.name, seed=0, task="se", measure="loss", value=1.0) for arm in arms]
     text = report.section(study, cells(losses), [], {"command": "made"}, "made.png")
     assert "Not measured" not in text and "steps of every" not in text

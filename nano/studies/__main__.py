@@ -26,7 +26,7 @@ from collections.abc import Mapping, Sequence
 from metis_jax.files.outputs import lock, write_text
 from metis_jax.weights.bundle import Bundle
 from nano.chain import Runner, StepFailed
-from nano.studies import report, results
+from nano.studies import report, results, sounds
 from nano.studies.plan import PRETRAINED
 from nano.studies.plans import STUDIES
 from nano.studies.work import GENERATOR, MEASURES, TRAININGS, Given, check, steps_of
@@ -138,6 +138,7 @@ def _run(flags: argparse.Namespace) -> None:
             for number, handler in before.items():
                 signal.signal(number, handler)
             found = results.collect(flags.study, study, workdir)
+            sounds.collect(flags.study, study, workdir)
             print(f"{given.folder / results.FILE}: {len(found)} results", flush=True)
 
 

@@ -56,6 +56,7 @@ class Study:
       compared: the measures that arms are compared in; few, for p is corrected for every comparison.
       steps: of every training.
       shown: the measure that is drawn, where no losses were recorded.
+      heard: sets of which a recording can be listened to, as every arm says it.
       components: of the chain's bundle, on which its speech depends.
       groups: {set: {name: how files begin}}, files of a set that have a table of their own too.
     """
@@ -68,6 +69,7 @@ class Study:
     seeds: tuple[int, ...] = (0, 1, 2)
     steps: int = 400
     shown: str = "wer"
+    heard: tuple[str, ...] = ()
     components: tuple[str, ...] = ("semantic_generator", *STAGE2)
     groups: Mapping[str, Mapping[str, str]] = dataclasses.field(default_factory=dict)
 

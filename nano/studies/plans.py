@@ -121,6 +121,7 @@ STUDIES = {
             ),
         ),
         seeds=(0,),
+        heard=("resynthesis",),
         components=STAGE2,
     ),
     "information": Study(
@@ -147,11 +148,13 @@ STUDIES = {
         arms=(Arm(name="enhanced", task="se", against="noisy", sets=tuple(f"se_{how}" for how in (*SNRS, *DEGRADED))),),
         groups={"se_5": {"natives": "libri", "learners": "so762"}},
         shown="dnsmos_ovrl",
+        heard=("se_-5", "se_5", "se_20", "se_room", "se_packets"),
     ),
     "decoding": Study(
         title="Steps and guidance",
         question="What do more steps and stronger guidance of stage 1 give, and what do they cost? The chain's model, "
         "decoded with three seeds.",
+        heard=("se_5",),
         arms=tuple(
             Arm(
                 name=f"{steps} steps, guidance {guidance}",

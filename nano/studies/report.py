@@ -1,6 +1,7 @@
 """From results to Markdown: of every study its tables, what differs from what, a picture, and the command behind it."""
 
 import json
+import os
 import pathlib
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -13,7 +14,7 @@ from metis_jax.evaluation.bootstrap import Estimate
 from metis_jax.evaluation.measure import GROUPS, Measure
 from metis_jax.files.outputs import new_file, write_text
 from nano.measure import information
-from nano.studies import results
+from nano.studies import results, sounds
 from nano.studies.plan import Study
 from nano.studies.results import Result
 from nano.studies.statistics import Cells, Compared, cells, comparisons, estimate, grouped
@@ -63,6 +64,7 @@ def write(studies: Mapping[str, Study], workdir: pathlib.Path, output: pathlib.P
         about = json.loads((workdir / name / ABOUT).read_text(encoding="utf-8"))
         lines.append(_row([study.title, study.paper or "(it does not ask)", finding(study, grids, compared)]))
         sections.append(section(study, grids, compared, about, f"images/{picture.name}"))
+        sections += [_to_hear(task, files, output.parent) for task, files in sounds.found(study, workdir / name)]
     if left := [studies[name].title for name in studies if name not in done]:
         sections.append(f"Not run: {'; '.join(left)}.\n")
     head = [_HEAD.format(command=command), _FOUND.format(sure=_SURE), "\n".join([*lines, ""])]
@@ -114,6 +116,12 @@ def section(study: Study, grids: Cells, compared: Sequence[Compared], about: Map
     if missing := _missing(study, grids):
         lines += [f"Not measured: {', '.join(missing)}.", ""]
     return "\n".join([*lines, *_compared(compared, grids), f"![{study.title}]({picture})", ""])
+
+
+def _to_hear(task: str, files: Iterable[tuple[str, pathlib.Path]], folder: pathlib.Path) -> str:
+    """Links from the folder of the report."""
+    links = (f"[{arm}]({pathlib.Path(os.path.relpath(file, folder)).as_posix()})" for arm, file in files)
+    return f"To listen to, one recording of {task}: {', '.join(links)}.\n"
 
 
 def _ran_with(about: Mapping[str, Any]) -> list[str]:

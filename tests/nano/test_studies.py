@@ -6,6 +6,7 @@ import sys
 import jax
 import numpy as np
 import pytest
+import soundfile
 from mini_chain import COMPONENTS, variables_of
 
 from metis_jax.cli import train
@@ -13,7 +14,7 @@ from metis_jax.evaluation.measure import Measure
 from metis_jax.weights.bundle_writer import write_bundle
 from nano.measure.tasks import TABLES
 from nano.studies import __main__ as studies
-from nano.studies import report, results, work
+from nano.studies import report, results, sounds, work
 from nano.studies.plan import Arm, Study
 from nano.studies.plans import STUDIES
 from nano.studies.results import Result
@@ -242,6 +243,27 @@ def test_a_report_names_what_was_not_measured():
     losses = [Result(study="s", arm=arm.name, seed=0, task="se", measure="loss", value=1.0) for arm in arms]
     text = report.section(study, cells(losses), [], {"command": "made"}, "made.png")
     assert "Not measured" not in text and "steps of every" not in text
+
+
+def test_every_arm_is_heard_saying_the_same(tmp_path):
+    arms = tuple(Arm(name=name, task="se", sets=("se_5", "se_0")) for name in ("a", "b", "late"))
+    study = Study(title="Made", question="", arms=arms, seeds=(4, 5), heard=("se_5",))
+    for run in ("se-a.4", "se-b.4", "se-late.5"):
+        place = tmp_path / "work/made" / f"{run}.speech"
+        (place / "se_5").mkdir(parents=True)
+        (tmp_path / "work/made" / f"{run}.speech.done").touch()
+        for name, seconds in (("short", 1.0), ("long", 3.0), ("right", 2.0 if run == "se-a.4" else 4.0)):
+            soundfile.write(place / "se_5" / f"{name}.wav", np.sin(np.arange(seconds * 24_000) / 20) / 2, 24_000)
+    sounds.collect("made", study, tmp_path / "work")
+    [(task, files)] = sounds.found(study, tmp_path / "work/made")
+    assert task == "se_5" and [arm for arm, _ in files] == ["a", "b"]
+    assert [round(soundfile.info(file).duration, 1) for _, file in files] == [2.0, 4.0]
+    assert {soundfile.info(file).subtype for _, file in files} == {"OPUS"}
+    text = report._to_hear(task, files, tmp_path / "docs")
+    assert text == (
+        "To listen to, one recording of se_5: [a](../work/made/sounds/se_5.se-a.ogg), "
+        "[b](../work/made/sounds/se_5.se-b.ogg).\n"
+    )
 
 
 def test_a_finding_says_who_is_better_where():

@@ -8,7 +8,7 @@ and phones move and the pre-trained rest stays.
 """
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from typing import Any
 
 import ml_collections
@@ -163,9 +163,13 @@ def finetuning(
     *,
     phones: bool = False,
     text_guided: float = 0.0,
+    unmixed: Container[str] = (),
     **optimizing: Any,
 ) -> ml_collections.ConfigDict:
-    """One generator for several tasks, each with its share of the examples; tokens are those of the shards."""
+    """One generator for several tasks, each with its share of the examples; tokens are those of the shards.
+
+    Tasks of `unmixed` hear one recording as often as another, with `mix` too.
+    """
     has_lora = "lora" in given
     moving = dict(trainable=common.ADAPTERS_ONLY) if has_lora else {}
     hears = bool(set(shares) & {"se", "tse", "vc"})
@@ -186,7 +190,12 @@ def finetuning(
             parts=tuple(
                 part
                 for task, share in shares.items()
-                for part in by_source(given, SPOKEN if task == "tts" or text_guided else SPEECH, share, task=task)
+                for part in by_source(
+                    given - {"mix"} if task in unmixed else given,
+                    SPOKEN if task == "tts" or text_guided else SPEECH,
+                    share,
+                    task=task,
+                )
             ),
         ),
         optimizers=dict(semantic_generator=optimizer(given, steps, **(optimizing | moving))),

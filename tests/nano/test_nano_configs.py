@@ -57,6 +57,10 @@ def test_every_experiment_is_a_sound_config(name, word):
 def test_native_recordings_are_a_third_of_the_examples(name):
     assert len({part.task for part in experiment(name).pipeline().parts}) == len(experiment(name).pipeline().parts)
     parts = experiment(name, "mix").pipeline().parts
+    if name == "omni":  # text to speech hears one recording as often as another
+        [read] = [part for part in parts if part.task == "tts"]
+        assert not read.select.sources and read.weight == pytest.approx(0.3)
+        parts = [part for part in parts if part != read]
     native = [part.weight for part in parts if "LibriSpeech" in part.select.sources]
     assert 0.33 < sum(native) / sum(part.weight for part in parts) < 0.4
     assert all(part.select.sources for part in parts)

@@ -240,7 +240,7 @@ def _measured_tokens(arm: Arm, speech: pathlib.Path, given: Given) -> tuple[str,
     return (
         sys.executable,
         "evaluate.py",
-        f"--outputs={arm.name}={given.folder / RESYNTHESIS / arm.tokens}",
+        f"--outputs={arm.key}={given.folder / RESYNTHESIS / arm.tokens}",
         f"--references={given.sets / 'clean'}",
         f"--texts={given.sets / 'texts.jsonl'}",
         f"--metrics={METRICS}",

@@ -49,6 +49,9 @@ def test_steps_of_speech_come_after_what_they_need(name, tmp_path, chain):
     assert len(set(names)) == len(names)
     for place, step in enumerate(steps):
         assert set(step.needs) <= set(names[:place])
+    # evaluate.py takes several systems, between commas, where a name may have one.
+    measured = [flag for step in steps for command in step.commands if "evaluate.py" in command for flag in command]
+    assert all("," not in flag for flag in measured if flag.startswith("--outputs="))
     heard = {f"{name}/{run_name(arm, seed)}.speech" for arm, seed in work.runs(study) if arm.sets or arm.tokens}
     heard |= {f"{name}/{work.BESIDE}"} if work.sets_of(study) else set()
     assert {step for step in names if step.endswith(".speech")} == heard

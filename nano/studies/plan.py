@@ -53,6 +53,7 @@ class Study:
     Attributes:
       question: what it answers, in whole sentences; they stand in the report.
       paper: what the Metis paper says of it; empty where it says nothing.
+      also: more (first, second) names of arms, of which the second is compared with the first.
       compared: the measures that arms are compared in; few, for p is corrected for every comparison.
       steps: of every training.
       shown: the measure that is drawn, where no losses were recorded.
@@ -65,6 +66,7 @@ class Study:
     question: str
     arms: tuple[Arm, ...]
     paper: str = ""
+    also: tuple[tuple[str, str], ...] = ()
     compared: tuple[str, ...] = ("loss", "wer", "sim_reference", "sim_prompt", "dnsmos_ovrl")
     seeds: tuple[int, ...] = (0, 1, 2)
     steps: int = 400
@@ -84,10 +86,12 @@ class Study:
             if arm.against and arm.against not in names:
                 raise ValueError(f"study {self.title!r}: {arm.key} is against {arm.against!r}, which is no arm")
             earlier.append(arm.key)
+        if unknown := {name for pair in self.also for name in pair} - names:
+            raise ValueError(f"study {self.title!r}: it also compares {', '.join(sorted(unknown))}, which is no arm")
 
     def pairs(self) -> list[tuple[str, str]]:
         """Names of arms that are compared, the one that is compared with first."""
-        return list(dict.fromkeys((arm.against, arm.name) for arm in self.arms if arm.against))
+        return list(dict.fromkeys((*((arm.against, arm.name) for arm in self.arms if arm.against), *self.also)))
 
 
 # Recordings that stand in the tables of `nano/measure/tasks.py` beside what was decoded.

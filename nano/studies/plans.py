@@ -46,6 +46,7 @@ STUDIES = {
         "up to 300 times the data.",
         question="Does pre-training help a task, and does it save the task's data? Each task is trained for equally "
         "many steps from the pre-trained generator and from nothing, on 1%, 10% and 100% of its recordings.",
+        also=tuple(("from nothing 100%", f"pre-trained {share}") for share in SHARES if share != "100%"),
         arms=tuple(
             Arm(
                 name=f"{start} {share}",

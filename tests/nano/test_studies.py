@@ -271,13 +271,18 @@ def test_every_arm_is_heard_saying_the_same(tmp_path):
 
 def test_a_finding_says_who_is_better_where():
     arms = (Arm(name="old", task="se_5"), *(Arm(name=name, task="se_5", against="old") for name in ("a", "b", "c")))
-    study, first = Study(title="Made", question="", arms=arms), np.linspace(0.4, 0.6, 12)[None]
+    study = Study(title="Made", question="", arms=arms, also=(("b", "a"),))
+    first = np.linspace(0.4, 0.6, 12)[None]
     worse, better = first + 0.25, first - 0.25
     rows = [*rows_of("old", first), *rows_of("a", worse), *rows_of("b", better), *rows_of("c", worse)]
     found = cells(rows)
     compared = comparisons(found, study.pairs(), [Measure("wer", "WER %", "lower")])
     said = report.finding(study, found, compared)
-    assert said == "WER %: *a*, *c* worse than *old* in se_5; *b* better than *old* in se_5"
+    assert said == (
+        "WER %: *a*, *c* worse than *old* in se_5; *b* better than *old* in se_5; *a* worse than *b* in se_5"
+    )
+    with pytest.raises(ValueError, match="also compares d, which is no arm"):
+        Study(title="Made", question="", arms=arms, also=(("b", "d"),))
     assert report.finding(study, found, []).startswith("WER %: of se_5 *a* has the most, 75.0 [")
 
 

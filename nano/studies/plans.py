@@ -45,8 +45,8 @@ STUDIES = {
         paper="Pre-trained, text to speech has a WER of 2.28%, from nothing 4.91% (SeedTTS-en). Other systems need "
         "up to 300 times the data.",
         question="Does pre-training help a task, and does it save the task's data? Each task is trained for equally "
-        "many steps from the pre-trained generator and from nothing, on 1%, 10% and 100% of its recordings. Pre-training "
-        "came before, on all recordings without a task; its steps are not counted.",
+        "many steps from the pre-trained generator and from nothing, on 1%, 10% and 100% of its recordings. "
+        "Pre-training came before, on all recordings without a task; its steps are not counted.",
         also=tuple(("from nothing 100%", f"pre-trained {share}") for share in SHARES if share != "100%"),
         arms=tuple(
             Arm(

@@ -156,8 +156,8 @@ STUDIES = {
     ),
     "decoding": Study(
         title="Steps and guidance",
-        question="What do more steps and stronger guidance of stage 1 give, and what do they cost? The chain's model, "
-        "decoded with three seeds.",
+        question="What do more steps and stronger guidance of stage 1 give, and what do they cost? Of the chain's "
+        "model.",
         heard=("se_5",),
         arms=tuple(
             Arm(

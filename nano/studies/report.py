@@ -3,6 +3,7 @@
 import json
 import os
 import pathlib
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -29,6 +30,7 @@ MEASURES = (
     Measure(information.MEASURE, "share of the entropy that is told %", ""),
 )
 _SURE, _NOT_TOLD = 0.05, "not told apart"
+_MANY = 4
 _HEAD = """# Studies of the small model
 
 Written by `{command}` from the results of `python -m nano.studies STUDY`; not by hand.
@@ -90,11 +92,17 @@ def _who_is_better(measure: Measure, compared: Iterable[Compared]) -> str:
     arms: dict[tuple[str, str, str], list[str]] = {}
     for (first, second, verdict), where in tasks.items():
         arms.setdefault((first, verdict, ", ".join(where)), []).append(f"*{second}*")
+    others = Counter(first for first, _, _ in tasks)
     said = (
-        f"{', '.join(seconds)} {verdict} {'from' if verdict == _NOT_TOLD else 'than'} *{first}* in {where}"
+        f"{_names(seconds, others[first])} {verdict} {'from' if verdict == _NOT_TOLD else 'than'} *{first}* in {where}"
         for (first, verdict, where), seconds in arms.items()
     )
     return f"{measure.title}: {'; '.join(said)}"
+
+
+def _names(arms: Sequence[str], others: int) -> str:
+    """Of arms that are compared with one; many that are all of them, by their number."""
+    return f"all {others} others" if _MANY < len(arms) == others else ", ".join(arms)
 
 
 def _most(study: Study, measure: Measure, grids: Cells) -> list[str]:

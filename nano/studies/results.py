@@ -42,10 +42,14 @@ class Result:
 
 
 def collect(name: str, study: Study, workdir: pathlib.Path) -> list[Result]:
-    """Results of all runs of a study that have ended, written into the `FILE` of its folder too."""
-    found = list(_of_beside(name, study, workdir / name / work.BESIDE))
-    for arm, seed in runs(study):
-        found += _of_run(name, arm, seed, workdir)
+    """Results of all runs of a study that have ended, written into the `FILE` of its folder too.
+
+    Of what stands beside, those of the sets that a run has decoded.
+    """
+    own = [result for arm, seed in runs(study) for result in _of_run(name, arm, seed, workdir)]
+    decoded = {result.task for result in own if result.file}
+    beside = _of_beside(name, study, workdir / name / work.BESIDE)
+    found = [*(result for result in beside if result.task in decoded), *own]
     write_text(workdir / name / FILE, "".join(f"{_line(result)}\n" for result in found))
     return found
 

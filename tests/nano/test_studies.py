@@ -185,7 +185,13 @@ def table(systems) -> str:
 
 def test_speech_is_read_from_tables_and_logs(tmp_path):
     study = Study(
-        title="Made", question="", arms=(Arm(name="a", task="se", sets=("se_5",), against="noisy"),), seeds=(3, 4)
+        title="Made",
+        question="",
+        arms=(
+            Arm(name="a", task="se", sets=("se_5",), against="noisy"),
+            Arm(name="late", task="vc", sets=("vc",)),
+        ),
+        seeds=(3, 4),
     )
     for seed, value in ((3, 0.25), (4, 0.75)):
         name = f"made/se-a.{seed}.speech"
@@ -196,6 +202,8 @@ def test_speech_is_read_from_tables_and_logs(tmp_path):
         (tmp_path / f"{name}.done").touch()
     (tmp_path / "made" / work.BESIDE / TABLES).mkdir(parents=True)
     (tmp_path / "made" / work.BESIDE / TABLES / "se_5.json").write_text(table({"noisy": [("x", 1.0, 4)]}))
+    # Of a set that nothing has decoded.
+    (tmp_path / "made" / work.BESIDE / TABLES / "vc.json").write_text(table({"source": [("x", 1.0, 4)]}))
     (tmp_path / "made" / f"{work.BESIDE}.done").touch()
     found = results.collect("made", study, tmp_path)
     assert found == results.read(tmp_path / "made")
@@ -283,6 +291,7 @@ def test_a_finding_says_who_is_better_where():
     )
     with pytest.raises(ValueError, match="also compares d, which is no arm"):
         Study(title="Made", question="", arms=arms, also=(("b", "d"),))
+    assert report._names(["*a*"] * 5, 5) == "all 5 others" and report._names(["*a*", "*b*"], 2) == "*a*, *b*"
     assert report.finding(study, found, []).startswith("WER %: of se_5 *a* has the most, 75.0 [")
 
 

@@ -136,19 +136,24 @@ def _ran_with(about: Mapping[str, Any]) -> list[str]:
     """Steps, and components by the identity of their weights."""
     said = [f"{about['steps']} steps of every training"] if "steps" in about else []
     said += [f"pre-trained generator {about['pretrained']}"] if "pretrained" in about else []
-    said += [f"{name} {identity}" for name, identity in about.get("model", {}).items()]
+    if model := about.get("model"):
+        said.append(f"model: {', '.join(f'{name} {identity}' for name, identity in model.items())}")
     return [f"{'; '.join(said)[0].upper()}{'; '.join(said)[1:]}.", ""] if said else []
 
 
 def _missing(study: Study, grids: Cells) -> list[str]:
-    """Arms without any result; where there are tables of speech, also sets that were not decoded."""
-    missing = {}
+    """Arms without any result; where there are tables of speech, also arms and sets that were not decoded."""
+    missing, decoded = {}, {}
     for arm in study.arms:
         spoken = [name for name in arm.sets if set(grids.get((name, arm.name), ())) - {LOSS.key, "trained"}]
         if not spoken and (arm.task, arm.name) not in grids:
             missing[f"{arm.name} ({arm.task})"] = None
         elif spoken:
             missing |= dict.fromkeys(name for name in arm.sets if name not in spoken)
+        if arm.sets:
+            decoded[arm.key] = bool(spoken)
+    if set(decoded.values()) == {True, False}:
+        missing["speech of the other arms"] = None
     return list(missing)
 
 

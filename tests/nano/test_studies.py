@@ -244,13 +244,17 @@ def test_groups_of_files_are_sets_of_their_own():
 
 
 def test_a_report_names_what_was_not_measured():
-    arms = (Arm(name="a", task="se", config="x", sets=("se_5", "se_0")), Arm(name="b", task="se", config="x"))
+    arms = (
+        Arm(name="a", task="se", config="x", sets=("se_5", "se_0")),
+        Arm(name="b", task="se", config="x"),
+        Arm(name="c", task="se", config="x", sets=("se_5",)),
+    )
     study = Study(title="Made", question="", arms=arms)
     # Speech of one of two sets; of the other arm nothing.
     about = {"command": "made", "steps": 9, "pretrained": "p", "model": {"acoustic_codec": "c"}}
     text = report.section(study, cells(rows_of("a", np.array([[0.25, 0.75]]))), [], about, "made.png")
-    assert "Not measured: se_0, b (se)." in text
-    assert "9 steps of every training; pre-trained generator p; acoustic_codec c." in text
+    assert "Not measured: se_0, b (se), c (se), speech of the other arms." in text
+    assert "9 steps of every training; pre-trained generator p; model: acoustic_codec c." in text
     losses = [Result(study="s", arm=arm.name, seed=0, task="se", measure="loss", value=1.0) for arm in arms]
     text = report.section(study, cells(losses), [], {"command": "made"}, "made.png")
     assert "Not measured" not in text and "steps of every" not in text

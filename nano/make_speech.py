@@ -38,6 +38,7 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from metis_jax.audio.waves import write_flac
+from metis_jax.cli.command import exit_status
 from metis_jax.text import vocabulary
 from nano import phones, voices
 from nano.sentences import is_held_out, read_sentences
@@ -145,12 +146,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--one_voice", action="store_true", help="hibari alone")
     parser.add_argument("--held_out", action="store_true", help="held-out voices and sentences alone")
     flags = parser.parse_args(arguments)
-    try:
-        _run(flags)
-    except (ValueError, OSError) as error:
-        print(f"make_speech: {error}", file=sys.stderr)
-        return 2
-    return 0
+    return exit_status("make_speech", lambda: _run(flags))
 
 
 def _run(flags: argparse.Namespace) -> None:

@@ -18,6 +18,7 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from metis_jax.cli.command import exit_status
 from metis_jax.convert.whisper import COMPONENT, convert_whisper
 from metis_jax.data.batches.pipeline import Pipeline, PipelineConfig
 from metis_jax.models.ssl_features import make_ssl_encoder, wave_features
@@ -57,12 +58,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--layers", type=int, default=0, help="how many are kept; by default all but the last")
     parser.add_argument("--batches", type=int, default=BATCHES)
     flags = parser.parse_args(arguments)
-    try:
-        _run(flags)
-    except (ValueError, OSError) as error:
-        print(f"ssl_encoder: {error}", file=sys.stderr)
-        return 2
-    return 0
+    return exit_status("ssl_encoder", lambda: _run(flags))
 
 
 def _run(flags: argparse.Namespace) -> None:

@@ -23,6 +23,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from metis_jax.audio.waves import read_wave, resample
+from metis_jax.cli.command import exit_status
 from metis_jax.clock import FRAME_RATE, SSL_HOP, SSL_RATE
 from metis_jax.data.corpus.corpus import Corpus, Selection
 from metis_jax.data.corpus.records import Record
@@ -150,27 +151,26 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--codebook", default="", help="ssl, level_1, level_2, ...")
     parser.add_argument("--output", type=pathlib.Path, help="folder of the tables")
     flags = parser.parse_args(arguments)
-    try:
-        if bool(flags.shards) == bool(flags.codebook) or bool(flags.codebook) != bool(flags.output):
-            raise ValueError("give --shards to make the frames, or --codebook and --output to measure them")
-        if flags.shards:
-            frames = collect(Corpus(flags.shards))
-            with new_file(flags.frames) as partial, open(partial, "wb") as file:
-                np.savez_compressed(file, **frames)
-            print(f"{flags.frames}: {len(frames['record'])} frames of {len(frames['names'])} recordings")
-            return 0
-        with np.load(flags.frames, allow_pickle=False) as file:
-            frames = dict(file)
-        if flags.codebook not in (known := list(_codebooks(frames))):
-            raise ValueError(f"--codebook={flags.codebook}: the frames have {', '.join(known)}")
-        (flags.output / TABLES).mkdir(parents=True, exist_ok=True)
-        for label in LABELS:
-            found = table(flags.codebook, frames, label)
-            write_text(flags.output / TABLES / f"{label}.json", json.dumps(found) + "\n")
-    except (ValueError, OSError) as error:
-        print(f"information: {error}", file=sys.stderr)
-        return 2
-    return 0
+    return exit_status("information", lambda: _run(flags))
+
+
+def _run(flags: argparse.Namespace) -> None:
+    if bool(flags.shards) == bool(flags.codebook) or bool(flags.codebook) != bool(flags.output):
+        raise ValueError("give --shards to make the frames, or --codebook and --output to measure them")
+    if flags.shards:
+        frames = collect(Corpus(flags.shards))
+        with new_file(flags.frames) as partial, open(partial, "wb") as file:
+            np.savez_compressed(file, **frames)
+        print(f"{flags.frames}: {len(frames['record'])} frames of {len(frames['names'])} recordings")
+        return
+    with np.load(flags.frames, allow_pickle=False) as file:
+        frames = dict(file)
+    if flags.codebook not in (known := list(_codebooks(frames))):
+        raise ValueError(f"--codebook={flags.codebook}: the frames have {', '.join(known)}")
+    (flags.output / TABLES).mkdir(parents=True, exist_ok=True)
+    for label in LABELS:
+        found = table(flags.codebook, frames, label)
+        write_text(flags.output / TABLES / f"{label}.json", json.dumps(found) + "\n")
 
 
 if __name__ == "__main__":

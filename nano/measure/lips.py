@@ -18,6 +18,7 @@ import numpy as np
 from jaxtyping import Float
 
 from metis_jax.audio.files import read_wave, write_wave
+from metis_jax.cli.command import exit_status
 from metis_jax.clock import SSL_HOP, SSL_RATE
 from metis_jax.evaluation.bootstrap import estimate
 from metis_jax.evaluation.recognizer import RATE, Recognizer
@@ -52,27 +53,26 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--recognizer", default=None)
     parser.add_argument("--seed", type=int, default=0)
     flags = parser.parse_args(arguments)
-    try:
-        clips = [json.loads(line) for line in flags.clips.read_text(encoding="utf-8").splitlines()]
-        metis = Metis.from_pretrained(flags.bundle)
-        said = metis.lip_read([clip["path"] for clip in clips], flags.prompt, seed=flags.seed)
-        recognizer = Recognizer(flags.recognizer, language="en")
-        flags.output.mkdir(parents=True, exist_ok=True)
-        rows = []
-        for clip, speech in zip(clips, said, strict=True):
-            name = pathlib.Path(clip["path"]).stem
-            with write_wave(flags.output / f"{name}.wav", speech.wave.rate) as writer:
-                writer.write(speech.wave.samples)
-            wave, own = speech.wave.at(SSL_RATE), read_wave(clip["audio"]).at(SSL_RATE)
-            heard = {key: recognizer.transcribe(x, RATE) for key, x in (("heard", wave), ("heard_in_clip", own))}
-            rows.append({"clip": name, "text": clip["text"], "delay_frames": delay(wave, own)} | heard)
-    except (ValueError, OSError) as error:
-        print(f"lips: {error}", file=sys.stderr)
-        return 2
+    return exit_status("lips", lambda: _run(flags))
+
+
+def _run(flags: argparse.Namespace) -> None:
+    clips = [json.loads(line) for line in flags.clips.read_text(encoding="utf-8").splitlines()]
+    metis = Metis.from_pretrained(flags.bundle)
+    said = metis.lip_read([clip["path"] for clip in clips], flags.prompt, seed=flags.seed)
+    recognizer = Recognizer(flags.recognizer, language="en")
+    flags.output.mkdir(parents=True, exist_ok=True)
+    rows = []
+    for clip, speech in zip(clips, said, strict=True):
+        name = pathlib.Path(clip["path"]).stem
+        with write_wave(flags.output / f"{name}.wav", speech.wave.rate) as writer:
+            writer.write(speech.wave.samples)
+        wave, own = speech.wave.at(SSL_RATE), read_wave(clip["audio"]).at(SSL_RATE)
+        heard = {key: recognizer.transcribe(x, RATE) for key, x in (("heard", wave), ("heard_in_clip", own))}
+        rows.append({"clip": name, "text": clip["text"], "delay_frames": delay(wave, own)} | heard)
     lines = [json.dumps(row) for row in rows]
     (flags.output / "clips.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
     print(json.dumps(summary(rows), indent=1))
-    return 0
 
 
 def summary(rows: Sequence[dict]) -> dict[str, object]:

@@ -19,6 +19,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from metis_jax.audio.files import read_wave
+from metis_jax.cli.command import exit_status
 from metis_jax.clock import SSL_RATE, ssl_frames
 from metis_jax.evaluation.bootstrap import estimate
 from metis_jax.evaluation.words import edit_distance
@@ -114,12 +115,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--inputs", default="clean,se_10,se_5,se_0")
     parser.add_argument("--continuous", action="store_true", help="without codes, as the first part is trained")
     flags = parser.parse_args(arguments)
-    try:
-        _run(flags)
-    except (ValueError, OSError) as error:
-        print(f"phones: {error}", file=sys.stderr)
-        return 2
-    return 0
+    return exit_status("phones", lambda: _run(flags))
 
 
 def _run(flags: argparse.Namespace) -> None:

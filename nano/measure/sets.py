@@ -27,6 +27,7 @@ from jaxtyping import Float
 
 from metis_jax.audio.files import write_wave
 from metis_jax.audio.waves import fit
+from metis_jax.cli.command import exit_status
 from metis_jax.clock import SSL_RATE
 from metis_jax.data.batches.examples import Waves
 from metis_jax.data.batches.plans import rng_of
@@ -200,21 +201,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--items", type=int, default=10, help="recordings per set")
     parser.add_argument("--skip", type=int, default=0, help="recordings to enhance that are left out first")
     flags = parser.parse_args(arguments)
-    try:
-        if flags.items < 1 or flags.skip < 0:
-            raise ValueError(f"--items={flags.items} --skip={flags.skip}: use 1 or more, and 0 or more")
-        sets = Sets(Corpus(flags.shards), flags.output.resolve(), flags.speakers)
-        snrs = [int(snr) for snr in flags.snrs.split(",")]
-        sets.enhancement(flags.items, flags.skip, snrs, DEGRADED if flags.degraded else ())
-        sets.extraction(flags.items)
-        sets.conversion(flags.items)
-        sets.speech(flags.items)
-        sets.finish()
-    except (ValueError, OSError) as error:
-        print(f"sets: {error}", file=sys.stderr)
-        return 2
+    return exit_status("sets", lambda: _run(flags))
+
+
+def _run(flags: argparse.Namespace) -> None:
+    if flags.items < 1 or flags.skip < 0:
+        raise ValueError(f"--items={flags.items} --skip={flags.skip}: use 1 or more, and 0 or more")
+    sets = Sets(Corpus(flags.shards), flags.output.resolve(), flags.speakers)
+    snrs = [int(snr) for snr in flags.snrs.split(",")]
+    sets.enhancement(flags.items, flags.skip, snrs, DEGRADED if flags.degraded else ())
+    sets.extraction(flags.items)
+    sets.conversion(flags.items)
+    sets.speech(flags.items)
+    sets.finish()
     print(flags.output)
-    return 0
 
 
 if __name__ == "__main__":

@@ -18,6 +18,7 @@ import numpy as np
 from jaxtyping import Int
 
 from metis_jax.audio.files import read_wave
+from metis_jax.cli.command import exit_status
 from metis_jax.clock import SSL_RATE
 from metis_jax.evaluation.words import edit_distance
 from metis_jax.inference.metis import Metis
@@ -54,12 +55,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--steps", type=int, default=None)
     parser.add_argument("--guidance", type=float, default=None)
     flags = parser.parse_args(arguments)
-    try:
-        _run(flags)
-    except (ValueError, OSError) as error:
-        print(f"stage1: {error}", file=sys.stderr)
-        return 2
-    return 0
+    return exit_status("stage1", lambda: _run(flags))
 
 
 def _run(flags: argparse.Namespace) -> None:

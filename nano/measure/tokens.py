@@ -20,6 +20,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from metis_jax.audio.files import read_wave, write_wave
+from metis_jax.cli.command import exit_status
 from metis_jax.clock import CODEC_RATE, SSL_RATE
 from metis_jax.evaluation.pairing import find_audio
 from metis_jax.inference.engine import Engine
@@ -89,36 +90,35 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--resynthesis", action="store_true", help="decode from SSL tokens, too")
     parser.add_argument("--replaced", default="", help="decode from SSL tokens of which these percents are drawn anew")
     flags = parser.parse_args(arguments)
-    try:
-        place = find_audio(flags.inputs, "--inputs")
-        waves = [read_wave(path) for path in place.paths]
-        bundle = Bundle(flags.bundle)
-        engine = Engine(bundle, policy=Policy(), devices=jax.local_devices()[:1], rows=1)
-        codec = bundle.components["acoustic_codec"]
-        acoustic = engine.acoustic_tokens([wave.at(CODEC_RATE) for wave in waves])
-        levels = [int(count) for count in flags.levels.split(",") if count] or [codec.num_levels]
-        for count in levels:
-            decoded = engine.waves([tokens[:, :count] for tokens in acoustic])
-            write_waves(flags.outputs / f"levels_{count}", place.names, decoded)
-        found = {
-            f"acoustic level {q + 1}": usage([tokens[:, q] for tokens in acoustic], codec.codebook_size)
-            for q in range(codec.num_levels)
-        }
-        if "semantic_codec" in bundle.components:
-            ssl = engine.semantic_tokens(engine.ssl_features([wave.at(SSL_RATE) for wave in waves]))
-            found["ssl"] = usage(ssl, bundle.components["semantic_codec"].codebook_size)
-        if flags.resynthesis:
-            write_waves(flags.outputs / "ssl", place.names, resynthesized(engine, ssl, acoustic, bundle.decoding))
-        for percent in (int(share) for share in flags.replaced.split(",") if share):
-            size = bundle.components["semantic_codec"].codebook_size
-            worse = [replaced(tokens, percent, size, number) for number, tokens in enumerate(ssl)]
-            made = resynthesized(engine, worse, acoustic, bundle.decoding)
-            write_waves(flags.outputs / f"ssl_{percent}", place.names, made)
-    except (ValueError, OSError) as error:
-        print(f"tokens: {error}", file=sys.stderr)
-        return 2
+    return exit_status("tokens", lambda: _run(flags))
+
+
+def _run(flags: argparse.Namespace) -> None:
+    place = find_audio(flags.inputs, "--inputs")
+    waves = [read_wave(path) for path in place.paths]
+    bundle = Bundle(flags.bundle)
+    engine = Engine(bundle, policy=Policy(), devices=jax.local_devices()[:1], rows=1)
+    codec = bundle.components["acoustic_codec"]
+    acoustic = engine.acoustic_tokens([wave.at(CODEC_RATE) for wave in waves])
+    levels = [int(count) for count in flags.levels.split(",") if count] or [codec.num_levels]
+    for count in levels:
+        decoded = engine.waves([tokens[:, :count] for tokens in acoustic])
+        write_waves(flags.outputs / f"levels_{count}", place.names, decoded)
+    found = {
+        f"acoustic level {q + 1}": usage([tokens[:, q] for tokens in acoustic], codec.codebook_size)
+        for q in range(codec.num_levels)
+    }
+    if "semantic_codec" in bundle.components:
+        ssl = engine.semantic_tokens(engine.ssl_features([wave.at(SSL_RATE) for wave in waves]))
+        found["ssl"] = usage(ssl, bundle.components["semantic_codec"].codebook_size)
+    if flags.resynthesis:
+        write_waves(flags.outputs / "ssl", place.names, resynthesized(engine, ssl, acoustic, bundle.decoding))
+    for percent in (int(share) for share in flags.replaced.split(",") if share):
+        size = bundle.components["semantic_codec"].codebook_size
+        worse = [replaced(tokens, percent, size, number) for number, tokens in enumerate(ssl)]
+        made = resynthesized(engine, worse, acoustic, bundle.decoding)
+        write_waves(flags.outputs / f"ssl_{percent}", place.names, made)
     print(json.dumps(found, indent=1))
-    return 0
 
 
 if __name__ == "__main__":

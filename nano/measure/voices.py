@@ -15,6 +15,7 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 from metis_jax.audio.files import read_wave
+from metis_jax.cli.command import exit_status
 from metis_jax.evaluation import bootstrap
 from metis_jax.evaluation.speakers import ENCODERS, RATE, speaker_encoder
 
@@ -30,12 +31,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--jobs", required=True, type=pathlib.Path)
     parser.add_argument("--speaker_model", default=next(iter(ENCODERS)))
     flags = parser.parse_args(arguments)
-    try:
-        _run(flags)
-    except (ValueError, OSError) as error:
-        print(f"voices: {error}", file=sys.stderr)
-        return 2
-    return 0
+    return exit_status("voices", lambda: _run(flags))
 
 
 def _run(flags: argparse.Namespace) -> None:

